@@ -1,0 +1,1 @@
+"""One command, understood, contained and reversible; knows no queue and no daemon."""

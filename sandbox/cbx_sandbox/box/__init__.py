@@ -1,0 +1,1 @@
+"""Holds one job: cgroup, namespaces, mounts, privileges, init."""

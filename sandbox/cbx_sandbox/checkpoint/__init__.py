@@ -1,0 +1,1 @@
+"""What an overlay captured: diff, commit, roll back."""

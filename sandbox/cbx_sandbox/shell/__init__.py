@@ -1,0 +1,1 @@
+"""Text in, Analysis out; touches nothing."""

@@ -1,0 +1,1 @@
+"""Many commands, ordered, remembered and watched."""

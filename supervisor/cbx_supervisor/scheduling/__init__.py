@@ -1,0 +1,1 @@
+"""Decisions only: state and clock in, actions out."""
