@@ -1,0 +1,106 @@
+"""What one run may see, touch, reach and use.
+
+The lock set stands in the same object as the mounts made from it: :attr:`Policy.grants` is the only list from
+which the lock table, the writable mounts and the Landlock write rules are made, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from cbx_sandbox.shell.tiers import Tier
+
+
+class LockMode(enum.StrEnum):
+    """Modes of a path lock: intention to read or write below, read, update (overlay), exclusive."""
+
+    IS = "IS"
+    IX = "IX"
+    S = "S"
+    U = "U"
+    X = "X"
+
+
+class NetworkMode(enum.StrEnum):
+    """Where a job's sockets lead: an own namespace with loopback only, or the host's network."""
+
+    NONE = "none"
+    HOST = "host"
+
+
+class CommitMode(enum.StrEnum):
+    """What happens to an overlay's change set when the command ends."""
+
+    AUTO = "auto"
+    HOLD = "hold"
+    NEVER = "never"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the job is: its submitter."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+    home: str
+    shell: str = "/bin/sh"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits; ``None`` means not limited. Sizes in bytes, times in seconds, CPU in cores."""
+
+    memory: int | None = 512 << 20
+    swap: int | None = 0
+    cpus: float | None = 0.5
+    pids: int | None = 512
+    io_bytes_per_second: int | None = 100_000_000
+    nofile: int = 1024
+    fsize: int | None = None
+    timeout: float | None = 300.0
+    kill_after: float = 5.0
+    tmp_bytes: int = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grant:
+    """One entry of the lock set: a directory, how it is locked, and whether writes go to an overlay over it.
+
+    ``path`` is canonical (no symlinks). ``S`` grants are read locks: they give no right to write.
+    """
+
+    path: str
+    mode: LockMode
+    overlay: bool
+
+    @property
+    def direct(self) -> bool:
+        """True if the job writes the live directory itself."""
+        return self.mode is LockMode.X and not self.overlay
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that the box, the lock table and the checkpoint need to know of one run."""
+
+    tier: Tier
+    identity: Identity
+    workdir: str
+    network: NetworkMode
+    grants: tuple[Grant, ...]
+    environment: Mapping[str, str]
+    limits: Limits
+    commit: CommitMode
+    overlay_all: bool = False  # DANGEROUS: an overlay over every writable mount
+    shifted: bool = False  # root's DANGEROUS jobs: a user namespace with shifted ids
+    host_proc: bool = False  # ps and top: the host's /proc, read-only
+    hide: tuple[str, ...] = ()
+    readonly: tuple[str, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    explicit: frozenset[str] = frozenset()  # limits that were asked for by name: refuse if they cannot be enforced
+    allow_missing: frozenset[str] = frozenset()
+    allow_privileged: bool = False
