@@ -1,0 +1,81 @@
+# `make help` lists the targets. Everything is set up by make itself: Debian's packages where it may (root), then .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Debian's own python: jobs run as other users, who cannot execute an interpreter from root's home directory.
+PYTHON ?= /usr/bin/python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.setup
+
+# CBX_VM=1 adds the guest's tests to `make test`. ARGS goes to pytest (ARGS='-k lock -x') or to the demo and the benches.
+# REPORTS names a folder for one JUnit file per stage: .ci/summary reads it.
+CBX_VM  ?=
+ARGS    ?=
+REPORTS ?=
+
+.PHONY: help setup packages run test test-unit test-root test-vm lint format bench accuracy vm-image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: packages $(STAMP) ## Debian packages that are missing (as root) and .venv
+
+packages:
+	@.ci/packages host
+
+# Order-only: the packages are looked at every time, which is quick, but never make .venv out of date.
+$(STAMP): pyproject.toml | packages
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -e '.[test,lint]'
+	touch $@
+
+run: setup ## the demonstration
+	$(BIN)/python -m cbx_supervisor.demo $(ARGS)
+
+# Three stages, a pytest each:
+#   unit  needs nothing, so it runs in parallel;
+#   root  mounts, makes cgroups and measures time, so it runs alone;
+#   vm    one pytest on the host drives one guest, in order: parallel workers would each want a guest of their own.
+# A test that is both `root` and `vm` is in two stages, as [host] and as [guest]. Without CBX_VM=1 the guest's tests are
+# reported as skipped by the first two. Exit status 5, nothing selected, is no failure of a stage.
+elsewhere := $(if $(filter 1,$(CBX_VM)),--place=host,)
+pytest = $(BIN)/python -m pytest $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml,) $(2) $(ARGS) </dev/null || [ $$? -eq 5 ]
+
+test: test-unit test-root $(if $(filter 1,$(CBX_VM)),test-vm,) ## all tests this host can run; CBX_VM=1 adds the guest's
+
+test-unit: setup ## the tests that need nothing, in parallel
+	$(call pytest,unit,-m 'not root' $(elsewhere) -n auto)
+
+test-root: setup ## the tests that need root, on this host
+	$(call pytest,root,-m root $(elsewhere))
+
+test-vm: setup ## the guest's tests (QEMU, no KVM needed); builds the guest if it has to
+	@.ci/packages vm
+	$(call pytest,vm,-m vm --vm --place=guest)
+
+vm-image: setup ## build the guest and save its booted state, unless that is done
+	@.ci/packages vm
+	$(BIN)/python -m tests.vm.image
+
+lint: setup ## ruff, mypy and the arrows between packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+bench: setup ## side by side with peers, as ratios
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+accuracy: setup ## the analyser against its corpus
+	$(BIN)/python tests/bench/accuracy.py $(ARGS)
+
+clean: ## remove what make made here; the guest's cache stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find sandbox supervisor tests -name __pycache__ -prune -exec rm -rf {} +
