@@ -1,0 +1,185 @@
+"""What the analysis may know about this machine, looked up with bounded work and remembered for one analysis."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+import shutil
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cbx_sandbox.shell.effects import FileKind
+
+GLOB_LIMIT = 10_000  # directory entries looked at for one pattern
+MARKERS = (
+    ".git",
+    ".hg",
+    ".cbx.toml",
+    "pyproject.toml",
+    "package.json",
+    "Cargo.toml",
+    "go.mod",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
+    "CMakeLists.txt",
+    "Makefile",
+)
+
+
+class HostFacts:
+    """The real file system as it is now; answers are remembered, so one instance serves one analysis."""
+
+    def __init__(self, cwd: str, env: Mapping[str, str], *, home: str | None = None, uid: int | None = None) -> None:
+        self.cwd = cwd
+        self.env = dict(env)
+        self.home = home or self.env.get("HOME", "/")
+        self.uid = os.getuid() if uid is None else uid
+        self.path = tuple(self.env.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"))
+        self._kinds: dict[str, FileKind] = {}
+        self._resolved: dict[str, str] = {}
+        self._roots: dict[str, str] = {}
+        self._globs: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, str | None] = {}
+
+    def kind(self, path: str) -> FileKind:
+        """Say what is at a path, without following a final symlink."""
+        known = self._kinds.get(path)
+        if known is None:
+            known = self._kinds[path] = _kind(path)
+        return known
+
+    def resolve(self, path: str) -> str:
+        """Return the real path; a missing tail is kept."""
+        known = self._resolved.get(path)
+        if known is None:
+            known = self._resolved[path] = _resolve(path)
+        return known
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the absolute paths that match an absolute pattern, after a bounded look."""
+        known = self._globs.get(pattern)
+        if known is None:
+            known = self._globs[pattern] = _glob(pattern)
+        return known
+
+    def project_root(self, directory: str) -> str:
+        """Return the nearest ancestor with .git, else with another marker, else the directory."""
+        known = self._roots.get(directory)
+        if known is None:
+            known = self._roots[directory] = _project_root(self.resolve(directory), self.home)
+        return known
+
+    def which(self, program: str) -> str | None:
+        """Return where PATH finds a program."""
+        if program not in self._found:
+            self._found[program] = shutil.which(program, path=":".join(self.path))
+        return self._found[program]
+
+
+@dataclass
+class StaticFacts:
+    """Facts from a table: paths that exist, nothing looked up; for tests, simulation and replay."""
+
+    cwd: str = "/work/project"
+    home: str = "/home/user"
+    uid: int = 1000
+    path: tuple[str, ...] = ("/usr/local/bin", "/usr/bin", "/bin")
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileKind] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    root: str = "/work/project"
+
+    def kind(self, path: str) -> FileKind:
+        """Say what the table has at a path."""
+        return self.files.get(path, "missing")
+
+    def resolve(self, path: str) -> str:
+        """Follow the table's links."""
+        path = posixpath.normpath(path)
+        for link, target in self.links.items():
+            if path == link or path.startswith(link + "/"):
+                return posixpath.normpath(target + path[len(link) :])
+        return path
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Match a pattern against the table."""
+        return tuple(sorted(name for name in self.files if fnmatch.fnmatchcase(name, pattern)))
+
+    def project_root(self, directory: str) -> str:
+        """Return the project if the directory lies in it."""
+        inside = directory == self.root or directory.startswith(self.root + "/")
+        return self.root if inside else directory
+
+    def which(self, program: str) -> str | None:
+        """Pretend that every program is in /usr/bin."""
+        return f"/usr/bin/{program}"
+
+
+def _kind(path: str) -> FileKind:
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return "missing"
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "dir"
+    return "link" if stat.S_ISLNK(mode) else "other"
+
+
+def _resolve(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return posixpath.normpath(path)
+
+
+def _project_root(directory: str, home: str) -> str:
+    nearest: str | None = None
+    current = directory
+    while current not in {"/", home}:
+        if _kind(posixpath.join(current, ".git")) != "missing":
+            return current
+        if nearest is None and any(_kind(posixpath.join(current, name)) != "missing" for name in MARKERS):
+            nearest = current
+        current = posixpath.dirname(current)
+    return nearest or directory
+
+
+def _glob(pattern: str) -> tuple[str, ...]:
+    found = ["/"]
+    budget = GLOB_LIMIT
+    for part in pattern.strip("/").split("/"):
+        if not any(c in part for c in "*?["):
+            found = [posixpath.join(base, part) for base in found]
+            continue
+        grown: list[str] = []
+        for base in found:
+            names, budget = _listed(base, budget)
+            grown += [
+                posixpath.join(base, name)
+                for name in names
+                if fnmatch.fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
+            ]
+        found = grown
+    return tuple(sorted(name for name in found if os.path.lexists(name)))
+
+
+def _listed(directory: str, budget: int) -> tuple[list[str], int]:
+    names: list[str] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if budget <= 0:
+                    break
+                budget -= 1
+                names.append(entry.name)
+    except (OSError, ValueError):
+        return [], budget
+    return names, budget

@@ -1,0 +1,128 @@
+"""What a command is predicted to touch, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FileKind = Literal["file", "dir", "link", "other", "missing"]
+
+
+class Access(StrEnum):
+    """What happens to a path."""
+
+    READ = "read"
+    WRITE = "write"
+    CREATE = "create"
+    APPEND = "append"
+    DELETE = "delete"
+
+
+class Certainty(StrEnum):
+    """How exactly a path is known."""
+
+    LITERAL = "literal"  # exactly this path
+    PATTERN = "pattern"  # what this glob matches
+    UNDER = "under"  # anything at or beneath this directory
+    UNKNOWN = "unknown"  # cannot tell; the path is the nearest directory that is known
+
+
+class HostKind(StrEnum):
+    """A part of the host that no overlay can roll back."""
+
+    PROCESS = "process"
+    SERVICE = "service"
+    KERNEL = "kernel"
+    NETWORK = "network"
+    DAEMON = "daemon"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Byte offsets into the UTF-8 text."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathEffect:
+    """One path, absolute and resolved, and what happens to it."""
+
+    access: Access
+    path: str
+    certainty: Certainty
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostEffect:
+    """A change to the host itself."""
+
+    kind: HostKind
+    text: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEffect:
+    """A connection; ``None`` means that it could not be told."""
+
+    host: str | None
+    port: int | None
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """Everything that a text is predicted to touch."""
+
+    paths: tuple[PathEffect, ...] = ()
+    host: tuple[HostEffect, ...] = ()
+    network: tuple[NetworkEffect, ...] = ()
+    reads_processes: bool = False
+    resources: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
+
+
+class Facts(Protocol):
+    """What the analysis may know about the machine; it asks and never looks itself."""
+
+    @property
+    def cwd(self) -> str:
+        """The working directory, absolute."""
+
+    @property
+    def home(self) -> str:
+        """The submitter's home directory."""
+
+    @property
+    def uid(self) -> int:
+        """The submitter's user id."""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The directories of PATH."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment that the command will see."""
+
+    def kind(self, path: str) -> FileKind:
+        """Say what is at a path, without following a final symlink."""
+
+    def resolve(self, path: str) -> str:
+        """Return the real path; a missing tail is kept."""
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the absolute paths that match an absolute pattern."""
+
+    def project_root(self, directory: str) -> str:
+        """Return the nearest ancestor that is a project, else the directory."""
+
+    def which(self, program: str) -> str | None:
+        """Return where PATH finds a program."""
