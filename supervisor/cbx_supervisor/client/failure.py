@@ -1,0 +1,37 @@
+"""The one error that the client raises.
+
+It has the shape of cbx_sandbox.errors.CbxError and is not that class because `run` must start fast: the sandbox's
+package lies on another import root and imports more.
+"""
+
+
+class ClientError(Exception):
+    """A failure worded for the person who reads it: what, why, and what to do about it."""
+
+    def __init__(self, brief: str, *, hint: str | None = None, status: int = 125) -> None:
+        super().__init__(brief)
+        self.brief = brief
+        self.hint = hint
+        self.status = status
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would act on: control characters and bytes that are no text.
+
+    File names and command lines come from anywhere; an escape sequence in one must not reach the terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def quoted(text: str) -> str:
+    """Show a word from the command line in a message."""
+    return printable(text) if text else "''"
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, smuggled through by surrogateescape
+        return f"\\x{code - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode("ascii")

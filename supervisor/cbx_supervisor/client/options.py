@@ -1,0 +1,296 @@
+"""The options of `run`: one table for the parser, for the help and for the manual.
+
+A parser of our own because importing argparse or click costs more than running a short command. What it accepts is
+what people know from docker, bwrap, systemd-run and timeout.
+"""
+
+from cbx_supervisor.client.failure import ClientError, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIERS = {
+    "safe": "SAFE_PARALLEL",
+    "conditional": "CONDITIONAL_PARALLEL",
+    "sequential": "SEQUENTIAL_REQUIRED",
+    "dangerous": "DANGEROUS_ISOLATED",
+}
+SIZE_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+DURATION_UNITS = {"": 1000, "MS": 1, "S": 1000, "M": 60_000, "H": 3_600_000}  # in milliseconds
+
+# group, then (short, long, key, kind, metavar, help). The kinds stand in CONVERTERS; "flag" takes no value; a kind
+# that ends in "+" may be given several times. Keys are the exec socket's, but for those that the client keeps.
+OPTIONS = (
+    (
+        "The command",
+        (
+            ("-c", "", "line", "line", "LINE", "run a shell line instead of a program with its arguments"),
+            ("-w", "--workdir", "workdir", "path", "PATH", "work there instead of in the current directory"),
+            ("-e", "--env", "setenv", "env+", "NAME[=VALUE]", "set a variable, or pass on the caller's"),
+            ("", "--env-file", "env_file", "text+", "FILE", "set variables from lines of NAME=VALUE"),
+            ("", "--clear-env", "clear_env", "flag", "", "start from an empty environment"),
+            ("-u", "--user", "user", "text", "USER", "run as another user (root only)"),
+        ),
+    ),
+    (
+        "Limits",
+        (
+            ("", "--timeout", "timeout", "duration", "TIME", "end the command after this time, e.g. 90s, 10m, 2h"),
+            ("", "--kill-after", "kill_after", "grace", "TIME", "from SIGTERM to the kill, e.g. 5s, 500ms"),
+            ("-m", "--memory", "memory", "size", "SIZE", "memory limit in bytes, or e.g. 512M, 2G"),
+            ("", "--cpus", "cpus", "cpus", "N", "CPU limit in cores, e.g. 0.5"),
+            ("", "--pids", "pids", "count", "N", "limit of processes and threads"),
+            ("", "--strict", "strict", "flag", "", "refuse to run when any limit cannot be enforced"),
+            ("", "--allow-missing", "allow_missing", "names+", "NAMES", "run although these limits cannot be enforced"),
+        ),
+    ),
+    (
+        "What it may see and touch",
+        (
+            ("", "--tier", "tier", "tier", "TIER", "at least safe, conditional, sequential or dangerous"),
+            ("", "--network", "network", "none|host", "MODE", "none or host"),
+            ("", "--rw", "rw", "path+", "PATH", "may write below this path"),
+            ("", "--ro", "ro", "path+", "PATH", "may not write below this path"),
+            ("", "--hide", "hide", "path+", "PATH", "this path is empty for the command"),
+            ("", "--tmpfs", "tmpfs", "path+", "PATH", "a private, empty, writable directory there"),
+            ("", "--host-effects", "host_effects", "names+", "NAMES", "let it act on the host, e.g. process,service"),
+        ),
+    ),
+    (
+        "Its changes",
+        (
+            ("", "--commit", "commit", "auto|hold|never", "WHEN", "auto, hold (for review) or never"),
+            (
+                "",
+                "--allow-privileged",
+                "allow_privileged",
+                "flag",
+                "",
+                "commit setuid files, foreign owners and the like",
+            ),
+            ("", "--lock-timeout", "lock_timeout", "grace", "TIME", "give up when the locks take longer (status 75)"),
+            ("", "--dry-run", "dry_run", "flag", "", "say what would be done, run nothing"),
+        ),
+    ),
+    (
+        "Input and output",
+        (
+            ("-i", "--interactive", "interactive", "flag", "", "keep stdin open, also for a detached command"),
+            ("-t", "--tty", "tty", "flag", "", "give it a terminal (as if stdin and stdout are terminals)"),
+            ("-T", "--no-tty", "no_tty", "flag", "", "give it no terminal"),
+            ("-d", "--detach", "detach", "flag", "", "print the job's number and do not wait"),
+            ("", "--json", "json", "flag", "", "print the result as one JSON object after the output"),
+            ("", "--status-fd", "status_fd", "count", "N", "write events as JSON lines to this descriptor"),
+            ("-q", "--quiet", "quiet", "flag", "", "no line about the result on stderr"),
+            ("-h", "--help", "help", "flag", "", "show this help"),
+        ),
+    ),
+)
+_BY_NAME = {name: option for _group, options in OPTIONS for option in options for name in option[:2] if name}
+
+Values = dict[str, list[str]]  # each option's values as the socket takes them; a flag that was given has ["1"]
+
+
+def parse(argv: list[str]) -> tuple[Values, list[str]]:
+    """Split the arguments of `run` into its options and the command; parsing stops at `--` or the first word."""
+    values: Values = {}
+    rest = argv[::-1]
+    while rest and rest[-1].startswith("-") and rest[-1] != "-":
+        word = rest.pop()
+        if word == "--":
+            break
+        if word.startswith("--"):
+            _long(word, rest, values)
+        else:
+            _cluster(word, rest, values)
+    command = rest[::-1]
+    if "help" not in values:
+        _check(values, command)
+    return values, command
+
+
+def _long(word: str, rest: list[str], values: Values) -> None:
+    name, equals, value = word.partition("=")
+    option = _BY_NAME.get(name)
+    if option is None:
+        raise ClientError(
+            f"run: no such option: {quoted(name)}",
+            hint="see `cbx-sandbox run --help`; `--` ends the options of run and begins the command",
+        )
+    if option[3] == "flag":
+        if equals:
+            raise ClientError(f"run: {name} takes no value")
+        _store(option, name, "1", values)
+    else:
+        _store(option, name, value if equals else _next(name, option, rest), values)
+
+
+def _cluster(word: str, rest: list[str], values: Values) -> None:
+    position = 1
+    while position < len(word):
+        name = "-" + word[position]
+        position += 1
+        option = _BY_NAME.get(name)
+        if option is None:
+            raise ClientError(
+                f"run: no such option: {quoted(name)}" + (f" (in {quoted(word)})" if word != name else ""),
+                hint="see `cbx-sandbox run --help`; `--` ends the options of run and begins the command",
+            )
+        if option[3] == "flag":
+            _store(option, name, "1", values)
+        else:
+            attached = word[position:]
+            _store(option, name, attached or _next(name, option, rest), values)
+            return
+
+
+def _next(name: str, option: tuple[str, str, str, str, str, str], rest: list[str]) -> str:
+    if not rest:
+        raise ClientError(f"run: {name} needs a value: {name} {option[4]}")
+    return rest.pop()
+
+
+def _store(option: tuple[str, str, str, str, str, str], name: str, text: str, values: Values) -> None:
+    _short, _name, key, kind, _metavar, _help = option
+    base = kind.removesuffix("+")
+    try:
+        converted = text if base == "flag" else CONVERTERS[base](text)
+    except ValueError as why:
+        raise ClientError(f"run: {name} {quoted(text)}: {why}") from None
+    if key == "line" and key in values:
+        raise ClientError("run: -c was given twice", hint="join the lines with ; or &&")
+    if kind.endswith("+"):
+        values.setdefault(key, []).append(converted)
+    else:
+        values[key] = [converted]
+
+
+def _check(values: Values, command: list[str]) -> None:
+    if "line" in values and command:
+        raise ClientError(
+            f"run: both -c and a command were given: {quoted(command[0])}",
+            hint="quote the whole line after -c, or leave -c out",
+        )
+    if "line" not in values and not command:
+        raise ClientError("run: no command was given", hint="cbx-sandbox run [OPTIONS] -- COMMAND…, or run -c 'LINE'")
+    if command and not command[0]:
+        raise ClientError("run: the command's name is empty")
+    for first, second in (("tty", "no_tty"), ("tty", "detach"), ("strict", "allow_missing")):
+        if first in values and second in values:
+            raise ClientError(f"run: --{_dashed(first)} and --{_dashed(second)} exclude each other")
+
+
+def _dashed(key: str) -> str:
+    return key.replace("_", "-")
+
+
+def _number(text: str) -> float:
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text) > 20:
+        raise ValueError("not a number")
+    return float(text)
+
+
+def _split_unit(text: str, units: dict[str, int], example: str) -> float:
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    unit = text[len(digits) :].upper()
+    if units is SIZE_UNITS:
+        unit = unit.removesuffix("B").removesuffix("I") if unit not in {"I", "IB"} else unit
+    try:
+        return _number(digits) * units[unit]
+    except (KeyError, ValueError):
+        raise ValueError(f"write it as {example}") from None
+
+
+def size(text: str) -> str:
+    """Turn 512M into bytes; the units are binary."""
+    count = int(_split_unit(text, SIZE_UNITS, "bytes or with a unit, e.g. 512M or 2G"))
+    if not 0 < count < 1 << 63:
+        raise ValueError("must be more than 0 and less than 8E")
+    return str(count)
+
+
+def grace(text: str) -> str:
+    """Turn 5s, 500ms or 1.5 into decimal seconds; 0 is allowed."""
+    milliseconds = round(_split_unit(text, DURATION_UNITS, "seconds or with a unit: 500ms, 90s, 10m or 2h"))
+    if milliseconds >= 10**13:
+        raise ValueError("is longer than 300 years")
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
+
+
+def duration(text: str) -> str:
+    """As grace, but more than 0."""
+    seconds = grace(text)
+    if seconds == "0":
+        raise ValueError("must be more than 0")
+    return seconds
+
+
+def _cpus(text: str) -> str:
+    try:
+        number = _number(text)
+    except ValueError:
+        raise ValueError("write it as a number of cores, e.g. 0.5") from None
+    if not 0.001 <= number <= 100_000:
+        raise ValueError("must be between 0.001 and 100000 cores")
+    return text
+
+
+def _count(text: str) -> str:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValueError("write it as a whole number")
+    return str(int(text))
+
+
+def _tier(text: str) -> str:
+    name = TIERS.get(text.lower(), text.upper())
+    if name not in TIERS.values():
+        raise ValueError("write one of " + ", ".join(TIERS))
+    return name
+
+
+def _environment(text: str) -> str:
+    name = text.partition("=")[0]
+    if not name:
+        raise ValueError("write NAME=VALUE, or NAME to pass on your own")
+    return text
+
+
+def _names(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if not all(name and name.replace("-", "").replace("_", "").isalnum() for name in names):
+        raise ValueError("write names with commas between them")
+    return ",".join(names)
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _choice(*choices: str) -> "Callable[[str], str]":
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise ValueError("write " + ", ".join(choices[:-1]) + f" or {choices[-1]}")
+        return text
+
+    return convert
+
+
+CONVERTERS: "dict[str, Callable[[str], str]]" = {
+    "line": str,
+    "text": _text,
+    "path": _text,
+    "env": _environment,
+    "duration": duration,
+    "grace": grace,
+    "size": size,
+    "cpus": _cpus,
+    "count": _count,
+    "tier": _tier,
+    "names": _names,
+    "none|host": _choice("none", "host"),
+    "auto|hold|never": _choice("auto", "hold", "never"),
+}

@@ -1,0 +1,114 @@
+"""`cbx-sandbox run`: one request, the caller's own descriptors, and the job's exit status.
+
+The hot path: what it imports decides how long a short command takes (see the package's docstring).
+"""
+
+import posix
+import sys
+
+from cbx_supervisor.client import options
+from cbx_supervisor.client.connection import Connection, open_socket, runtime_directory
+from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.report import Reporter, complain, write
+from cbx_supervisor.client.request import fields as request_fields
+from cbx_supervisor.client.request import working_directory
+from cbx_supervisor.client.session import Session, Signals
+from cbx_supervisor.client.streams import fill_standard_descriptors, prepare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+VERSION = b"1"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command and leave the process with its status, without taking the interpreter down in order."""
+    posix._exit(status_of(sys.argv[1:] if argv is None else argv))
+
+
+def status_of(argv: list[str]) -> int:
+    """Run one command and return the exit status; every failure is one line, and 125."""
+    try:
+        fill_standard_descriptors()
+        values, command = options.parse(argv)
+        if "help" in values:
+            from cbx_supervisor.client.usage import help_text
+
+            write(1, help_text())
+            return 0
+        return _run(values, command)
+    except ClientError as why:
+        complain(why)
+        return why.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception as why:  # noqa: BLE001 - a traceback would look like the command's own, and status 1 too
+        complain(ClientError(f"internal error: {type(why).__name__}: {why}", hint=_where(why)))
+        return 125
+
+
+def _where(why: BaseException) -> str:
+    trace = why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "an unknown place"
+    return f"please report this; it happened at {place}"
+
+
+def _run(values: options.Values, command: list[str]) -> int:
+    reporter = Reporter(values)
+    detached = "detach" in values
+    cwd = working_directory()
+    fields = request_fields(values, command, cwd)
+    server = connect()
+    terminal = _wants_terminal(values)
+    streams = prepare(detached=detached or terminal, interactive="interactive" in values and not terminal)
+    if terminal:
+        fields += _terminal_fields()
+    passed = dict(streams.job)
+    passed["cwd"] = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    lease = None
+    if not detached:
+        passed["lease"], lease = posix.pipe2(posix.O_CLOEXEC)
+    head = [("kind", b"run"), ("version", VERSION), ("fds", ",".join(passed).encode()), ("cwd", cwd)]
+    connection = Connection(server)
+    try:
+        connection.send(head + fields, list(passed.values()))
+    except ValueError as why:  # frame.FrameError
+        raise ClientError(f"run: {why}", hint="the command, its environment and its options have 4 MiB") from None
+    streams.close_sent()
+    posix.close(passed["cwd"])
+    if lease is not None:
+        posix.close(passed["lease"])
+    session = Session(connection, Signals(), streams.copies, reporter.event, detached=detached)
+    kind, last = session.wait()
+    return reporter.end(kind, last)
+
+
+def connect() -> "_socket.socket":
+    """Return a connection to the exec socket; root's client starts a supervisor where there is none."""
+    runtime = runtime_directory()
+    try:
+        return open_socket(runtime + b"/exec.sock")
+    except (FileNotFoundError, ConnectionRefusedError):
+        from cbx_supervisor.client.starter import start_supervisor
+
+        start_supervisor(runtime)
+        return open_socket(runtime + b"/exec.sock")
+
+
+def _wants_terminal(values: options.Values) -> bool:
+    """As ssh does: a private terminal if stdin and stdout are terminals, or as told."""
+    if "no_tty" in values or "detach" in values:
+        return False
+    return "tty" in values or (posix.isatty(0) and posix.isatty(1))
+
+
+def _terminal_fields() -> list[tuple[str, bytes]]:
+    from cbx_supervisor.client.terminal import size
+
+    rows, columns = size() or (24, 80)
+    return [("tty", b"1"), ("rows", str(rows).encode()), ("cols", str(columns).encode())]
