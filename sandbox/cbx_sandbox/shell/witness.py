@@ -1,0 +1,91 @@
+"""Two independent parsers look over the reader's shoulder.
+
+A command that one of them finds and the reader did not makes the text opaque. tree-sitter-bash is asked first; where its tree has an error, and where bashlex cannot parse a construct, that is no
+evidence either way. Both have known misreadings, named here; everything else they say counts.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import bashlex
+import bashlex.ast
+import bashlex.errors
+import tree_sitter_bash
+from tree_sitter import Language, Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tree_sitter import Node, Tree
+
+MAX_TEXT = 20_000  # bytes shown to tree-sitter; bashlex, which is slower than linear, sees less
+MAX_BASHLEX = 2_000
+MAX_NESTING = 40
+_OPENERS = re.compile(r"[({`]")
+# What bashlex is known to misread: it looks for commands inside text that is quoted for later.
+_NOT_FOR_BASHLEX = re.compile(
+    r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'|'.*[$`].*'", re.DOTALL
+)
+_NOT_FOR_TREE_SITTER = re.compile(
+    r"`[^`]*`[^`]*`|\bcoproc\b|<<|\r|[@+!?*]\(|[^\s;&|][<>]\(|\w\[[^\]]*\]\+?=|\$\(\(.*\$\(\(|(?m:^\s*[0-9])"
+)
+_NOT_NAMES = frozenset(
+    {"time", "coproc", "!", "{", "}", "[[", "]]", "select", "function", "then", "do", "fi", "done", "esac"}
+)
+_STRUCTURE = re.compile(r"[;&|<>()$`\n]")
+
+
+def unseen(text: str, seen: frozenset[str]) -> str | None:
+    """Return a command that a witness finds and that is not among those seen."""
+    if len(_OPENERS.findall(text)) > MAX_NESTING:
+        return None
+    for name in _witnessed(text):
+        if name not in seen and name not in _NOT_NAMES:
+            return name
+    return None
+
+
+def _witnessed(text: str) -> Iterator[str]:
+    if len(text) <= MAX_TEXT and not _NOT_FOR_TREE_SITTER.search(text):
+        yield from _tree_sitter(text)
+    if len(text) <= MAX_BASHLEX and _STRUCTURE.search(text) and not _NOT_FOR_BASHLEX.search(text):
+        yield from _bashlex(text)
+
+
+@cache
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+def _tree_sitter(text: str) -> Iterator[str]:
+    tree: Tree = _parser().parse(text.encode("utf-8", "surrogatepass"))
+    if tree.root_node.has_error:
+        return
+    stack: list[Node] = [tree.root_node]
+    while stack:
+        node = stack.pop()
+        if node.type == "command_name" and node.text:
+            yield node.text.decode("utf-8", "replace")
+        stack.extend(node.children)
+
+
+def _bashlex(text: str) -> Iterator[str]:
+    try:
+        stack: list[Any] = list(bashlex.parse(text))
+    except Exception:  # noqa: BLE001 -- it fails in many ways on what it does not know, all of them no evidence
+        return
+    while stack:
+        node = stack.pop()
+        if node.kind == "command":
+            first = next((part for part in node.parts if part.kind == "word"), None)
+            if first is not None:
+                yield text[slice(*first.pos)]
+        for name in ("parts", "list"):
+            stack.extend(getattr(node, name, ()))
+        for name in ("command", "output", "heredoc"):
+            inner = getattr(node, name, None)
+            if hasattr(inner, "kind"):
+                stack.append(inner)
