@@ -10,6 +10,7 @@ import prctl
 from cbx_sandbox.linux import libc
 
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}
+_SETFSID = {"x86_64": (122, 123), "aarch64": (151, 152), "riscv64": (151, 152)}
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
@@ -68,6 +69,25 @@ def set_capabilities(keep: frozenset[int]) -> None:
         data[word].permitted |= 1 << bit
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
     libc.syscall(_CAPSET[os.uname().machine], ctypes.byref(header), ctypes.byref(data), name="capset")
+
+
+def keep_capabilities_across_ids(*, on: bool) -> None:
+    """Whether changing user ids leaves the capability sets alone (SECBIT_NO_SETUID_FIXUP)."""
+    bits = prctl.get_securebits()
+    bit = prctl.SECBIT_NO_SETUID_FIXUP
+    prctl.set_securebits(bits | bit if on else bits & ~bit)
+
+
+def set_file_system_ids(uid: int, gid: int) -> None:
+    """The ids that files are made and looked up as; of the calling thread only (setfsuid(2), setfsgid(2)).
+
+    Both calls never fail by result, so the new value is read back by asking for an impossible one.
+    """
+    setfsuid, setfsgid = _SETFSID[os.uname().machine]
+    for number, value in ((setfsgid, gid), (setfsuid, uid)):
+        libc.syscall(number, value, name="setfsid")
+        if libc.syscall(number, -1, name="setfsid") != value:
+            raise PermissionError(f"cannot act as {uid}:{gid} on files")
 
 
 def no_new_privs() -> None:

@@ -1,0 +1,239 @@
+"""The cgroup of one job: where it is born, what it may use, what it used, and how all of it ends at once.
+
+On the unified hierarchy a job is ``<name>/jobs/<job>`` with two leaves: ``init`` holds the reaper, ``payload`` the
+command. Limits, killing and freezing act on the payload only. On hybrid hosts the limits go through v1 (box/hybrid).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cbx_sandbox.box import hybrid
+from cbx_sandbox.box.spec import LimitSpec
+from cbx_sandbox.linux import cgroupfs
+from cbx_sandbox.linux.mountinfo import Mount
+
+CPU_PERIOD_US = 100_000
+LIMITS = ("memory", "swap", "cpus", "pids", "io")
+_CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
+
+
+class Groups:
+    """The groups of one supervisor on this host."""
+
+    def __init__(self, table: list[Mount], name: str) -> None:
+        self.layout = cgroupfs.detect(table)
+        self.name = name
+        self.devices = block_devices(table)
+        self.unavailable: dict[str, str] = {}
+        if self.layout.unified is None:
+            raise OSError("no cgroup v2 hierarchy is mounted: processes can be neither tracked nor killed as a whole")
+        self.base = f"{self.layout.unified}/{name}"
+        self.jobs = f"{self.base}/jobs"
+
+    def prepare(self) -> None:
+        """Make the supervisor's own groups and find out which limits can be set here."""
+        os.makedirs(self.jobs, mode=0o755, exist_ok=True)
+        assert self.layout.unified is not None
+        wanted = [name for name in cgroupfs.V2_CONTROLLERS if name in self.layout.controllers]
+        for directory in (self.layout.unified, self.base, self.jobs):
+            for controller in wanted:
+                try:
+                    cgroupfs.write(f"{directory}/cgroup.subtree_control", f"+{controller}")
+                except OSError as error:
+                    self.unavailable[controller] = f"cannot be passed on from {directory}: {error.strerror}"
+        for limit in LIMITS:
+            self._judge(limit)
+
+    def _judge(self, limit: str) -> None:
+        controller = _CONTROLLER_OF[limit]
+        v1_name = "blkio" if controller == "io" else controller
+        if controller in self.layout.controllers and controller not in self.unavailable:
+            return
+        if v1_name in self.layout.v1:
+            self.unavailable.pop(controller, None)
+            return
+        why = self.unavailable.get(controller, f"no {controller} controller on this host's cgroup hierarchies")
+        self.unavailable[limit] = why
+
+    def missing(self) -> dict[str, str]:
+        """Limits that cannot be set on this host, with the reason."""
+        return {limit: self.unavailable[limit] for limit in LIMITS if limit in self.unavailable}
+
+    def create(self, job: str, limits: LimitSpec) -> JobGroup:
+        """Make the job's groups and set its limits. FileExistsError: that job was started already."""
+        return JobGroup(self, job, limits)
+
+
+class JobGroup:
+    """The groups of one job, seen from outside of it."""
+
+    def __init__(self, groups: Groups, job: str, limits: LimitSpec) -> None:
+        self.path = f"{groups.jobs}/{job}"
+        os.mkdir(self.path, 0o755)
+        self.v1 = hybrid.V1Group(groups.layout.v1, groups.name, job)
+        self.missing = groups.missing()
+        self.descriptors: list[int] = []
+        try:
+            controllers = (cgroupfs.read(f"{self.path}/cgroup.controllers") or "").split()
+            for controller in controllers:
+                if controller in cgroupfs.V2_CONTROLLERS:
+                    cgroupfs.write(f"{self.path}/cgroup.subtree_control", f"+{controller}")
+            for leaf in ("init", "payload"):
+                os.mkdir(f"{self.path}/{leaf}", 0o755)
+            self.missing |= self._limit(limits, groups.devices)
+            self.missing |= self.v1.create(limits, groups.devices)
+            self.init = self._directory(f"{self.path}/init")
+            self.payload = self._directory(f"{self.path}/payload")
+            self.v1_procs = self.v1.open_procs()
+            self.v1_directories = self.v1.open_directories()
+            self.descriptors += [*self.v1_procs, *self.v1_directories.values()]
+        except BaseException:
+            self.close()
+            self.remove()
+            raise
+
+    def _directory(self, path: str) -> int:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.descriptors.append(fd)
+        return fd
+
+    def _limit(self, limits: LimitSpec, devices: list[str]) -> dict[str, str]:
+        leaf = f"{self.path}/payload"
+        values: list[tuple[str, str, str | None]] = [
+            ("memory", "memory.max", _number(limits["memory"])),
+            ("memory", "memory.oom.group", "1" if limits["memory"] is not None else None),
+            ("swap", "memory.swap.max", _number(limits["swap"])),
+            ("cpus", "cpu.max", _cpu_max(limits["cpus"])),
+            ("pids", "pids.max", _number(limits["pids"])),
+        ]
+        rate = limits["io_bytes_per_second"]
+        if rate is not None:
+            values += [("io", "io.max", f"{device} rbps={rate} wbps={rate}") for device in devices]
+        missing = {}
+        for limit, name, value in values:
+            if value is not None and os.path.exists(f"{leaf}/{name}"):
+                try:
+                    cgroupfs.write(f"{leaf}/{name}", value)
+                except OSError as error:
+                    missing[limit] = f"{name} refused {value!r}: {error.strerror}"
+        return missing
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for fd in self.descriptors:
+            os.close(fd)
+        self.descriptors.clear()
+
+    def remove(self) -> list[str]:
+        """Remove all groups of the job; returns those that something still lives in."""
+        left = [path for leaf in ("payload", "init") if not cgroupfs.remove(path := f"{self.path}/{leaf}")]
+        if not cgroupfs.remove(self.path):
+            left.append(self.path)
+        return left + self.v1.remove()
+
+
+class Meter:
+    """A job's payload group as init sees it: through descriptors, after the host's tree is out of sight."""
+
+    def __init__(self, payload: int, v1_directories: dict[str, int]) -> None:
+        self.payload = payload
+        self.v1 = v1_directories
+
+    def populated(self) -> bool:
+        """True while a process of the payload lives."""
+        return cgroupfs.flat(cgroupfs.read("cgroup.events", self.payload)).get("populated", 0) == 1
+
+    def kill(self) -> bool:
+        """End every process of the payload in one step. False before Linux 5.14, which has no cgroup.kill."""
+        try:
+            cgroupfs.write("cgroup.kill", "1", self.payload)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def freeze(self, *, on: bool) -> None:
+        """Stop or resume every process of the payload."""
+        cgroupfs.write("cgroup.freeze", "1" if on else "0", self.payload)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel killed for memory."""
+        kills = cgroupfs.flat(cgroupfs.read("memory.events", self.payload)).get("oom_kill", 0)
+        fd = self.v1.get("memory")
+        if fd is not None:
+            kills += cgroupfs.flat(cgroupfs.read("memory.oom_control", fd)).get("oom_kill", 0)
+        return kills
+
+    def watch_oom(self) -> int | None:
+        """An eventfd that tells of a v1 group out of memory: there no kernel kills the group as a whole."""
+        fd = self.v1.get("memory")
+        if fd is None:
+            return None
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            cgroupfs.write("cgroup.event_control", f"{event} {control}", fd)
+        finally:
+            os.close(control)
+        return event
+
+    def usage(self) -> dict[str, object]:
+        """What the payload used: seconds, bytes, counts; pressure where the kernel tracks it."""
+        cpu = cgroupfs.flat(cgroupfs.read("cpu.stat", self.payload))
+        io = cgroupfs.nested_totals(cgroupfs.read("io.stat", self.payload))
+        v1 = hybrid.usage(self.v1)
+        throttled_us = cpu.get("throttled_usec", 0) + v1.get("throttled_ns", 0) / 1000
+        return {
+            "cpu_seconds": cpu.get("usage_usec", 0) / 1e6,
+            "user_seconds": cpu.get("user_usec", 0) / 1e6,
+            "system_seconds": cpu.get("system_usec", 0) / 1e6,
+            "throttled_seconds": throttled_us / 1e6,
+            "memory_peak_bytes": int(cgroupfs.read("memory.peak", self.payload) or v1.get("memory_peak_bytes", 0)),
+            "oom_kills": self.oom_kills(),
+            "io_read_bytes": io.get("rbytes", v1.get("io_read_bytes", 0)),
+            "io_write_bytes": io.get("wbytes", v1.get("io_write_bytes", 0)),
+            "pids_peak": int(cgroupfs.read("pids.peak", self.payload) or 0),
+            "pids_refused": cgroupfs.flat(cgroupfs.read("pids.events", self.payload)).get("max", 0),
+            "pressure": self._pressure(),
+        }
+
+    def _pressure(self) -> dict[str, float] | None:
+        found = {}
+        for resource in ("cpu", "memory", "io"):
+            text = cgroupfs.read(f"{resource}.pressure", self.payload)
+            for line in (text or "").splitlines():
+                if line.startswith("some "):
+                    found[resource] = int(line.rpartition("total=")[2]) / 1e6
+        return found or None
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _cpu_max(cpus: float | None) -> str | None:
+    return None if cpus is None else f"{max(1000, int(cpus * CPU_PERIOD_US))} {CPU_PERIOD_US}"
+
+
+def block_devices(table: list[Mount]) -> list[str]:
+    """``major:minor`` of the whole disks below the host's file systems: limits are set on disks, not on partitions."""
+    found = set()
+    for mount in table:
+        if not mount.source.startswith("/dev/"):
+            continue
+        try:
+            status = os.stat(mount.source)
+        except OSError:
+            continue
+        if stat.S_ISBLK(status.st_mode):
+            found.add(_whole_disk(f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"))
+    return sorted(found)
+
+
+def _whole_disk(number: str) -> str:
+    directory = os.path.realpath(f"/sys/dev/block/{number}")
+    if os.path.exists(f"{directory}/partition"):
+        with open(f"{os.path.dirname(directory)}/dev", encoding="ascii") as file:
+            return file.read().strip()
+    return number

@@ -1,0 +1,29 @@
+"""What the kernel refuses the payload beyond its mounts: writing elsewhere, typing into terminals."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cbx_sandbox.linux import landlock, seccomp
+
+# The job's own memory file systems: /run with its TMPDIR, and /dev with its terminals and shared memory.
+ALWAYS_WRITABLE = ("/run", "/dev")
+
+
+def open_writable(paths: list[str]) -> list[int]:
+    """Descriptors of everything that may be written beneath, as the job sees it; and terminals and devices on 0-2.
+
+    A descriptor of the caller's that is a character device may be opened anew by name (/dev/stderr): it is part of
+    what the caller handed over. Regular files are not: they were reopened or are relayed.
+    """
+    beneath = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (*ALWAYS_WRITABLE, *paths)]
+    devices = [standard for standard in (0, 1, 2) if stat.S_ISCHR(os.fstat(standard).st_mode)]
+    return beneath + [os.dup(standard) for standard in devices]
+
+
+def apply(abi: int, beneath: list[int]) -> None:
+    """Confine the caller. Landlock before seccomp, both after no_new_privs."""
+    if abi:
+        landlock.restrict_writes(abi, beneath)
+    seccomp.install(seccomp.terminal_filter(os.uname().machine))

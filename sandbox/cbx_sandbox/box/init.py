@@ -1,0 +1,317 @@
+"""PID 1 of a job: builds the box, starts the command, reaps, passes signals on, enforces the end, writes the record.
+
+It is single-threaded, forked from the launcher without exec, stays outside the job's user namespace, and has a group
+id of its own and no dumps, so that a job with the same uid can neither signal, trace nor limit it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import socket
+import time
+
+from cbx_sandbox.box import network, operations, payload, terminal
+from cbx_sandbox.box.cgroup import Meter
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.linux import mountinfo, mounts, namespaces, privileges
+
+# No group of the host: kill(2) and prlimit(2) compare group ids too.
+INIT_GID = 0x3FFFFFFF
+REAP_PATIENCE = 10.0  # s that killed processes may take to die before they are reported
+
+
+@dataclasses.dataclass(slots=True)
+class Handed:
+    """What the launcher hands over: descriptors and the outside facts of one job."""
+
+    spec: BoxSpec
+    descriptors: dict[str, int]
+    control: int
+    record: int
+    payload_group: int
+    v1_procs: list[int]
+    v1_directories: dict[str, int]
+    userns: tuple[int, int] | None
+    last_capability: int
+
+    def kept(self) -> set[int]:
+        """Every descriptor that init needs."""
+        fds = {self.control, self.record, self.payload_group, *self.v1_procs, *self.v1_directories.values()}
+        return fds | set(self.descriptors.values()) | ({self.userns[1]} if self.userns else set())
+
+
+def main(handed: Handed, first_id: int) -> None:
+    """Run as PID 1 and exit; never returns."""
+    init = Init(handed)
+    try:
+        init.build(first_id)
+        init.start()
+    except OSError as error:
+        init.failed(init.step, error)
+    except BaseException as error:  # noqa: BLE001  # nothing above us could report it
+        init.failed(init.step, OSError(None, f"{type(error).__name__}: {error}"))
+    else:
+        init.watch()
+    init.end()
+    os._exit(0)
+
+
+class Init:
+    """The state of one PID 1."""
+
+    def __init__(self, handed: Handed) -> None:
+        self.spec = handed.spec
+        self.handed = handed
+        self.control = socket.socket(fileno=handed.control)
+        self.meter = Meter(handed.payload_group, handed.v1_directories)
+        self.stage = operations.Stage(descriptors=handed.descriptors)
+        self.step = "namespaces"
+        self.child = -1
+        self.status: int | None = None
+        self.reason = ""
+        self.failure: dict[str, object] | None = None
+        self.began = time.monotonic()
+        self.kill_at: float | None = None
+        self.child_pidfd = self.oom_event = self.wakeup = -1
+
+    # ── building ──
+
+    def build(self, first_id: int) -> None:
+        """Make the box: network, mounts, in the order of the plan."""
+        os.setsid()
+        privileges.undumpable()
+        self._listen_for_children()
+        if self.spec["own_network"]:
+            self.step = "loopback interface"
+            network.loopback_up()
+        if self.handed.userns is not None:
+            self.stage.owner = first_id
+            self.stage.userns_fd = self.handed.userns[1]
+        for value in self.spec["operations"]:
+            operation = operations.from_json(value)
+            self.step = operation.describe()
+            operation.execute(self.stage)
+        self.step = "identity of init"
+        os.chdir("/")
+        os.setresgid(INIT_GID, INIT_GID, INIT_GID)
+
+    def _listen_for_children(self) -> None:
+        self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def start(self) -> None:
+        """Fork the payload into its cgroup."""
+        self.step = "terminal"
+        tty = None
+        if (size := self.spec["terminal"]) is not None:
+            master, tty = terminal.open_master(size)
+            identity = self.spec["identity"]
+            os.chown(tty, self.stage.owner + identity["uid"], -1)
+            socket.send_fds(self.control, [b'{"event":"pty"}'], [master])
+            os.close(master)
+        self.step = "fork"
+        report_read, report_write = os.pipe2(os.O_CLOEXEC)
+        pid, pidfd = namespaces.clone3(cgroup_fd=self.handed.payload_group)
+        if pid == 0:
+            self._take_descriptors()
+            userns_fd = self.handed.userns[1] if self.handed.userns else None
+            payload.run(
+                self.spec,
+                userns_fd=userns_fd,
+                v1_procs=self.handed.v1_procs,
+                tty=tty,
+                report=report_write,
+                last_capability=self.handed.last_capability,
+            )
+        self.child, self.child_pidfd = pid, pidfd
+        os.close(report_write)
+        self._let_go()
+        # End of file is the successful execve: the pipe closes on exec.
+        text = os.read(report_read, 65536)
+        os.close(report_read)
+        if text:
+            self.failure = json.loads(text)
+        self.oom_event = -1 if (event := self.meter.watch_oom()) is None else event
+
+    def _take_descriptors(self) -> None:
+        signal.set_wakeup_fd(-1)
+        # The wake-up pipe and others may sit on 0-2 if the launcher was started without them: it is not.
+        for number, name in enumerate(("stdin", "stdout", "stderr")):
+            if name in self.handed.descriptors:
+                os.dup2(self.handed.descriptors[name], number)
+
+    def _let_go(self) -> None:
+        # Init must not hold the command's ends of pipes open: their readers wait for the end of file.
+        for name in ("stdin", "stdout", "stderr"):
+            if (fd := self.handed.descriptors.pop(name, None)) is not None:
+                os.close(fd)
+        for fd in self.handed.v1_procs:
+            os.close(fd)
+        self.handed.v1_procs.clear()
+
+    # ── watching ──
+
+    def watch(self) -> None:
+        """Until the command has ended: time limit, lease, orders, memory."""
+        timeout = self.spec["limits"]["timeout"]
+        deadline = None if timeout is None else self.began + timeout
+        poll = select.poll()
+        lease = self.handed.descriptors.get("lease", -1)
+        for fd in (self.child_pidfd, self.wakeup, self.control.fileno(), lease, self.oom_event):
+            if fd >= 0:
+                # The lease is asked for its hang-up only: nothing is ever written to it.
+                poll.register(fd, 0 if fd == lease else select.POLLIN)
+        while self.status is None:
+            now = time.monotonic()
+            ends = [at for at in (deadline if not self.reason else None, self.kill_at) if at is not None]
+            wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
+            for fd, _ in poll.poll(wait):
+                if fd == lease:
+                    poll.unregister(lease)
+                    self._stop("cancelled", gently=True)
+                elif fd == self.control.fileno():
+                    if not self._obey():
+                        poll.unregister(fd)
+                elif fd == self.oom_event:
+                    os.eventfd_read(fd)
+                    if self.meter.oom_kills():
+                        self._stop("oom", gently=False)
+                elif fd == self.wakeup:
+                    os.read(fd, 512)
+            now = time.monotonic()
+            if deadline is not None and not self.reason and now >= deadline:
+                self._stop("timeout", gently=True)
+            if self.kill_at is not None and now >= self.kill_at:
+                self.kill_at = None
+                self._kill()
+            self._reap()
+
+    def _obey(self) -> bool:
+        """Carry out one order of the supervisor's; False once it is gone (the job goes on)."""
+        order = self.control.recv(256).split()
+        if not order:
+            return False
+        if order[0] == b"signal":
+            # The command leads its own session and group; a terminal would signal the same.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.child, int(order[1]))
+        elif order[0] == b"kill":
+            self._stop("cancelled", gently=False)
+        elif order[0] == b"stop":
+            self._stop("cancelled", gently=True)
+        elif order[0] in {b"freeze", b"thaw"}:
+            self.meter.freeze(on=order[0] == b"freeze")
+        return True
+
+    def _stop(self, reason: str, *, gently: bool) -> None:
+        self.reason = self.reason or reason
+        if not gently:
+            self._kill()
+        elif self.kill_at is None:
+            # To every process of the job, as a service manager would; frozen ones cannot hear it.
+            self.meter.freeze(on=False)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGTERM)
+            self.kill_at = time.monotonic() + self.spec["limits"]["kill_after"]
+
+    def _kill(self) -> None:
+        self.meter.kill()
+        # Everything in this PID namespace but init itself: also where the kernel has no cgroup.kill.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+    def _reap(self) -> bool:
+        """Reap what has ended; True when no child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self.child:
+                self.status = status
+
+    # ── the end ──
+
+    def failed(self, step: str, error: OSError) -> None:
+        """Remember why the box could not be built."""
+        self.failure = {"step": step, "errno": error.errno, "text": error.strerror or str(error)}
+
+    def end(self) -> None:
+        """Leave nothing alive, take the overlays down, write the record."""
+        wall = time.monotonic() - self.began
+        unkillable = self._end_everything()
+        usage = self.meter.usage()
+        frozen = self._unmount_overlays() if not unkillable else False
+        code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
+        reason = self.reason or "exited"
+        if usage["oom_kills"]:
+            reason = "oom"
+        if self.failure is not None:
+            reason = "not-started"
+        outcome: Outcome = {
+            "job": self.spec["job"],
+            "reason": reason,
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "frozen": frozen,
+            "unkillable": unkillable,
+            "wall_seconds": wall,
+            "usage": usage,
+        }
+        if self.failure is not None:
+            outcome["failure"] = self.failure  # type: ignore[typeddict-item]  # made here and in payload, same keys
+        text = json.dumps(outcome).encode()
+        os.write(self.handed.record, text)
+        with contextlib.suppress(OSError):  # the supervisor may be gone: then the record is what it will read
+            self.control.send(b'{"event":"ended","outcome":' + text + b"}")
+
+    def _end_everything(self) -> int:
+        deadline = time.monotonic() + REAP_PATIENCE
+        self._kill()
+        poll = select.poll()
+        poll.register(self.wakeup, select.POLLIN)
+        while not self._reap():
+            if time.monotonic() >= deadline:
+                return 1
+            poll.poll(50)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.wakeup, 512)
+            self._kill()
+        return 0
+
+    def _unmount_overlays(self) -> bool:
+        """Unmount without force: it succeeds only if nobody holds a file of the overlay open any more."""
+        if not self.stage.overlays:
+            return True
+        try:
+            if "/" in self.stage.overlays:
+                # The root itself goes: step aside onto the job's own /run first.
+                os.mkdir("/run/.old")
+                os.chdir("/run")
+                mounts.pivot_root(".", ".old")
+                os.chdir("/")
+                prefix = "/.old"
+            else:
+                prefix = ""
+            with open(f"{prefix}/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+                table = mountinfo.parse(file.read())
+            roots = [prefix + path if path != "/" else prefix for path in self.stage.overlays]
+            targets = [mount.target for mount in table if any(_inside(mount.target, root) for root in roots)]
+            for target in sorted(targets, key=len, reverse=True):
+                mounts.umount(target)
+        except OSError:
+            return False
+        return True
+
+
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root + "/")

@@ -1,0 +1,263 @@
+"""The launcher: a small single-threaded process, parent of all inits. It forks so that nobody else has to.
+
+A Python process with threads or an event loop must not fork; this one imports little, keeps no state of jobs but
+their groups, and survives the supervisor: jobs that run go on and leave their exit records.
+
+Protocol, on a SOCK_SEQPACKET socket: a request is ``launch`` with descriptors, the first of which is a memory file
+with the BoxSpec as JSON, the others in the order of its ``descriptors``. Answers are JSON objects: ``ready`` once,
+``started`` (with the control socket and a pidfd), ``failed``, ``reaped``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+
+from cbx_sandbox.box import cgroup, hybrid, init, userns
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.linux import cgroupfs, descriptors, landlock, mountinfo, mounts, namespaces, privileges
+
+REQUEST_FD = 3
+MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
+
+
+@dataclasses.dataclass(slots=True)
+class Running:
+    """A job whose init lives."""
+
+    job: str
+    group: cgroup.JobGroup
+    userns: tuple[int, int] | None
+
+
+class Launcher:
+    """The loop: requests in, children out."""
+
+    def __init__(self, connection: socket.socket, groups: cgroup.Groups) -> None:
+        self.connection = connection
+        self.groups = groups
+        self.namespaces = userns.Pool()
+        self.running: dict[int, Running] = {}
+        self.last_capability = privileges.last_capability()
+        self.connected = True
+        self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def run(self) -> None:
+        """Serve until the supervisor is gone and the last job has ended."""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLIN)
+        poll.register(self.wakeup, select.POLLIN)
+        while self.connected or self.running:
+            for fd, _ in poll.poll():
+                if fd == self.wakeup:
+                    os.read(self.wakeup, 512)
+                elif not self._serve():
+                    self.connected = False
+                    poll.unregister(self.connection)
+            self._reap()
+
+    def send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
+        """Answer the supervisor; it may be gone, which ``run`` finds out."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self.connection, [json.dumps(message).encode()], fds or [])
+
+    def _serve(self) -> bool:
+        try:
+            data, fds, _, _ = socket.recv_fds(self.connection, 64, MAX_DESCRIPTORS)
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        spec: BoxSpec | None = None
+        try:
+            spec = _read_spec(fds[0])
+            self._launch(spec, dict(zip(spec["descriptors"], fds[1:], strict=True)))
+        except (OSError, ValueError, KeyError) as error:
+            job = spec["job"] if spec else ""
+            number = error.errno if isinstance(error, OSError) else errno.EINVAL
+            self.send({"event": "failed", "job": job, "errno": number, "text": str(error)})
+        finally:
+            for fd in fds:
+                os.close(fd)
+        return True
+
+    def _launch(self, spec: BoxSpec, received: dict[str, int]) -> None:
+        # mkdir of the group is the token: the same job cannot be started twice.
+        group = self.groups.create(spec["job"], spec["limits"])
+        own: dict[str, int] = {}
+        namespace: tuple[int, int] | None = None
+        try:
+            if spec["identity"]["shifted"]:
+                namespace = self.namespaces.acquire()
+            own = _prepare_descriptors(spec, received)
+            own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
+            record = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            own["record"] = record
+            theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            with theirs, ours:
+                pid, pidfd = namespaces.clone3(_namespace_flags(spec), group.init)
+                if pid == 0:
+                    self._become_init(spec, group, own, received, record, ours.detach(), namespace)
+                self.running[pid] = Running(spec["job"], group, namespace)
+                missing = group.missing
+                message = {"event": "started", "job": spec["job"], "pid": pid, "missing": missing}
+                self.send(message, [theirs.fileno(), pidfd])
+                os.close(pidfd)
+            group.close()
+        except BaseException:
+            group.close()
+            group.remove()
+            if namespace is not None:
+                self.namespaces.release(namespace)
+            raise
+        finally:
+            for fd in own.values():
+                os.close(fd)
+
+    def _become_init(
+        self,
+        spec: BoxSpec,
+        group: cgroup.JobGroup,
+        own: dict[str, int],
+        received: dict[str, int],
+        record: int,
+        control: int,
+        namespace: tuple[int, int] | None,
+    ) -> None:
+        try:
+            descriptors = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
+            descriptors.pop("record")
+            handed = init.Handed(
+                spec=spec,
+                descriptors=descriptors,
+                control=control,
+                record=record,
+                payload_group=group.payload,
+                v1_procs=group.v1_procs,
+                v1_directories=group.v1_directories,
+                userns=namespace,
+                last_capability=self.last_capability,
+            )
+            signal.set_wakeup_fd(-1)
+            _close_others(handed.kept())
+            init.main(handed, userns.first_id(namespace[0]) if namespace else 0)
+        finally:
+            os._exit(1)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            ended = self.running.pop(pid)
+            left = ended.group.remove()
+            if ended.userns is not None:
+                self.namespaces.release(ended.userns)
+            code = os.waitstatus_to_exitcode(status)
+            self.send({"event": "reaped", "job": ended.job, "status": code, "leaks": left})
+
+
+def _read_spec(fd: int) -> BoxSpec:
+    with open(fd, encoding="utf-8", closefd=False) as file:
+        file.seek(0)
+        spec: BoxSpec = json.load(file)
+    return spec
+
+
+def _namespace_flags(spec: BoxSpec) -> int:
+    flags = namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS
+    return flags | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
+
+
+def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, int]:
+    """What only a process in the host's mount namespace can make: trees of locked directories, a read-only stdin."""
+    written = {f"lock:{value['path']}" for value in spec["operations"] if value["op"] == "DirectWrite"}
+    own = {}
+    for name, fd in received.items():
+        if name.startswith("lock:"):
+            own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
+        elif name == "stdin" and stat.S_ISREG(os.fstat(fd).st_mode):
+            own[name] = _reopen_read_only(fd)
+    return own
+
+
+def _reopen_read_only(fd: int) -> int:
+    """The regular file ``fd`` through a read-only clone of its mount: opening it anew by /proc/self/fd cannot write."""
+    position = os.lseek(fd, 0, os.SEEK_CUR)
+    try:
+        tree = mounts.open_tree("", dir_fd=fd)
+    except OSError as error:
+        # An unlinked file (a here-document) has no place to be mounted: nobody else can reach it either.
+        if error.errno not in {errno.ENOENT, errno.EINVAL}:
+            raise
+        tree = os.dup(fd)
+    else:
+        mounts.mount_setattr(tree, set_=mounts.ATTR_RDONLY | mounts.ATTR_NODEV | mounts.ATTR_NOSUID)
+    try:
+        again = os.open(f"/proc/self/fd/{tree}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    finally:
+        os.close(tree)
+    os.lseek(again, position, os.SEEK_SET)
+    return again
+
+
+def _close_others(kept: set[int]) -> None:
+    first = 3
+    for fd in sorted(fd for fd in kept if fd >= 3):
+        if fd > first:
+            descriptors.close_range(first, fd - 1)
+        first = fd + 1
+    descriptors.close_range(first, descriptors.CLOSE_RANGE_MAX)
+
+
+def clear_stale(groups: cgroup.Groups) -> list[str]:
+    """End what an earlier launcher left behind: no supervisor knows these jobs any more."""
+    ended = []
+    for job in os.listdir(groups.jobs):
+        path = f"{groups.jobs}/{job}"
+        if not os.path.isdir(path):
+            continue
+        ended.append(job)
+        with contextlib.suppress(OSError):
+            cgroupfs.write(f"{path}/cgroup.kill", "1")
+        for leaf in ("payload", "init"):
+            cgroupfs.remove(f"{path}/{leaf}", patience=5.0)
+        cgroupfs.remove(path)
+        hybrid.V1Group(groups.layout.v1, groups.name, job).remove()
+    return ended
+
+
+def main() -> None:
+    """``python -I -S -m … NAME``: serve on descriptor 3 with the cgroup name given as argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o077)
+    connection = socket.socket(fileno=REQUEST_FD)
+    connection.set_inheritable(False)
+    groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
+    groups.prepare()
+    stale = clear_stale(groups)
+    launcher = Launcher(connection, groups)
+    # Inits are forked from here: what the collector never touches stays shared with them.
+    gc.disable()
+    gc.freeze()
+    report = {"missing": groups.missing(), "hybrid": groups.layout.hybrid, "landlock": landlock.abi(), "ended": stale}
+    launcher.send({"event": "ready", **report})
+    launcher.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The supervisor's side of the launcher: start it, hand it jobs, hear what became of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from cbx_sandbox.box.launcher import REQUEST_FD
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.errors import CbxError
+
+_MESSAGE_BYTES = 1 << 17
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """The launcher serves. ``missing``: limits this host cannot enforce, with the reason."""
+
+    missing: dict[str, str]
+    hybrid: bool
+    landlock: int
+    ended: list[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Started:
+    """A job's init lives. ``control`` (orders, the end) and ``pidfd`` belong to the receiver."""
+
+    job: str
+    pid: int
+    missing: dict[str, str]
+    control: int
+    pidfd: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """A job was not started, and nothing of it is left."""
+
+    job: str
+    errno: int | None
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reaped:
+    """A job's init is gone. ``leaks``: groups that could not be removed because something lives in them."""
+
+    job: str
+    status: int
+    leaks: list[str]
+
+
+Event = Ready | Started | Failed | Reaped
+
+
+class LauncherClient:
+    """A connection to one launcher process. Non-blocking to read: watch ``fileno()`` for reading."""
+
+    def __init__(self, name: str) -> None:
+        """Start a launcher whose groups are called ``name``."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        with theirs:
+            self.process = _spawn(name, theirs.fileno())
+        self.socket = ours
+        ours.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self.socket.fileno()
+
+    def launch(self, spec: BoxSpec, fds: list[int]) -> None:
+        """Ask for a job; ``fds`` in the order of ``spec['descriptors']``, still the caller's afterwards."""
+        memory = os.memfd_create("cbx-spec", os.MFD_CLOEXEC)
+        try:
+            text = json.dumps(spec).encode()
+            written = 0
+            while written < len(text):
+                written += os.write(memory, text[written:])
+            socket.send_fds(self.socket, [b"launch"], [memory, *fds])
+        finally:
+            os.close(memory)
+
+    def receive(self) -> Event | None:
+        """The next event, or None if there is none now. Raises CbxError once the launcher is gone."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 4)
+        except BlockingIOError:
+            return None
+        if not data:
+            raise CbxError("the launcher has ended", hint="restart the supervisor; its log says why")
+        return _event(json.loads(data), fds)
+
+    def close(self) -> None:
+        """Let go: the launcher ends once its last job has ended."""
+        self.socket.close()
+
+
+def _event(message: dict[str, Any], fds: list[int]) -> Event:
+    kind = message.pop("event")
+    if kind == "started":
+        return Started(**message, control=fds[0], pidfd=fds[1])
+    kinds: dict[str, type[Ready | Failed | Reaped]] = {"ready": Ready, "failed": Failed, "reaped": Reaped}
+    return kinds[kind](**message)
+
+
+def _spawn(name: str, fd: int) -> subprocess.Popen[bytes]:
+    # dup2 onto the fixed number in the child; -I: nothing of the environment or the working directory is trusted.
+    code = f"import os; os.dup2({fd}, {REQUEST_FD}); from cbx_sandbox.box.launcher import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", code, name], pass_fds=(fd,), stdin=subprocess.DEVNULL, cwd="/", env={}
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terminal:
+    """The job's private terminal: its master belongs to the receiver."""
+
+    master: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """Init has written the record and exits."""
+
+    outcome: Outcome
+
+
+class Control:
+    """Orders to one init, and what it says."""
+
+    def __init__(self, fd: int) -> None:
+        self.socket = socket.socket(fileno=fd)
+        self.socket.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self.socket.fileno()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command's process group."""
+        self._order(f"signal {number}")
+
+    def stop(self) -> None:
+        """SIGTERM to everything, then the end after the grace period."""
+        self._order("stop")
+
+    def kill(self) -> None:
+        """End everything at once."""
+        self._order("kill")
+
+    def freeze(self, *, on: bool) -> None:
+        """Stop or resume everything."""
+        self._order("freeze" if on else "thaw")
+
+    def _order(self, text: str) -> None:
+        try:
+            self.socket.send(text.encode())
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it has just ended: the record is on its way
+
+    def receive(self) -> Terminal | Ended | None:
+        """The next message; None if there is none now. Raises EOFError when init is gone."""
+        try:
+            data, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 1)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            data, fds = b"", []
+        if not data:
+            raise EOFError
+        message = json.loads(data)
+        if message["event"] == "pty":
+            return Terminal(fds[0])
+        return Ended(message["outcome"])
+
+    def close(self) -> None:
+        """Let go of init."""
+        self.socket.close()

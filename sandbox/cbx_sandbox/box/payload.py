@@ -1,0 +1,92 @@
+"""From a fork of init to the command: everything that is given up on the way, in the order in which it must be."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+
+from cbx_sandbox.box import filters, terminal
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.linux import descriptors, namespaces, privileges
+
+UMASK = 0o022
+# Statuses of a child that never became the command; the reason travels over the report pipe.
+SETUP_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+
+
+def run(
+    spec: BoxSpec, *, userns_fd: int | None, v1_procs: list[int], tty: str | None, report: int, last_capability: int
+) -> None:
+    """Become the command. Never returns: the outcome of a failure is written to ``report`` as JSON."""
+    step = "start"
+    try:
+        step = "session"
+        os.setsid()
+        for fd in v1_procs:
+            os.write(fd, b"0")
+        # The root of its own view of the groups: /proc/self/cgroup tells nothing of the host's.
+        namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+        if tty is not None:
+            terminal.adopt(tty)
+        step = "limits"
+        _limit(spec)
+        _reset_signals()
+        os.umask(UMASK)
+        step = "Landlock rules"
+        beneath = filters.open_writable(spec["writable"]) if spec["landlock"] else []
+        step = "credentials"
+        _take_identity(spec, userns_fd, last_capability)
+        step = f"working directory {spec['workdir']}"
+        os.chdir(spec["workdir"])
+        step = "filters"
+        privileges.no_new_privs()
+        filters.apply(spec["landlock"], beneath)
+        descriptors.close_range(3, descriptors.CLOSE_RANGE_MAX, descriptors.CLOSE_RANGE_CLOEXEC)
+        step = "exec"
+        os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606  # this is what a sandbox is for
+    except OSError as error:
+        _fail(report, step, error)
+    except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
+        _fail(report, step, OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
+
+
+def _limit(spec: BoxSpec) -> None:
+    limits = spec["limits"]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits["nofile"], limits["nofile"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if limits["fsize"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits["fsize"], limits["fsize"]))
+
+
+def _reset_signals() -> None:
+    # Dispositions that are "ignore" survive execve, and so does the mask: the command starts with the defaults.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _take_identity(spec: BoxSpec, userns_fd: int | None, last_capability: int) -> None:
+    identity = spec["identity"]
+    keep: frozenset[int] = frozenset()
+    if identity["shifted"]:
+        assert userns_fd is not None
+        namespaces.setns(userns_fd, namespaces.CLONE_NEWUSER)
+        keep = privileges.SHIFTED_ROOT
+    privileges.limit_bounding_set(keep, last_capability)
+    os.setgroups(identity["groups"])
+    os.setresgid(identity["gid"], identity["gid"], identity["gid"])
+    os.setresuid(identity["uid"], identity["uid"], identity["uid"])
+    privileges.set_capabilities(keep)
+
+
+def _fail(report: int, step: str, error: OSError) -> None:
+    status = SETUP_FAILED
+    if step == "exec":
+        status = NOT_FOUND if error.errno in {errno.ENOENT, errno.ENOTDIR} else NOT_EXECUTABLE
+    text = json.dumps({"step": step, "errno": error.errno, "text": error.strerror or str(error)})
+    os.write(report, text.encode())
+    os._exit(status)

@@ -1,0 +1,61 @@
+"""What the supervisor tells the launcher about one job. Plain JSON objects: the launcher and init import little."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+
+class LimitSpec(TypedDict):
+    """Limits of one job; None is unlimited. Bytes, seconds, cores."""
+
+    memory: int | None
+    swap: int | None
+    cpus: float | None
+    pids: int | None
+    io_bytes_per_second: int | None
+    nofile: int
+    fsize: int | None
+    timeout: float | None
+    kill_after: float
+
+
+class IdentitySpec(TypedDict):
+    """Credentials of the payload. ``shifted``: root of a user namespace whose ids mean nothing outside."""
+
+    uid: int
+    gid: int
+    groups: list[int]
+    shifted: bool
+
+
+class TerminalSpec(TypedDict):
+    """Size of the private terminal."""
+
+    rows: int
+    columns: int
+
+
+class BoxSpec(TypedDict):
+    """One job, as the launcher starts it.
+
+    ``job`` names the cgroup: making it is the token of the start. Descriptors travel beside the object, in the order
+    of ``descriptors``: "stdin", "stdout", "stderr", "lease" and one "lock:PATH" for each locked directory.
+    ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
+    the view of the job.
+    """
+
+    job: str
+    argv: list[str]
+    environment: dict[str, str]
+    workdir: str
+    identity: IdentitySpec
+    limits: LimitSpec
+    network: str
+    own_network: bool
+    terminal: TerminalSpec | None
+    descriptors: list[str]
+    operations: list[dict[str, Any]]
+    writable: list[str]
+    record: str
+    landlock: int
+    hostname: NotRequired[str]

@@ -1,0 +1,89 @@
+"""User namespaces with shifted ids: root inside is nobody outside, and can make no namespaces of its own.
+
+They are made ahead and used again: making one costs more than the rest of a box (isolation.md, section 5).
+"""
+
+from __future__ import annotations
+
+import os
+
+from cbx_sandbox.linux import namespaces
+
+# Ids from here on belong to no user of the host: subordinate ranges of people end below 2^30 by default.
+FIRST_ID = 0x40000000
+RANGE = 65536
+MAX_NAMESPACES = 64
+
+
+def first_id(index: int) -> int:
+    """The host's id that uid 0 of the ``index``-th shifted namespace stands for."""
+    return FIRST_ID + index * RANGE
+
+
+def create(index: int) -> int:
+    """A user namespace whose ids 0…65535 are ``first_id(index)``… outside; returns its descriptor.
+
+    Every limit on further namespaces is set to zero from inside, before anybody can use it: root inside could
+    otherwise gain CAP_NET_ADMIN or CAP_SYS_ADMIN over fresh kernel surface (user_namespaces(7), namespaces(7)).
+    """
+    ready_read, ready_write = os.pipe()
+    go_read, go_write = os.pipe()
+    pid, pidfd = namespaces.clone3()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(ready_read)
+            os.close(go_write)
+            namespaces.unshare(namespaces.CLONE_NEWUSER)
+            os.write(ready_write, b"u")
+            os.read(go_read, 1)
+            for kind in namespaces.NAMESPACE_KINDS:
+                with open(f"/proc/sys/user/max_{kind}_namespaces", "w", encoding="ascii") as file:
+                    file.write("0")
+            os.write(ready_write, b"l")
+            os.read(go_read, 1)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(ready_write)
+    os.close(go_read)
+    try:
+        _expect(ready_read, b"u")
+        for kind in ("uid", "gid"):
+            with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as file:
+                file.write(f"0 {first_id(index)} {RANGE}\n")
+        os.write(go_write, b"g")
+        _expect(ready_read, b"l")
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(go_write)
+        os.close(ready_read)
+        os.close(pidfd)
+        os.waitpid(pid, 0)
+
+
+def _expect(fd: int, token: bytes) -> None:
+    if os.read(fd, 1) != token:
+        raise OSError("cannot make a user namespace: the helper process ended early")
+
+
+class Pool:
+    """Namespaces of this launcher: one job at a time in each."""
+
+    def __init__(self) -> None:
+        self._free: list[tuple[int, int]] = []
+        self._made = 0
+
+    def acquire(self) -> tuple[int, int]:
+        """(index, descriptor) of a namespace that no job uses. Raises OSError where none can be made."""
+        if self._free:
+            return self._free.pop()
+        if self._made == MAX_NAMESPACES:
+            raise OSError(f"all {MAX_NAMESPACES} user namespaces are in use")
+        made = (self._made, create(self._made))
+        self._made += 1
+        return made
+
+    def release(self, namespace: tuple[int, int]) -> None:
+        """Give a namespace back once nothing lives in it."""
+        self._free.append(namespace)
