@@ -115,12 +115,12 @@ def _long(word: str, rest: list[str], values: Values) -> None:
     option = _BY_NAME.get(name)
     if option is None:
         raise ClientError(
-            f"run: no such option: {quoted(name)}",
+            f"no such option: {quoted(name)}",
             hint="see `cbx-sandbox run --help`; `--` ends the options of run and begins the command",
         )
     if option[3] == "flag":
         if equals:
-            raise ClientError(f"run: {name} takes no value")
+            raise ClientError(f"{name} takes no value")
         _store(option, name, "1", values)
     else:
         _store(option, name, value if equals else _next(name, option, rest), values)
@@ -134,7 +134,7 @@ def _cluster(word: str, rest: list[str], values: Values) -> None:
         option = _BY_NAME.get(name)
         if option is None:
             raise ClientError(
-                f"run: no such option: {quoted(name)}" + (f" (in {quoted(word)})" if word != name else ""),
+                f"no such option: {quoted(name)}" + (f" (in {quoted(word)})" if word != name else ""),
                 hint="see `cbx-sandbox run --help`; `--` ends the options of run and begins the command",
             )
         if option[3] == "flag":
@@ -147,7 +147,7 @@ def _cluster(word: str, rest: list[str], values: Values) -> None:
 
 def _next(name: str, option: tuple[str, str, str, str, str, str], rest: list[str]) -> str:
     if not rest:
-        raise ClientError(f"run: {name} needs a value: {name} {option[4]}")
+        raise ClientError(f"{name} needs a value: {name} {option[4]}")
     return rest.pop()
 
 
@@ -157,9 +157,9 @@ def _store(option: tuple[str, str, str, str, str, str], name: str, text: str, va
     try:
         converted = text if base == "flag" else CONVERTERS[base](text)
     except ValueError as why:
-        raise ClientError(f"run: {name} {quoted(text)}: {why}") from None
+        raise ClientError(f"{name} {quoted(text)}: {why}") from None
     if key == "line" and key in values:
-        raise ClientError("run: -c was given twice", hint="join the lines with ; or &&")
+        raise ClientError("-c was given twice", hint="join the lines with ; or &&")
     if kind.endswith("+"):
         values.setdefault(key, []).append(converted)
     else:
@@ -169,16 +169,16 @@ def _store(option: tuple[str, str, str, str, str, str], name: str, text: str, va
 def _check(values: Values, command: list[str]) -> None:
     if "line" in values and command:
         raise ClientError(
-            f"run: both -c and a command were given: {quoted(command[0])}",
+            f"both -c and a command were given: {quoted(command[0])}",
             hint="quote the whole line after -c, or leave -c out",
         )
     if "line" not in values and not command:
-        raise ClientError("run: no command was given", hint="cbx-sandbox run [OPTIONS] -- COMMAND…, or run -c 'LINE'")
+        raise ClientError("no command was given", hint="cbx-sandbox run [OPTIONS] -- COMMAND…, or run -c 'LINE'")
     if command and not command[0]:
-        raise ClientError("run: the command's name is empty")
+        raise ClientError("the command's name is empty")
     for first, second in (("tty", "no_tty"), ("tty", "detach"), ("strict", "allow_missing")):
         if first in values and second in values:
-            raise ClientError(f"run: --{_dashed(first)} and --{_dashed(second)} exclude each other")
+            raise ClientError(f"--{_dashed(first)} and --{_dashed(second)} exclude each other")
 
 
 def _dashed(key: str) -> str:

@@ -43,7 +43,7 @@ class Reporter:
                 posix.fstat(self._status)
             except OSError:
                 raise ClientError(
-                    f"run: --status-fd {self._status}: that descriptor is not open",
+                    f"--status-fd {self._status}: that descriptor is not open",
                     hint=f"open it in the shell: {self._status}> events.jsonl",
                 ) from None
 

@@ -86,9 +86,9 @@ def _read_env_file(name: str) -> list[bytes]:
         with open(raw(name), "rb") as file:
             content = file.read(MAX_ENV_FILE + 1)
     except OSError as why:
-        raise ClientError(f"run: cannot read --env-file {printable(name)}: {why.strerror}") from None
+        raise ClientError(f"cannot read --env-file {printable(name)}: {why.strerror}") from None
     if len(content) > MAX_ENV_FILE:
-        raise ClientError(f"run: cannot use --env-file {printable(name)}: it has more than {MAX_ENV_FILE} bytes")
+        raise ClientError(f"cannot use --env-file {printable(name)}: it has more than {MAX_ENV_FILE} bytes")
     entries = []
     for number, line in enumerate(content.split(b"\n"), 1):
         entry = line.strip(b" \t\r")
@@ -97,7 +97,7 @@ def _read_env_file(name: str) -> list[bytes]:
         variable = entry.partition(b"=")[0]
         if not variable or b" " in variable or b"\t" in variable or b"\0" in entry:
             raise ClientError(
-                f"run: cannot use --env-file {printable(name)}: line {number} is not NAME=VALUE",
+                f"cannot use --env-file {printable(name)}: line {number} is not NAME=VALUE",
                 hint="one variable a line, no quotes, no `export`; # begins a comment line",
             )
         entries.append(entry)

@@ -78,7 +78,7 @@ def _run(values: options.Values, command: list[str]) -> int:
     try:
         connection.send(head + fields, list(passed.values()))
     except ValueError as why:  # frame.FrameError
-        raise ClientError(f"run: {why}", hint="the command, its environment and its options have 4 MiB") from None
+        raise ClientError(f"{why}", hint="the command, its environment and its options have 4 MiB") from None
     streams.close_sent()
     posix.close(passed["cwd"])
     if lease is not None:

@@ -34,7 +34,7 @@ def start_supervisor(runtime: bytes) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _answers(runtime):
-            _start(runtime)
+            _start()
     finally:
         posix.close(lock)
 
@@ -59,7 +59,7 @@ def _make_directory(path: bytes, mode: int) -> None:
             raise ClientError(f"cannot make {shown(made)}: {why.strerror}") from None
 
 
-def _start(runtime: bytes) -> None:
+def _start() -> None:
     logs = (posix.environ.get(b"CBX_STATE_DIR") or STATE) + b"/logs"
     _make_directory(logs, 0o700)
     log_path = logs + b"/supervisor.log"

@@ -1,0 +1,126 @@
+"""An analysis as JSON and as text that marks the part of the command that each reason is about."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+from cbx_supervisor.cli import output
+from cbx_supervisor.client.failure import printable
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.analysis import Analysis
+    from cbx_sandbox.shell.effects import Effects, Span
+    from cbx_sandbox.shell.tiers import Reason
+
+
+def describe(analysis: Analysis) -> dict[str, Any]:
+    """Return an analysis as plain JSON values; spans are byte offsets into the command's UTF-8."""
+    estimate = analysis.estimate
+    return {
+        "command": analysis.text,
+        "tier": analysis.tier.value,
+        "reasons": [describe_reason(reason) for reason in analysis.reasons],
+        "effects": describe_effects(analysis.effects),
+        "checks": [
+            {"code": check.code, "verdict": check.verdict.value, "text": check.text, "span": _span(check.span)}
+            for check in analysis.checks
+        ],
+        "priority": analysis.priority,
+        "estimate": {"bound": estimate.bound.value, "memory_mb": estimate.memory_mb, "seconds": estimate.seconds},
+        "programs": list(analysis.programs),
+        "opaque": analysis.opaque,
+    }
+
+
+def describe_reason(reason: Reason) -> dict[str, Any]:
+    """Return why a text is at least in a tier."""
+    return {"code": reason.code, "text": reason.text, "tier": reason.tier.value, "span": _span(reason.span)}
+
+
+def describe_effects(effects: Effects) -> dict[str, Any]:
+    """Return what a text is predicted to touch."""
+    return {
+        "paths": [
+            {
+                "access": effect.access.value,
+                "path": effect.path,
+                "certainty": effect.certainty.value,
+                "span": _span(effect.span),
+            }
+            for effect in effects.paths
+        ],
+        "host": [
+            {"kind": effect.kind.value, "text": effect.text, "span": _span(effect.span)} for effect in effects.host
+        ],
+        "network": [
+            {"host": effect.host, "port": effect.port, "span": _span(effect.span)} for effect in effects.network
+        ],
+        "reads_processes": effects.reads_processes,
+        "resources": list(effects.resources),
+        "caches": list(effects.caches),
+    }
+
+
+def _span(span: Span | None) -> list[int] | None:
+    return None if span is None else [span.start, span.end]
+
+
+def render(analysis: Analysis) -> str:
+    """Lay out an analysis for people."""
+    parts = [f"tier: {analysis.tier.value}" + (" (not understood in full)" if analysis.opaque else "")]
+    parts += ["", "reasons:"] if analysis.reasons else []
+    for reason in analysis.reasons:
+        parts += _marked(analysis.text, reason.span, f"{reason.text}  [{reason.tier.value}, {reason.code}]")
+    parts += ["", "checks:"] if analysis.checks else []
+    for check in analysis.checks:
+        parts += _marked(analysis.text, check.span, f"{check.verdict.value}: {check.text}  [{check.code}]")
+    effects = render_effects(analysis.effects)
+    if effects:
+        parts += ["", "effects:", effects]
+    cost = analysis.estimate
+    needs = f"{output.seconds(cost.seconds)}, {cost.memory_mb} MiB, bound by {cost.bound.value}"
+    parts += ["", f"estimate: {needs}; priority {analysis.priority:g}"]
+    return "\n".join(parts)
+
+
+def render_effects(effects: Effects) -> str:
+    """Lay out effects, a line each, the certain paths without a remark."""
+    rows = [
+        (effect.access.value, effect.path, "" if effect.certainty.value == "literal" else f"({effect.certainty.value})")
+        for effect in effects.paths
+    ]
+    rows += [("connect", f"{effect.host or 'any host'}:{effect.port or 'any port'}", "") for effect in effects.network]
+    rows += [("host", effect.text, f"({effect.kind.value})") for effect in effects.host]
+    rows += [("uses", resource, "") for resource in effects.resources]
+    rows += [("cache", cache, "") for cache in effects.caches]
+    if effects.reads_processes:
+        rows.append(("read", "the host's processes", ""))
+    seen = dict.fromkeys(rows)
+    width = max((len(access) for access, _what, _remark in seen), default=0)
+    return "\n".join(f"  {access:<{width}}  {printable(what)} {remark}".rstrip() for access, what, remark in seen)
+
+
+def _marked(text: str, span: Span | None, message: str) -> list[str]:
+    """Return the line of the command that a span lies in, the span underlined, and the message."""
+    if span is None:
+        return [f"  {printable(message)}"]
+    data = text.encode("utf-8", "surrogateescape")
+    begin = data.rfind(b"\n", 0, span.start) + 1
+    end = data.find(b"\n", span.start)
+    end = len(data) if end < 0 else end
+    before, within, after = (
+        printable(piece.decode("utf-8", "surrogateescape"))
+        for piece in (data[begin : span.start], data[span.start : min(span.end, end)], data[min(span.end, end) : end])
+    )
+    return [
+        f"    {before}{within}{after}",
+        f"    {' ' * cells(before)}{'^' * max(1, cells(within))}",
+        f"  {printable(message)}",
+    ]
+
+
+def cells(text: str) -> int:
+    """Return how many columns a terminal needs for a text."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)

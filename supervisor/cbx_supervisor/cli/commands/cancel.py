@@ -1,0 +1,17 @@
+"""`cancel`: end jobs."""
+
+from __future__ import annotations
+
+import click
+
+from cbx_supervisor.client.http import Api
+
+
+@click.command(short_help="End jobs.")
+@click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.IntRange(min=1))
+@click.option("--kill", is_flag=True, help="Kill at once instead of asking with SIGTERM first.")
+def command(jobs: tuple[int, ...], kill: bool) -> None:
+    """End jobs: SIGTERM, then the kill when the grace period is over."""
+    api = Api()
+    for job in jobs:
+        api.post(f"/v1/jobs/{job}/cancel", {"signal": "KILL" if kill else "TERM"})

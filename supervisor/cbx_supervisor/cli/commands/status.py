@@ -1,0 +1,30 @@
+"""`status`: what the supervisor is doing."""
+
+from __future__ import annotations
+
+import click
+
+from cbx_supervisor.cli import output
+from cbx_supervisor.client.http import Api
+
+
+@click.command(short_help="Show the supervisor and its load.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def command(as_json: bool) -> None:
+    """Show the supervisor and its load."""
+    status = Api().get("/v1/status")
+    if as_json:
+        output.show_json(status)
+        return
+    supervisor, jobs = status["supervisor"], status.get("jobs", {})
+    idle = supervisor.get("idle_exit_seconds")
+    output.show(
+        output.pairs(
+            [
+                ("supervisor", f"running, process {supervisor['pid']}, version {supervisor.get('version')}"),
+                ("since", supervisor.get("started")),
+                ("idle exit", f"after {output.seconds(idle)}" if idle else "never"),
+                ("jobs", ", ".join(f"{count} {state}" for state, count in jobs.items() if isinstance(count, int))),
+            ]
+        )
+    )

@@ -1,0 +1,105 @@
+"""The command line: a table of verbs, and one funnel for what goes wrong.
+
+`cbx-sandbox run` does not come here; its script goes to cbx_supervisor.client.run, which starts in a third of the time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+
+import click
+
+from cbx_sandbox.errors import CbxError
+from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.report import complain
+
+# In the order of the help: first a command's life, then what came of it, then what cbx knows.
+VERBS = (
+    "run",
+    "explain",
+    "analyse",
+    "list",
+    "show",
+    "wait",
+    "logs",
+    "cancel",
+    "checkpoint",
+    "status",
+    "doctor",
+    "rules",
+)
+HELP = {"help_option_names": ["-h", "--help"]}
+EPILOG = "cbx-sandbox VERB --help explains a verb. Usage errors and failures of cbx itself exit with status 125."
+
+
+class Verbs(click.Group):
+    """Imports a verb when it is used: cli/commands has a module for each, with the command in `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the table's order."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"cbx_supervisor.cli.commands.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"cbx-sandbox {importlib.metadata.version('cbx')}")
+        ctx.exit()
+
+
+@click.group(cls=Verbs, context_settings=HELP, epilog=EPILOG)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def command() -> None:
+    """Run commands contained and reversible."""
+
+
+def main() -> None:
+    """Run one verb; a failure is one message and an exit status, never a traceback."""
+    sys.exit(status_of(sys.argv[1:]))
+
+
+def status_of(argv: list[str]) -> int:
+    """Run one verb and return its exit status."""
+    try:
+        status = command.main(argv, prog_name="cbx-sandbox", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as why:
+        return _fail(_usage(why))
+    except click.Abort:
+        return 130
+    except ClientError as why:
+        return _fail(why)
+    except CbxError as why:
+        brief = "\n".join(part for part in (why.brief, why.details) if part)
+        return _fail(ClientError(brief, hint=why.hint, status=why.exit_status))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at its end
+        return 141
+    return status if isinstance(status, int) else 0
+
+
+def _fail(why: ClientError) -> int:
+    complain(why)
+    return why.status
+
+
+def _usage(why: click.ClickException) -> ClientError:
+    verb = getattr(why, "ctx", None)
+    path = verb.command_path if verb is not None else "cbx-sandbox"
+    return ClientError(why.format_message(), hint=f"see `{path} --help`")
+
+
+if __name__ == "__main__":
+    main()

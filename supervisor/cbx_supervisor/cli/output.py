@@ -1,0 +1,117 @@
+"""How answers look: JSON for programs, aligned and escaped text for people."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cbx_supervisor.client.failure import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ELLIPSIS = "…"
+
+
+def show_json(value: object) -> None:
+    """Print one JSON value on one line."""
+    show(json.dumps(value))
+
+
+def show(text: str) -> None:
+    """Print text that is already safe for a terminal."""
+    sys.stdout.write(text + "\n")
+
+
+def remark(text: str) -> None:
+    """Say something beside the answer, on stderr."""
+    sys.stderr.write(f"cbx: {printable(text)}\n")
+
+
+def lines(text: str) -> str:
+    """Escape what a terminal would act on, but keep line ends and tabs."""
+    return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in text.split("\n"))
+
+
+def cell(value: object) -> str:
+    """Show one value in a table."""
+    return "-" if value is None or value == "" else printable(str(value))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Align columns; on a terminal the last one is cut to fit."""
+    grid = [list(headers), *([cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in grid) for column in range(len(headers))]
+    room = None
+    if sys.stdout.isatty():
+        room = max(10, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
+    made = []
+    for row in grid:
+        last = row[-1] if room is None or len(row[-1]) <= room else row[-1][: room - 1] + ELLIPSIS
+        made.append(
+            "  ".join([*(text.ljust(width) for text, width in zip(row[:-1], widths, strict=False)), last]).rstrip()
+        )
+    return "\n".join(made)
+
+
+def pairs(entries: Iterable[tuple[str, object]]) -> str:
+    """Align names and values, a line each; entries without a value are left out, lists take a line per item."""
+    kept = [(name, value) for name, value in entries if value not in (None, "", [], ())]
+    width = max((len(name) for name, _value in kept), default=0)
+    made = []
+    for name, value in kept:
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        for index, item in enumerate(items):
+            made.append(f"{name if index == 0 else '':<{width}}  {printable(str(item))}")
+    return "\n".join(made)
+
+
+def size(count: float | None) -> str | None:
+    """Show bytes with a binary unit."""
+    if count is None:
+        return None
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(amount) < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def seconds(count: float | None) -> str | None:
+    """Show a duration."""
+    if count is None:
+        return None
+    if count < 1:
+        return f"{count * 1000:.0f} ms"
+    if count < 60:
+        return f"{count:.2f} s"
+    minutes, rest = divmod(int(count), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def when(value: str | float | None) -> str | None:
+    """Show a time of the Unix clock as the local one; text is taken as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    return datetime.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+
+
+def counted(changes: Mapping[str, Any] | None) -> str | None:
+    """Show a change set's size: +added ~changed -deleted."""
+    if not changes:
+        return None
+    parts = [
+        f"{sign}{changes[key]}"
+        for key, sign in (("added", "+"), ("changed", "~"), ("deleted", "-"))
+        if changes.get(key)
+    ]
+    return " ".join(parts) if parts else "none"
+
+
+def rows_of(answer: Any, key: str) -> list[dict[str, Any]]:
+    """Return the list in an answer, bare or under its name."""
+    return list(answer[key] if isinstance(answer, dict) else answer)
