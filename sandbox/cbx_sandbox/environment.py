@@ -1,0 +1,65 @@
+"""What of the caller's environment a job sees (documented in docs/security.md).
+
+Dropped are variables that make programs execute or load something, that lead to the host's agents and sockets, that
+look like secrets, and that describe the caller's own session. Whatever is set for the job by name passes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+
+from cbx_sandbox.policy import Identity
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Loaders, interpreters and shells that run or load what a variable names.
+EXECUTES = (
+    "LD_*", "GCONV_PATH", "LOCPATH", "NLSPATH", "MALLOC_*", "GLIBC_TUNABLES", "PYTHON*", "PERL5*", "PERLLIB", "RUBYOPT",
+    "RUBYLIB", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "BASH_ENV", "ENV",
+    "BASH_FUNC_*", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "IFS", "CDPATH", "GLOBIGNORE", "LESSOPEN",
+    "LESSCLOSE", "LESS", "PAGER", "MANPAGER", "EDITOR", "VISUAL", "BROWSER", "MAKEFLAGS", "MAKEFILES", "GIT_*", "LUA_*",
+    "RIPGREP_CONFIG_PATH", "TAR_OPTIONS", "GREP_OPTIONS",
+)  # fmt: skip
+# Agents, buses, displays and daemons of the host.
+REACHES = (
+    "SSH_*", "GPG_*", "DBUS_*", "XDG_RUNTIME_DIR", "XDG_SESSION_*", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY",
+    "DOCKER_*", "CONTAINER_HOST", "KUBECONFIG", "TMUX", "STY", "NOTIFY_SOCKET", "LISTEN_*", "JOURNAL_STREAM",
+    "INVOCATION_ID", "WATCHDOG_*", "HOSTALIASES", "LOCALDOMAIN", "RES_OPTIONS", "CBX_*",
+)  # fmt: skip
+SECRETS = (
+    "*TOKEN*", "*SECRET*", "*PASSWORD*", "*PASSWD*", "*PASSPHRASE*", "*CREDENTIAL*", "*_KEY", "*_KEY_ID", "*APIKEY*",
+    "AWS_*", "AZURE_*", "GOOGLE_APPLICATION_*", "NETRC", "PGPASSFILE",
+)  # fmt: skip
+SESSION = ("SUDO_*", "OLDPWD", "PWD", "SHLVL", "_", "MAIL", "TMPDIR", "TMP", "TEMP", "HISTFILE")
+
+_DROPPED = (*EXECUTES, *REACHES, *SECRETS, *SESSION)
+
+
+def dropped(name: str) -> bool:
+    """True if the variable ``name`` of the caller does not reach a job."""
+    upper = name.upper()
+    return any(fnmatch.fnmatchcase(upper, pattern) for pattern in _DROPPED)
+
+
+def for_job(
+    caller: Mapping[str, str],
+    identity: Identity,
+    *,
+    set_: Mapping[str, str],
+    clear: bool,
+    workdir: str,
+    tmpdir: str,
+) -> dict[str, str]:
+    """The environment of a job. ``set_`` was asked for by name and passes as it is."""
+    environment = {} if clear else {name: value for name, value in caller.items() if not dropped(name)}
+    environment.setdefault("PATH", DEFAULT_PATH)
+    environment |= {
+        "HOME": identity.home,
+        "USER": identity.name,
+        "LOGNAME": identity.name,
+        "SHELL": identity.shell,
+        "TMPDIR": tmpdir,
+        "PWD": workdir,
+    }
+    return environment | dict(set_)

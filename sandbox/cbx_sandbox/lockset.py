@@ -1,0 +1,94 @@
+"""From predicted effects to directories to lock: rounded up to what exists, never created, never too coarse unseen."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+
+from cbx_sandbox.errors import DeniedError
+from cbx_sandbox.shell.effects import Access, Certainty, Facts, PathEffect
+
+# Directories that hold the files of many: one file in them is no reason to write to all of it.
+COARSE = frozenset(
+    "/bin /boot /etc /home /lib /lib64 /media /mnt /opt /root /sbin /srv /tmp /usr /usr/bin /usr/lib /usr/local"
+    " /usr/local/bin /usr/sbin /usr/share /var /var/cache /var/lib /var/log /var/spool /var/tmp".split()
+)
+# Every box has its own of these: what is written there goes nowhere.
+PRIVATE = ("/proc", "/sys", "/dev", "/run", "/var/run")
+_HARMLESS = (
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd",
+    "/dev/pts", "/dev/shm", "/dev/random", "/dev/urandom", "/proc/self/fd", "/run/tmp", "/run/lock",  # noqa: S108
+)  # fmt: skip
+
+WRITES = frozenset({Access.WRITE, Access.CREATE, Access.APPEND, Access.DELETE})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory to lock. ``expected``: the only paths predicted in it, where it is coarse."""
+
+    path: str
+    expected: tuple[str, ...] | None
+
+
+def beneath(path: str, directory: str) -> bool:
+    """True if ``path`` is ``directory`` or lies below it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def directories(effects: tuple[PathEffect, ...], facts: Facts) -> list[Directory]:
+    """The outermost directories that the writing ``effects`` need, each existing and canonical.
+
+    Raises DeniedError for writes to places of which every box has its own: they would succeed on a copy.
+    """
+    found: dict[str, list[str] | None] = {}
+    for effect in effects:
+        if effect.access not in WRITES or any(beneath(effect.path, place) for place in _HARMLESS):
+            continue
+        for place in PRIVATE:
+            if beneath(effect.path, place):
+                raise DeniedError(
+                    f"cannot write {effect.path}: a job has its own {place}, nothing written there reaches the host",
+                    hint="run the command outside cbx if it must change the host",
+                )
+        directory = facts.resolve(_directory_of(effect, facts))
+        expected = found.setdefault(directory, [])
+        if directory not in COARSE or effect.certainty is not Certainty.LITERAL:
+            found[directory] = None
+        elif expected is not None:
+            expected.append(effect.path)
+    outermost = [path for path in found if not any(other != path and beneath(path, other) for other in found)]
+    return [Directory(path, _expected(path, found)) for path in sorted(outermost)]
+
+
+def _expected(directory: str, found: dict[str, list[str] | None]) -> tuple[str, ...] | None:
+    expected: list[str] = []
+    for path, names in found.items():
+        if beneath(path, directory):
+            if path == directory and names is None:
+                return None
+            # A whole directory below a coarse one is expected as a whole.
+            expected += [path] if names is None else names
+    return tuple(expected)
+
+
+def _directory_of(effect: PathEffect, facts: Facts) -> str:
+    path = effect.path
+    if effect.certainty is Certainty.PATTERN:
+        path = _before_pattern(path)
+    elif effect.certainty is Certainty.LITERAL and (
+        effect.access in {Access.DELETE, Access.CREATE} or facts.kind(path) != "dir"
+    ):
+        path = posixpath.dirname(path)
+    while facts.kind(path) not in {"dir", "link"} and path != "/":
+        path = posixpath.dirname(path)
+    return path or "/"
+
+
+def _before_pattern(path: str) -> str:
+    parts = []
+    for part in path.split("/"):
+        if any(character in part for character in "*?[{"):
+            break
+        parts.append(part)
+    return "/".join(parts) or "/"

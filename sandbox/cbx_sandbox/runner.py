@@ -1,0 +1,355 @@
+"""The one place that joins the parts: analyse, plan, and after the run decide what becomes of its changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cbx_sandbox import environment, lockset
+from cbx_sandbox.box import operations
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
+from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
+from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
+from cbx_sandbox.shell.effects import Facts
+from cbx_sandbox.shell.tiers import Reason, Tier
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller asked for by name; None is "as configured". Sizes in bytes, times in seconds."""
+
+    timeout: float | None = None
+    kill_after: float | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    network: NetworkMode | None = None
+    workdir: str | None = None
+    set_environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    clear_environment: bool = False
+    writable: tuple[str, ...] = ()
+    readonly: tuple[str, ...] = ()
+    hide: tuple[str, ...] = ()
+    tmpfs: tuple[str, ...] = ()
+    tier: Tier | None = None
+    commit: CommitMode | None = None
+    strict: bool = False
+    allow_missing: frozenset[str] = frozenset()
+    allow_privileged: bool = False
+    host_effects: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """A command to run: either a shell line or an argument vector, by whom, where, with which environment."""
+
+    identity: Identity
+    cwd: str
+    environment: Mapping[str, str]
+    argv: tuple[str, ...] | None = None
+    line: str | None = None
+    options: Options = dataclasses.field(default_factory=Options)
+    submitter_is_root: bool = False
+
+    @property
+    def text(self) -> str:
+        """The command as one line, for people."""
+        import shlex  # noqa: PLC0415  # for people only: not on the way to a job
+
+        return self.line if self.line is not None else shlex.join(self.argv or ())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Defaults:
+    """What is configured: limits for each tier, and where predicted network use leads."""
+
+    limits: Mapping[Tier, Limits] = dataclasses.field(default_factory=lambda: dict.fromkeys(Tier, Limits()))
+    predicted_network: NetworkMode = NetworkMode.HOST
+    strict: bool = False
+    hidden: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostReport:
+    """What this host can enforce: from the launcher, which tried it. ``missing`` maps a limit to the reason."""
+
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    hybrid: bool = False
+    landlock: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """One run, decided: the policy, and what the analysis said."""
+
+    request: Request
+    analysis: Analysis
+    policy: Policy
+    reasons: tuple[Reason, ...]
+    argv: tuple[str, ...]
+    expected: Mapping[str, tuple[str, ...]]  # coarse directory: the only paths predicted in it
+
+    def describe(self, operations_: Sequence[operations.Operation] = ()) -> dict[str, Any]:
+        """The plan as JSON, for ``explain`` and ``--dry-run``."""
+        policy, effects = self.policy, self.analysis.effects
+        return {
+            "command": self.request.text,
+            "tier": policy.tier.value,
+            "reasons": [_reason(reason) for reason in self.reasons],
+            "effects": {
+                "paths": [
+                    {"access": e.access.value, "path": e.path, "certainty": e.certainty.value} for e in effects.paths
+                ],
+                "host": [{"kind": e.kind.value, "text": e.text} for e in effects.host],
+                "network": [{"host": e.host, "port": e.port} for e in effects.network],
+                "reads_processes": effects.reads_processes,
+                "resources": list(effects.resources),
+            },
+            "locks": [{"path": grant.path, "mode": grant.mode.value} for grant in policy.grants],
+            "policy": {
+                "network": policy.network.value,
+                "commit": policy.commit.value,
+                "overlay_all": policy.overlay_all,
+                "shifted": policy.shifted,
+                "limits": dataclasses.asdict(policy.limits),
+                "identity": {"uid": policy.identity.uid, "gid": policy.identity.gid},
+                "workdir": policy.workdir,
+            },
+            "mounts": [operation.describe() for operation in operations_],
+        }
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    span = None if reason.span is None else [reason.span.start, reason.span.end]
+    return {"code": reason.code, "text": reason.text, "tier": reason.tier.value, "span": span}
+
+
+def plan(
+    request: Request, facts: Facts, defaults: Defaults, host: HostReport, *, at_least: Reason | None = None
+) -> Plan:
+    """Decide how ``request`` runs. ``at_least`` raises the tier for a reason found after an earlier plan.
+
+    Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
+    """
+    analysis = (
+        analyse(request.line, facts) if request.line is not None else analyse_argv(list(request.argv or ()), facts)
+    )
+    _refuse_host_effects(analysis)
+    tier, reasons = _choose_tier(request, analysis, at_least)
+    directories = lockset.directories(analysis.effects.paths, facts)
+    tier, reasons = _raise_for_coarse(request, tier, reasons, directories)
+    tier, grants = _grants(request, tier, directories, facts)
+    options = request.options
+    workdir = options.workdir or request.cwd
+    policy = Policy(
+        tier=tier,
+        identity=request.identity,
+        workdir=workdir,
+        network=_network(options, analysis, tier, defaults),
+        grants=grants,
+        environment=environment.for_job(
+            request.environment,
+            request.identity,
+            set_=options.set_environment,
+            clear=options.clear_environment,
+            workdir=workdir,
+            tmpdir=operations.TMPDIR,
+        ),
+        limits=_limits(options, defaults.limits[tier]),
+        commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
+        overlay_all=tier is Tier.DANGEROUS_ISOLATED,
+        shifted=tier is Tier.DANGEROUS_ISOLATED and request.identity.uid == 0,
+        # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
+        host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
+        hide=tuple(facts.resolve(path) for path in options.hide),
+        readonly=tuple(facts.resolve(path) for path in options.readonly),
+        tmpfs=tuple(facts.resolve(path) for path in options.tmpfs),
+        explicit=_explicit(options),
+        allow_missing=options.allow_missing,
+        allow_privileged=options.allow_privileged,
+    )
+    _refuse_unenforceable(policy, host, strict=options.strict or defaults.strict)
+    expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
+    argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
+    return Plan(request, analysis, policy, reasons, tuple(argv), expected)
+
+
+def _shell() -> str:
+    # The analysis reads bash: what it understood is what runs.
+    return "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
+
+
+def _refuse_host_effects(analysis: Analysis) -> None:
+    if analysis.effects.host:
+        kinds = sorted({effect.kind.value for effect in analysis.effects.host})
+        listed = "; ".join(effect.text for effect in analysis.effects.host)
+        raise DeniedError(
+            f"cannot run this here: it changes the host itself ({', '.join(kinds)})",
+            details=listed,
+            hint="such changes cannot be rolled back and would act on a copy inside: run the command outside cbx",
+        )
+    for check in analysis.checks:
+        if check.verdict.value == "deny":
+            raise DeniedError(f"cannot run this: {check.text}")
+
+
+def _choose_tier(request: Request, analysis: Analysis, at_least: Reason | None) -> tuple[Tier, tuple[Reason, ...]]:
+    tier, reasons = analysis.tier, analysis.reasons
+    if at_least is not None and at_least.tier.rank > tier.rank:
+        tier, reasons = at_least.tier, (*reasons, at_least)
+    asked = request.options.tier
+    if asked is None or asked is tier:
+        return tier, reasons
+    if asked.rank < tier.rank and not request.submitter_is_root:
+        raise DeniedError(
+            f"cannot run this as {asked.value}: it was found to be {tier.value}",
+            hint="only root may choose a laxer tier; leave --tier out or choose a stricter one",
+        )
+    return asked, (*reasons, Reason("asked", f"--tier {asked.value}", asked))
+
+
+def _raise_for_coarse(
+    request: Request, tier: Tier, reasons: tuple[Reason, ...], directories: list[lockset.Directory]
+) -> tuple[Tier, tuple[Reason, ...]]:
+    """One file in a directory of many is written through an overlay; the root directory only in isolation."""
+    if tier is Tier.SAFE_PARALLEL or request.options.tier is not None:
+        return tier, reasons
+    for directory in directories:
+        wanted = tier
+        if directory.path == "/":
+            wanted = Tier.DANGEROUS_ISOLATED
+        elif directory.path in lockset.COARSE and tier is Tier.CONDITIONAL_PARALLEL:
+            wanted = Tier.SEQUENTIAL_REQUIRED
+        if wanted.rank > tier.rank:
+            text = f"writes into {directory.path}, which holds the files of many"
+            tier, reasons = wanted, (*reasons, Reason("coarse", text, wanted))
+    return tier, reasons
+
+
+def _grants(
+    request: Request, tier: Tier, directories: list[lockset.Directory], facts: Facts
+) -> tuple[Tier, tuple[Grant, ...]]:
+    paths = [] if tier is Tier.SAFE_PARALLEL else [directory.path for directory in directories]
+    for path in request.options.writable:
+        resolved = facts.resolve(path)
+        if facts.kind(resolved) != "dir":
+            raise UsageError(f"cannot make {path} writable: it is not a directory", hint="name its directory")
+        if any(lockset.beneath(resolved, place) for place in lockset.PRIVATE):
+            raise UsageError(f"cannot make {path} writable: every job has its own {resolved}")
+        paths.append(resolved)
+    if request.options.writable and tier is Tier.SAFE_PARALLEL:
+        tier = Tier.CONDITIONAL_PARALLEL
+    if tier is Tier.SEQUENTIAL_REQUIRED and not paths:
+        paths.append(facts.project_root(facts.cwd))
+    outermost = sorted({p for p in paths if not any(p != other and lockset.beneath(p, other) for other in paths)})
+    overlay = tier.rank >= Tier.SEQUENTIAL_REQUIRED.rank
+    mode = LockMode.U if overlay else LockMode.X
+    return tier, tuple(Grant(path, mode, overlay) for path in outermost)
+
+
+def _network(options: Options, analysis: Analysis, tier: Tier, defaults: Defaults) -> NetworkMode:
+    if options.network is not None:
+        return options.network
+    if tier is Tier.DANGEROUS_ISOLATED or not analysis.effects.network:
+        return NetworkMode.NONE
+    return defaults.predicted_network
+
+
+def _limits(options: Options, limits: Limits) -> Limits:
+    changes: dict[str, Any] = {
+        name: value
+        for name in ("memory", "cpus", "pids", "kill_after")
+        if (value := getattr(options, name)) is not None
+    }
+    if options.timeout is not None:
+        changes["timeout"] = options.timeout or None  # 0 is no limit, as for timeout(1)
+    return dataclasses.replace(limits, **changes)
+
+
+def _explicit(options: Options) -> frozenset[str]:
+    return frozenset(name for name in ("memory", "cpus", "pids") if getattr(options, name) is not None)
+
+
+def _refuse_unenforceable(policy: Policy, host: HostReport, *, strict: bool) -> None:
+    asked = set(host.missing) if strict else set(host.missing) & policy.explicit
+    refused = sorted(asked - policy.allow_missing)
+    if refused:
+        raise UnavailableError(
+            f"cannot enforce {', '.join(refused)} on this host",
+            details="\n".join(f"{name}: {host.missing[name]}" for name in refused),
+            hint=f"root may accept it with --allow-missing {','.join(refused)}; `cbx-sandbox doctor` shows the fix",
+        )
+
+
+class Fate(enum.StrEnum):
+    """What becomes of a change set."""
+
+    COMMIT = "commit"
+    HOLD = "hold"
+    ROLL_BACK = "roll back"
+
+
+def decide(planned: Plan, outcome: Outcome, changed: Sequence[str]) -> tuple[Fate, str]:
+    """What becomes of the overlay's changes, and why. ``changed`` are the live paths of the change set."""
+    mode, succeeded = planned.policy.commit, outcome["exit_code"] == 0 and outcome["reason"] == "exited"
+    if mode is CommitMode.NEVER:
+        return Fate.ROLL_BACK, "--commit never"
+    if not outcome["frozen"]:
+        return Fate.HOLD, "something still holds files of the overlay open"
+    if mode is CommitMode.HOLD:
+        return Fate.HOLD, "held for review"
+    if not succeeded:
+        return Fate.ROLL_BACK, "the command did not succeed"
+    if outside := _outside(planned, changed):
+        return Fate.HOLD, f"{outside} was changed, which was not predicted"
+    return Fate.COMMIT, "the command succeeded"
+
+
+def _outside(planned: Plan, changed: Sequence[str]) -> str | None:
+    for directory, expected in planned.expected.items():
+        for path in changed:
+            inside = lockset.beneath(path, directory) and path != directory
+            if inside and not any(lockset.beneath(path, name) or lockset.beneath(name, path) for name in expected):
+                return path
+    return None
+
+
+def guarantees(planned: Plan, host: HostReport, missing: Mapping[str, str], outcome: Outcome) -> dict[str, Any]:
+    """Which promises were kept by the kernel in this run, and which were not, with the reason."""
+    policy = planned.policy
+    in_force = [
+        "read-only-host", "own-pid-namespace", "own-ipc", "private-run", "minimal-dev", "no-new-privs", "no-core-dumps",
+        "descriptors-closed", "terminal-injection-refused", "process-cleanup",
+    ]  # fmt: skip
+    lacking = {**host.missing, **missing}
+    names = {"memory": "memory-limit", "swap": "swap-limit", "cpus": "cpu-limit", "pids": "process-limit"}
+    names["io"] = "io-limit"
+    values: dict[str, object] = {
+        "memory": policy.limits.memory, "swap": policy.limits.swap, "cpus": policy.limits.cpus,
+        "pids": policy.limits.pids, "io": policy.limits.io_bytes_per_second,
+    }  # fmt: skip
+    absent = [{"name": names[limit], "why": why} for limit, why in lacking.items() if limit in names]
+    in_force += [name for limit, name in names.items() if limit not in lacking and values[limit] is not None]
+    if host.hybrid and "io" not in lacking:
+        absent.append({"name": "buffered-write-limit", "why": "cgroup v1 limits direct I/O only"})
+    if host.landlock:
+        in_force.append("landlock-writes")
+    else:
+        absent.append({"name": "landlock-writes", "why": "Landlock is not enabled in this kernel"})
+    if policy.network is NetworkMode.NONE:
+        in_force.append("no-network")
+    else:
+        absent.append({"name": "no-deputies", "why": "with the host's network, its daemons can act for the job"})
+    if policy.overlay_all:
+        in_force.append("whole-host-overlay")
+        absent.append({"name": "stable-lower", "why": "files outside the lock set may change while the job runs"})
+    if policy.shifted:
+        in_force.append("shifted-ids")
+    if outcome["unkillable"]:
+        in_force.remove("process-cleanup")
+        absent.append({"name": "process-cleanup", "why": "a process did not die (uninterruptible sleep)"})
+    return {"in_force": sorted(in_force), "missing": absent}
