@@ -1,0 +1,157 @@
+"""Every parameter of the supervisor, with its default, in one schema.
+
+Read from /etc/cbx/cbx.toml, then /etc/cbx/conf.d/*.toml in the order of their names, then the environment
+(CBX_<SECTION>_<KEY>, for example CBX_TIMEOUTS_COMMAND_TIMEOUT_SECONDS=600). Frozen, and passed down from the daemon.
+``reference()`` is the documented file with every default. Parameters that no part of this release acts on yet say so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from cbx_sandbox.policy import Limits
+from cbx_sandbox.shell.tiers import Tier
+
+Count = Annotated[int, Meta(ge=1)]
+Size = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+SecondsOrNever = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+_T = TypeVar("_T", int, float)
+LATER = "(kept for a later release)"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Instances(Section, frozen=True):
+    """How many jobs run at once."""
+
+    safe_parallel_max: Annotated[Count, Meta(description=f"slots of SAFE_PARALLEL {LATER}")] = 16
+    conditional_parallel_max: Annotated[Count, Meta(description=f"slots of CONDITIONAL_PARALLEL {LATER}")] = 8
+    sequential_max: Annotated[Count, Meta(description=f"slots of SEQUENTIAL_REQUIRED {LATER}")] = 4
+    dangerous_isolated_max: Annotated[Count, Meta(description=f"slots of DANGEROUS_ISOLATED {LATER}")] = 2
+    total_capacity_max: Annotated[Count, Meta(description="jobs that run at once, in all tiers together")] = 30
+    instance_spawn_rate: Annotated[float, Meta(ge=0, description=f"starts a second, 0: unlimited {LATER}")] = 0.0
+    resource_safety_margin: Annotated[Share, Meta(description=f"share of the host kept free {LATER}")] = 0.1
+
+
+class Resources(Section, frozen=True):
+    """What each job may use; 0 is unlimited."""
+
+    memory_per_instance_mb: Annotated[int, Meta(ge=0, description="memory in MiB")] = 512
+    cpu_cores_per_instance: Annotated[float, Meta(ge=0, description="cores, a cap")] = 0.5
+    io_bandwidth_mbps: Annotated[int, Meta(ge=0, description="disk bandwidth in MB/s, each direction and disk")] = 100
+    network_connections_max: Annotated[int, Meta(ge=0, description=f"open connections {LATER}")] = 50
+    file_descriptors_max: Annotated[Count, Meta(description="open descriptors of a process")] = 1024
+    processes_max: Annotated[int, Meta(ge=0, description="processes and threads")] = 512
+    tmp_mb: Annotated[Size, Meta(description="private temporary files in MiB")] = 256
+
+
+class Timeouts(Section, frozen=True):
+    """How long things may take, in seconds."""
+
+    command_timeout_seconds: Annotated[SecondsOrNever, Meta(description="a command; 0: no limit")] = 300.0
+    kill_after_seconds: Annotated[SecondsOrNever, Meta(description="between SIGTERM and the end of the group")] = 5.0
+    lock_acquisition_timeout_seconds: Annotated[
+        Seconds, Meta(description="a lock wanted by who holds another (a commit); a queued job is flagged after it")
+    ] = 30.0
+    commit_reader_grace_seconds: Annotated[
+        SecondsOrNever, Meta(description="a commit waits so long for readers of its paths, then goes on beside them")
+    ] = 2.0
+    health_check_interval_seconds: Annotated[Seconds, Meta(description=f"between health checks {LATER}")] = 10.0
+    cleanup_timeout_seconds: Annotated[Seconds, Meta(description="for running jobs to end when the daemon stops")] = (
+        60.0
+    )
+    recovery_timeout_seconds: Annotated[Seconds, Meta(description="for recovery at the daemon's start")] = 120.0
+    idle_exit_seconds: Annotated[
+        SecondsOrNever, Meta(description="the daemon ends itself after so long without jobs and callers; 0: never")
+    ] = 300.0
+    first_frame_seconds: Annotated[Seconds, Meta(description="a caller has so long to send its request")] = 10.0
+
+
+class Thresholds(Section, frozen=True):
+    """From where on a figure is reported as a warning."""
+
+    cpu_utilization_warning: Annotated[Share, Meta(description=f"share of the host {LATER}")] = 0.80
+    memory_utilization_warning: Annotated[Share, Meta(description=f"share of the host {LATER}")] = 0.85
+    error_rate_warning: Annotated[Share, Meta(description=f"share of failed jobs {LATER}")] = 0.05
+    latency_p95_warning_ms: Annotated[Count, Meta(description=f"from submission to start {LATER}")] = 1000
+    queue_depth_warning: Annotated[Count, Meta(description=f"waiting jobs {LATER}")] = 100
+
+
+class Access(Section, frozen=True):
+    """Who may ask."""
+
+    group: Annotated[str, Meta(description="the group of the sockets; without it on the host they are root's")] = "cbx"
+    connections_max: Annotated[Count, Meta(description="open connections to the exec socket, all callers")] = 1024
+    connections_per_user_max: Annotated[Count, Meta(description="open connections of one user but root")] = 128
+    queue_per_user_max: Annotated[Count, Meta(description="unfinished jobs of one user but root")] = 1000
+
+
+class Sandbox(Section, frozen=True):
+    """How jobs are boxed when they do not say so."""
+
+    strict: Annotated[bool, Meta(description="refuse a job if any of its limits cannot be enforced here")] = False
+    network: Annotated[Literal["none", "host"], Meta(description="network of jobs predicted to need one")] = "host"
+    reads: Annotated[Literal["live", "wait"], Meta(description="do SAFE readers wait for jobs that write directly")] = (
+        "live"
+    )
+    hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
+
+
+class TierLimits(Section, frozen=True):
+    """One tier's own values; what is not set comes from [resources] and [timeouts]."""
+
+    memory_per_instance_mb: Annotated[int, Meta(ge=0)] | None = None
+    cpu_cores_per_instance: Annotated[float, Meta(ge=0)] | None = None
+    io_bandwidth_mbps: Annotated[int, Meta(ge=0)] | None = None
+    processes_max: Annotated[int, Meta(ge=0)] | None = None
+    tmp_mb: Size | None = None
+    command_timeout_seconds: SecondsOrNever | None = None
+
+
+class Tiers(Section, frozen=True):
+    """Values per tier."""
+
+    safe_parallel: TierLimits = TierLimits()
+    conditional_parallel: TierLimits = TierLimits()
+    sequential_required: TierLimits = TierLimits()
+    dangerous_isolated: TierLimits = TierLimits()
+
+
+class Settings(Section, frozen=True):
+    """All of it."""
+
+    instances: Instances = Instances()
+    resources: Resources = Resources()
+    timeouts: Timeouts = Timeouts()
+    thresholds: Thresholds = Thresholds()
+    access: Access = Access()
+    sandbox: Sandbox = Sandbox()
+    tiers: Tiers = Tiers()
+
+    def limits(self, tier: Tier) -> Limits:
+        """The limits of a job of ``tier`` that asked for none."""
+        own: TierLimits = getattr(self.tiers, tier.value.lower())
+        resources = self.resources
+        memory = _first(own.memory_per_instance_mb, resources.memory_per_instance_mb)
+        io = _first(own.io_bandwidth_mbps, resources.io_bandwidth_mbps)
+        return Limits(
+            memory=(memory << 20) or None,
+            cpus=_first(own.cpu_cores_per_instance, resources.cpu_cores_per_instance) or None,
+            pids=_first(own.processes_max, resources.processes_max) or None,
+            io_bytes_per_second=(io * 1_000_000) or None,
+            nofile=resources.file_descriptors_max,
+            timeout=_first(own.command_timeout_seconds, self.timeouts.command_timeout_seconds) or None,
+            kill_after=self.timeouts.kill_after_seconds,
+            tmp_bytes=_first(own.tmp_mb, resources.tmp_mb) << 20,
+        )
+
+
+def _first(own: _T | None, common: _T) -> _T:
+    return common if own is None else own

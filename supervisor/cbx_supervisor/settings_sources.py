@@ -1,0 +1,192 @@
+"""Where settings come from: the file, its drop-ins, the environment; and the reference that documents them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import msgspec
+
+from cbx_sandbox.errors import CbxError
+from cbx_supervisor.settings import Section, Settings, TierLimits
+
+ENVIRONMENT_PREFIX = "CBX_"
+# Belong to the client, the paths and the tests: no settings, though they begin alike.
+_NO_SETTINGS = frozenset({"CBX_RUNTIME_DIR", "CBX_STATE_DIR", "CBX_CONFIG_DIR"})
+
+Table = dict[str, Any]
+
+
+def load(config_directory: str, environment: Mapping[str, str]) -> Settings:
+    """Read everything that there is, later over earlier. Raises CbxError that names file, key and remedy."""
+    merged: Table = {}
+    for path in _files(config_directory):
+        table = _read(path)
+        _convert(table, path)
+        _merge(merged, table)
+    overrides = _overrides(environment)
+    _merge(merged, overrides)
+    return _convert(merged, "the settings together" if overrides else f"{config_directory}/cbx.toml and its drop-ins")
+
+
+def _files(directory: str) -> list[str]:
+    found = [f"{directory}/cbx.toml"]
+    try:
+        names = sorted(name for name in os.listdir(f"{directory}/conf.d") if name.endswith(".toml"))
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    return found + [f"{directory}/conf.d/{name}" for name in names]
+
+
+def _read(path: str) -> Table:
+    try:
+        with open(path, "rb") as file:
+            _check_owner(path, os.fstat(file.fileno()))
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CbxError(f"cannot read {path}: it is not TOML", details=str(error), hint="correct that place") from error
+    except OSError as error:
+        raise CbxError(f"cannot read {path}: {error.strerror}", hint="make it a readable file or remove it") from error
+
+
+def _check_owner(path: str, status: os.stat_result) -> None:
+    # The supervisor is root and believes its settings: whoever may write them decides what jobs may do.
+    if status.st_uid not in {0, os.geteuid()} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CbxError(
+            f"cannot trust {path}: others than root may write it", hint=f"chown root {path} && chmod 644 {path}"
+        )
+
+
+def _merge(into: Table, table: Table) -> None:
+    for key, value in table.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _convert(table: Table, source: str) -> Settings:
+    unknown = _unknown_key(table, Settings, ())
+    if unknown:
+        raise CbxError(f"cannot use {source}: there is no setting {unknown[0]}", hint=unknown[1])
+    try:
+        return msgspec.convert(table, Settings)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$.")
+        key = where.rstrip("`") or "the file"
+        message = f"cannot use {source}: {key}: {problem[:1].lower()}{problem[1:]}"
+        raise CbxError(message, hint=f"set {key} to a value of that kind, or remove it for the default") from error
+
+
+def _unknown_key(table: Table, section: type[Section], at: tuple[str, ...]) -> tuple[str, str] | None:
+    known = {field.name: field for field in msgspec.structs.fields(section)}
+    for key, value in table.items():
+        name = ".".join((*at, key))
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            guess = ".".join((*at, near[0])) if near else None
+            return name, f"did you mean {guess}?" if guess else f"known there: {', '.join(known)}"
+        inner = known[key].type
+        if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, dict):
+            found = _unknown_key(value, inner, (*at, key))
+            if found:
+                return found
+    return None
+
+
+def _overrides(environment: Mapping[str, str]) -> Table:
+    names = _environment_names(Settings, ())
+    sections = tuple(f"{ENVIRONMENT_PREFIX}{field.name.upper()}_" for field in msgspec.structs.fields(Settings))
+    table: Table = {}
+    for variable, text in environment.items():
+        if variable in _NO_SETTINGS or not variable.startswith(sections):
+            continue
+        path = names.get(variable)
+        if path is None:
+            near = difflib.get_close_matches(variable, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else "unset it"
+            raise CbxError(f"cannot use the environment's {variable}: there is no such setting", hint=hint)
+        single: Any = _value(variable, text, *_field(path))
+        for key in reversed(path):
+            single = {key: single}
+        _merge(table, single)
+    return table
+
+
+def _environment_names(section: type[Section], at: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for field in msgspec.structs.fields(section):
+        path = (*at, field.name)
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            names |= _environment_names(field.type, path)
+        else:
+            names[ENVIRONMENT_PREFIX + "_".join(path).upper()] = path
+    return names
+
+
+def _field(path: tuple[str, ...]) -> tuple[Any, Any]:
+    section: Any = Settings
+    for key in path[:-1]:
+        section = next(field.type for field in msgspec.structs.fields(section) if field.name == key)
+    field = next(field for field in msgspec.structs.fields(section) if field.name == path[-1])
+    return field.type, field.default
+
+
+def _value(variable: str, text: str, kind: Any, default: Any) -> Any:
+    if isinstance(default, tuple):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message = f"cannot use the environment's {variable}={text}: {error}"
+        raise CbxError(message, hint="correct or unset it") from error
+
+
+def reference() -> str:
+    """The documented file: every setting with its default, commented out."""
+    lines = ["# cbx's settings. Every line shows a default; remove the # to change it.", ""]
+    for field in msgspec.structs.fields(Settings):
+        assert isinstance(field.type, type)
+        if field.name == "tiers":
+            lines += _tiers(field.type)
+            continue
+        lines += [f"# {_summary(field.type)}", f"[{field.name}]"]
+        lines += [f"# {item.name} = {_toml(item.default)}{_described(item.type)}" for item in _fields(field.type)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _tiers(section: type[Any]) -> list[str]:
+    lines = [f"# {_summary(TierLimits)}"]
+    for tier in _fields(section):
+        lines.append(f"# [tiers.{tier.name}]")
+        lines += [f"# {item.name} =" for item in _fields(TierLimits)]
+        lines.append("")
+    return lines
+
+
+def _fields(section: type[Any]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(section)
+
+
+def _summary(section: type[Any]) -> str:
+    return (section.__doc__ or "").splitlines()[0]
+
+
+def _described(kind: Any) -> str:
+    texts = [meta.description for meta in get_args(kind) if isinstance(meta, msgspec.Meta) and meta.description]
+    return f"  # {texts[-1]}" if texts else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    return "[]" if value == () else str(value)
