@@ -1,0 +1,426 @@
+"""Files by descriptor and name: the calls that Python lacks, and a walk that never leaves its tree.
+
+A function per system call, named as the call. Names are bytes: a file name is not text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import fcntl
+import os
+import stat
+import struct
+from typing import Self
+
+from cbx_sandbox.linux import libc
+
+AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+# How a tree that somebody else may be changing is walked: no symlink, no way out, no other mount.
+RESOLVE_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+
+STATX_BASIC_STATS = 0x07FF
+STATX_BTIME = 0x0800
+STATX_MNT_ID = 0x1000
+ATTR_IMMUTABLE = 0x10
+ATTR_APPEND = 0x20
+
+CLOSE_RANGE_CLOEXEC = 4
+
+_FICLONE = 0x40049409
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
+FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
+
+_OPENAT2, _CLOSE_RANGE = 437, 436  # the same number on every architecture (asm-generic)
+_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276}
+_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291}
+_NAME_TO_HANDLE_AT = {"x86_64": 303, "aarch64": 264, "riscv64": 264}
+_MACHINE = os.uname().machine
+
+_MAX_HANDLE = 128  # MAX_HANDLE_SZ
+_CHUNK = 1 << 20
+
+
+class _OpenHow(ctypes.Structure):
+    """struct open_how (openat2(2))."""
+
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+def openat2(dir_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """Open ``path`` relative to ``dir_fd`` under the rules of ``resolve``; always close-on-exec (openat2(2))."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    raw = os.fsencode(path)
+    for attempt in range(64):
+        try:
+            return libc.syscall(_OPENAT2, dir_fd, raw, ctypes.byref(how), ctypes.sizeof(how), name="openat2")
+        except OSError as error:
+            # EAGAIN: a rename or mount somewhere on the host raced with "..", the answer would not be safe.
+            if error.errno != errno.EAGAIN or attempt == 63:
+                raise
+    raise AssertionError
+
+
+def renameat2(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int = 0) -> None:
+    """Rename, exchange, or rename without replacing (renameat2(2))."""
+    libc.syscall(_RENAMEAT2[_MACHINE], old_dir, old, new_dir, new, flags, name="renameat2")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Statx:
+    """What statx(2) tells beyond os.stat: the mount, the time of birth, the attributes."""
+
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    ino: int
+    size: int
+    device: int
+    rdev: int
+    mtime_ns: int
+    ctime_ns: int
+    btime_ns: int | None
+    mount_id: int | None
+    attributes: int
+
+
+_STATX_LAYOUT = struct.Struct("=IIQIIIHxxQQQQ qIxxxx qIxxxx qIxxxx qIxxxx IIII Q")
+
+
+def statx(dir_fd: int, name: bytes = b"") -> Statx:
+    """Status of ``name`` in ``dir_fd`` (the descriptor itself if empty), not following a symlink (statx(2))."""
+    buffer = ctypes.create_string_buffer(256)
+    flags = AT_SYMLINK_NOFOLLOW | (0 if name else AT_EMPTY_PATH)
+    mask = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
+    libc.syscall(_STATX[_MACHINE], dir_fd, name, flags, mask, buffer, name="statx")
+    (
+        got, _block, attributes, nlink, uid, gid, mode, ino, size, _blocks, _attributes_mask,
+        _as, _an, bs, bn, cs, cn, ms, mn, rmajor, rminor, major, minor, mount_id,
+    ) = _STATX_LAYOUT.unpack_from(buffer)  # fmt: skip
+    return Statx(
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        nlink=nlink,
+        ino=ino,
+        size=size,
+        device=os.makedev(major, minor),
+        rdev=os.makedev(rmajor, rminor),
+        mtime_ns=ms * 10**9 + mn,
+        ctime_ns=cs * 10**9 + cn,
+        btime_ns=bs * 10**9 + bn if got & STATX_BTIME else None,
+        mount_id=mount_id if got & STATX_MNT_ID else None,
+        attributes=attributes,
+    )
+
+
+def file_handle(dir_fd: int, name: bytes = b"") -> bytes | None:
+    """The file system's own lasting name for an inode: handle type and handle; None if it has none.
+
+    A handle outlives renames and reboots and differs for every inode that ever was (name_to_handle_at(2)).
+    """
+    buffer = ctypes.create_string_buffer(struct.pack("=Ii", _MAX_HANDLE, 0), 8 + _MAX_HANDLE)
+    mount_id = ctypes.c_int()
+    flags = 0 if name else AT_EMPTY_PATH
+    try:
+        libc.syscall(
+            _NAME_TO_HANDLE_AT[_MACHINE], dir_fd, name, buffer, ctypes.byref(mount_id), flags, name="name_to_handle_at"
+        )
+    except OSError as error:
+        if error.errno in {errno.EOPNOTSUPP, errno.EOVERFLOW}:
+            return None
+        raise
+    size, kind = struct.unpack_from("=Ii", buffer)
+    return struct.pack("=B", kind & 0xFF) + buffer.raw[8 : 8 + size]
+
+
+def syncfs(fd: int) -> None:
+    """Write the whole file system of ``fd`` to its disk; raises if that failed since the last call (syncfs(2))."""
+    libc.call("syncfs", fd)
+
+
+def close_range(first: int, last: int, flags: int = 0) -> None:
+    """Close, or mark close-on-exec, all descriptors from ``first`` to ``last`` (close_range(2))."""
+    libc.syscall(_CLOSE_RANGE, first, last, flags, name="close_range")
+
+
+def ficlone(source: int, target: int) -> bool:
+    """Share all data of ``source`` with ``target``; False where the file system cannot (ioctl_ficlone(2))."""
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if error.errno in {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY}:
+            return False
+        raise
+    return True
+
+
+def copy_data(source: int, target: int) -> None:
+    """Make ``target`` hold what ``source`` holds, holes included, sharing the data where that is possible."""
+    os.ftruncate(target, 0)
+    if ficlone(source, target):
+        return
+    size = os.fstat(source).st_size
+    offset = 0
+    while offset < size:
+        try:
+            offset = os.lseek(source, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole until the end
+                break
+            raise
+        end = os.lseek(source, offset, os.SEEK_HOLE)
+        while offset < end:
+            data = os.pread(source, min(_CHUNK, end - offset), offset)
+            if not data:
+                break
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(target, view, offset)
+                view = view[written:]
+                offset += written
+    os.ftruncate(target, size)
+
+
+def same_data(one: int, other: int) -> bool:
+    """Whether two regular files hold the same bytes."""
+    offset = 0
+    while True:
+        first, second = os.pread(one, _CHUNK, offset), os.pread(other, _CHUNK, offset)
+        # A short read is the end of the file: regular files are read in full.
+        if first != second:
+            return False
+        if not first:
+            return True
+        offset += len(first)
+
+
+def inside(dir_fd: int, name: bytes = b"") -> bytes:
+    """A path for the calls that take no directory descriptor: ``name`` in ``dir_fd``, or the descriptor itself.
+
+    The link in /proc leads straight to the descriptor's own inode, also of an O_PATH one and of a symlink.
+    """
+    return b"/proc/self/fd/%d/%s" % (dir_fd, name) if name else b"/proc/self/fd/%d" % dir_fd
+
+
+def xattrs(dir_fd: int, name: bytes = b"") -> dict[bytes, bytes]:
+    """All extended attributes of ``name`` in ``dir_fd``; never opens the file and follows no symlink."""
+    path = inside(dir_fd, name)
+    follow = not name
+    try:
+        names = os.listxattr(path, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return {}
+        raise
+    return {os.fsencode(key): os.getxattr(path, key, follow_symlinks=follow) for key in names}
+
+
+def set_xattr(dir_fd: int, name: bytes, key: bytes, value: bytes) -> None:
+    """Set one extended attribute of ``name`` in ``dir_fd``, not following a symlink."""
+    os.setxattr(inside(dir_fd, name), key, value, follow_symlinks=not name)
+
+
+def remove_xattr(dir_fd: int, name: bytes, key: bytes) -> None:
+    """Remove one extended attribute of ``name`` in ``dir_fd``, not following a symlink."""
+    os.removexattr(inside(dir_fd, name), key, follow_symlinks=not name)
+
+
+def chmod(dir_fd: int, name: bytes, mode: int) -> None:
+    """Set the permission bits of ``name`` in ``dir_fd``, which is not a symlink; never opens it for reading."""
+    # fchmodat2 needs Linux 6.6. An O_PATH descriptor pins the inode, the kernel checks the caller's right to it.
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ELOOP, "a symlink has no permission bits")
+        os.chmod(inside(fd), mode)
+    finally:
+        os.close(fd)
+
+
+def change_attributes(fd: int, *, add: int = 0, remove: int = 0) -> None:
+    """Set and clear inode flags such as immutable (FS_IOC_SETFLAGS, ioctl_iflags(2))."""
+    flags = struct.unpack("=I", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, b"\0" * 4))[0]
+    fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("=I", (flags | add) & ~remove))
+
+
+@dataclasses.dataclass(slots=True)
+class _Level:
+    name: bytes
+    fd: int  # -1: given back, to be had again from the level below by ".."
+    identity: tuple[int, int]
+
+
+class Cursor:
+    """A place in a directory tree: goes down by name and up again, never through a symlink or onto another mount.
+
+    However deep it is, it holds few descriptors: the way up is "..", and each directory must be the one it was.
+    """
+
+    def __init__(self, root_fd: int, flags: int = os.O_RDONLY, *, keep: int = 24) -> None:
+        self._flags = flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._keep = keep
+        root = os.open(b".", self._flags, dir_fd=root_fd)
+        self._levels = [_Level(b"", root, _identity(root))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for level in self._levels:
+            if level.fd >= 0:
+                os.close(level.fd)
+        self._levels.clear()
+
+    @property
+    def fd(self) -> int:
+        """The directory where the cursor is; valid until it moves."""
+        return self._levels[-1].fd
+
+    @property
+    def depth(self) -> int:
+        """How many directories below the root the cursor is."""
+        return len(self._levels) - 1
+
+    def enter(self, name: bytes) -> int:
+        """Go down into ``name``. Raises OSError: ELOOP or ENOTDIR if it is no directory, EXDEV if a mount is there."""
+        fd = openat2(self.fd, name, self._flags, resolve=RESOLVE_STRICT)
+        self._levels.append(_Level(name, fd, _identity(fd)))
+        spare = len(self._levels) - 1 - self._keep
+        if spare > 0 and self._levels[spare].fd >= 0:
+            os.close(self._levels[spare].fd)
+            self._levels[spare].fd = -1
+        return fd
+
+    def leave(self) -> int:
+        """Go up. Raises OSError (ESTALE) if the directory is no longer where it was."""
+        below = self._levels.pop()
+        level = self._levels[-1]
+        try:
+            if level.fd < 0:
+                fd = openat2(below.fd, b"..", self._flags, resolve=RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS)
+                if _identity(fd) != level.identity:
+                    os.close(fd)
+                    raise OSError(errno.ESTALE, "a directory was moved during the walk")
+                level.fd = fd
+        finally:
+            os.close(below.fd)
+        return level.fd
+
+    def go(self, path: bytes) -> int:
+        """Go to the directory ``path``, given from the root; cheap if it is near in the order of a walk."""
+        wanted = path.split(b"/") if path else []
+        common = 0
+        for level, name in zip(self._levels[1:], wanted, strict=False):
+            if level.name != name:
+                break
+            common += 1
+        while self.depth > common:
+            self.leave()
+        for name in wanted[common:]:
+            self.enter(name)
+        return self.fd
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def remove_tree(dir_fd: int, name: bytes) -> int:
+    """Remove ``name`` and all beneath it, whatever it is; return how many entries went. Missing is no error.
+
+    For trees that nobody else changes. Follows no symlink, crosses no mount (EXDEV, EBUSY), clears immutable flags.
+    """
+    removed = _remove_entry(dir_fd, name)
+    if removed is not None:
+        return removed
+    count = 0
+    with Cursor(dir_fd) as cursor:
+        cursor.enter(name)
+        pending: list[list[bytes]] = []
+        names = [name]
+        found, gone = _clear_files(cursor.fd)
+        pending.append(found)
+        count += gone
+        while pending:
+            if pending[-1]:
+                child = pending[-1].pop()
+                cursor.enter(child)
+                names.append(child)
+                found, gone = _clear_files(cursor.fd)
+                pending.append(found)
+                count += gone
+                continue
+            pending.pop()
+            parent = cursor.leave()
+            _insist(parent, names.pop(), directory=True)
+            count += 1
+    return count
+
+
+def _remove_entry(dir_fd: int, name: bytes) -> int | None:
+    """Remove ``name`` unless it is a directory (None)."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    _insist(dir_fd, name, directory=False)
+    return 1
+
+
+def _clear_files(dir_fd: int) -> tuple[list[bytes], int]:
+    """Remove what is no directory in ``dir_fd``; return the directories and the number removed."""
+    directories = []
+    count = 0
+    with os.scandir(dir_fd) as entries:
+        listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in listed:
+        if is_directory:
+            directories.append(name)
+        else:
+            _insist(dir_fd, name, directory=False)
+            count += 1
+    return directories, count
+
+
+def _insist(dir_fd: int, name: bytes, *, directory: bool) -> None:
+    remove = os.rmdir if directory else os.unlink
+    try:
+        remove(name, dir_fd=dir_fd)
+    except PermissionError:
+        # EPERM for root is an immutable or append-only mark, on the entry or on the directory that holds it.
+        unprotect(dir_fd)
+        unprotect(dir_fd, name)
+        remove(name, dir_fd=dir_fd)
+
+
+def unprotect(dir_fd: int, name: bytes = b"") -> None:
+    """Clear the immutable and append-only marks; only regular files and directories have them."""
+    if not statx(dir_fd, name).attributes & (ATTR_IMMUTABLE | ATTR_APPEND):
+        return
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name or b".", flags, dir_fd=dir_fd)
+    try:
+        change_attributes(fd, remove=FS_IMMUTABLE_FL | FS_APPEND_FL)
+    finally:
+        os.close(fd)
