@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import shutil
 import sys
@@ -97,7 +97,7 @@ def when(value: str | float | None) -> str | None:
     """Show a time of the Unix clock as the local one; text is taken as it is."""
     if value is None or isinstance(value, str):
         return value
-    return datetime.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    return dt.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
 
 
 def counted(changes: Mapping[str, Any] | None) -> str | None:
