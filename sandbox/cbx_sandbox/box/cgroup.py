@@ -31,10 +31,12 @@ class Groups:
             raise OSError("no cgroup v2 hierarchy is mounted: processes can be neither tracked nor killed as a whole")
         self.base = f"{self.layout.unified}/{name}"
         self.jobs = f"{self.base}/jobs"
+        self.spares = f"{self.base}/spares"
 
     def prepare(self) -> None:
         """Make the supervisor's own groups and find out which limits can be set here."""
-        os.makedirs(self.jobs, mode=0o755, exist_ok=True)
+        for directory in (self.jobs, self.spares):
+            os.makedirs(directory, mode=0o755, exist_ok=True)
         assert self.layout.unified is not None
         wanted = [name for name in cgroupfs.V2_CONTROLLERS if name in self.layout.controllers]
         for directory in (self.layout.unified, self.base, self.jobs):
@@ -61,18 +63,21 @@ class Groups:
         """Limits that cannot be set on this host, with the reason."""
         return {limit: self.unavailable[limit] for limit in LIMITS if limit in self.unavailable}
 
-    def create(self, job: str, limits: LimitSpec) -> JobGroup:
-        """Make the job's groups and set its limits. FileExistsError: that job was started already."""
-        return JobGroup(self, job, limits)
+    def create(self, job: str, limits: LimitSpec, v1: hybrid.V1Group | None = None) -> JobGroup:
+        """Make the job's groups (``v1``: some that were made ahead) and set its limits.
+
+        FileExistsError: that job was started already.
+        """
+        return JobGroup(self, job, limits, v1)
 
 
 class JobGroup:
     """The groups of one job, seen from outside of it."""
 
-    def __init__(self, groups: Groups, job: str, limits: LimitSpec) -> None:
+    def __init__(self, groups: Groups, job: str, limits: LimitSpec, v1: hybrid.V1Group | None) -> None:
         self.path = f"{groups.jobs}/{job}"
         os.mkdir(self.path, 0o755)
-        self.v1 = hybrid.V1Group(groups.layout.v1, groups.name, job)
+        self.v1 = v1 or hybrid.V1Group(groups.layout.v1, groups.name, job)
         self.missing = groups.missing()
         self.descriptors: list[int] = []
         try:
@@ -83,10 +88,13 @@ class JobGroup:
             for leaf in ("init", "payload"):
                 os.mkdir(f"{self.path}/{leaf}", 0o755)
             self.missing |= self._limit(limits, groups.devices)
-            self.missing |= self.v1.create(limits, groups.devices)
+            if v1 is None:
+                self.v1.create()
+            self.missing |= self.v1.limit(limits, groups.devices)
             self.init = self._directory(f"{self.path}/init")
             self.payload = self._directory(f"{self.path}/payload")
-            self.v1_procs = self.v1.open_procs()
+            # A payload that is born in groups made ahead does not have to join them.
+            self.v1_procs = self.v1.open_procs() if v1 is None else []
             self.v1_directories = self.v1.open_directories()
             self.descriptors += [*self.v1_procs, *self.v1_directories.values()]
         except BaseException:

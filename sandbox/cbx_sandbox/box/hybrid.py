@@ -23,11 +23,15 @@ class V1Group:
     def __init__(self, mounts: dict[str, str], name: str, job: str) -> None:
         self.paths = {controller: f"{mount}/{name}/{job}" for controller, mount in mounts.items()}
 
-    def create(self, limits: LimitSpec, devices: list[str]) -> dict[str, str]:
-        """Make the groups and set ``limits``; return why each limit that could not be set could not."""
+    def create(self) -> None:
+        """Make the groups, without limits."""
+        for path in self.paths.values():
+            os.makedirs(path, mode=0o755, exist_ok=True)
+
+    def limit(self, limits: LimitSpec, devices: list[str]) -> dict[str, str]:
+        """Set ``limits``; return why each limit that could not be set could not."""
         missing: dict[str, str] = {}
         for controller, path in self.paths.items():
-            os.makedirs(path, mode=0o755, exist_ok=True)
             node = Node(path)
             if controller == "memory":
                 missing |= _limit_memory(MemoryController(node), path, limits)

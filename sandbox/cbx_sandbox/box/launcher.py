@@ -192,6 +192,9 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
             own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
         elif name == "stdin" and stat.S_ISREG(os.fstat(fd).st_mode):
             own[name] = _reopen_read_only(fd)
+    for value in spec["operations"]:
+        if value["op"] == "Overlay":
+            own[f"layer:{value['layer']}"] = mounts.open_tree(value["layer"])
     return own
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from cbx_sandbox.linux import descriptors, mounts, privileges
 
-SCAFFOLD = "/sys"  # covered anyway: while the tree is built, mounts that others are made from hang here
+SCAFFOLD = "/run/.cbx"  # while the tree is built, mounts that others are made from hang here
 NEW_ROOT = SCAFFOLD + "/root"
 TMPDIR = "/run/tmp"
 NO_GROUP = 0x3FFFFFFE  # members of this group would see hidden processes: nobody is
@@ -44,6 +44,7 @@ class Stage:
     owner: int = 0  # who owns what the box makes for the job: uid 0 outside, or the first id of a shifted range
     root: str = ""
     scaffolds: int = 0
+    private_run: bool = False
     overlays: list[str] = dataclasses.field(default_factory=list)
 
     def path(self, inside: str) -> str:
@@ -136,6 +137,12 @@ class Scaffold(Operation):
         return "put a scaffold up"
 
     def execute(self, stage: Stage) -> None:
+        if stage.private_run:
+            os.mkdir(SCAFFOLD)
+        else:
+            # The whole host tree is about to be left behind: its own /run may be covered.
+            _mount_tmpfs(stage, "/run", 1 << 20, 0o700)
+            os.mkdir(SCAFFOLD)
         tree = mounts.new_mount("tmpfs", {"size": "1m", "mode": "0700"}, _RW_FLAGS)
         mounts.move_mount(tree, SCAFFOLD)
         os.close(tree)
@@ -155,6 +162,7 @@ class RunDirectory(Operation):
     def execute(self, stage: Stage) -> None:
         kept = [(path, mounts.open_tree(path)) for path in self.keep]
         _mount_tmpfs(stage, "/run", self.size, 0o755)
+        stage.private_run = True
         for name in ("tmp", "lock"):
             os.mkdir(stage.path(f"/run/{name}"))
             os.chown(stage.path(f"/run/{name}"), stage.owner, stage.owner)
@@ -214,8 +222,8 @@ class Overlay(Operation):
     def execute(self, stage: Stage) -> None:
         lower_tree = stage.descriptors[self.lower] if self.lower else mounts.open_tree(self.path)
         lower = self._place(stage, lower_tree, _RO_FLAGS, 0)
-        # The clone of the layer directory inherits read-only from the host tree: layers are what may be written.
-        upper = self._place(stage, mounts.open_tree(self.layer), _RW_FLAGS, mounts.ATTR_RDONLY)
+        # Where layers lie is hidden in every box: the launcher cloned the directory before.
+        upper = self._place(stage, stage.descriptors[f"layer:{self.layer}"], _RW_FLAGS, mounts.ATTR_RDONLY)
         options: dict[str, str | None] = {
             "source": "cbx",
             "lowerdir": lower,
@@ -409,6 +417,7 @@ class Clear(Operation):
     def execute(self, stage: Stage) -> None:
         # The overlays hold their layers by clones of their own.
         mounts.umount(SCAFFOLD, mounts.MNT_DETACH)
+        os.rmdir(SCAFFOLD)
 
 
 for _operation in (

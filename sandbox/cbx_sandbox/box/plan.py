@@ -65,14 +65,30 @@ def operations(
     policy: Policy, view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]
 ) -> list[ops.Operation]:
     """The operations in the order in which they must run."""
-    build = _everything_overlaid if policy.overlay_all else _mostly_read_only
-    return [*build(policy, view, places, locked), *_after(policy, view)]
+    if policy.overlay_all:
+        assert not locked, "a dangerous job writes to layers only"
+        return [*_everything_overlaid(policy, view, places), *_asked_for(policy), ops.Pivot()]
+    return [*standard(policy, view), *_written(view, places, locked), *_asked_for(policy)]
 
 
-def _mostly_read_only(
-    policy: Policy, view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]
-) -> list[ops.Operation]:
-    plan: list[ops.Operation] = [ops.PrivateTree(read_only=True)]
+def standard(policy: Policy, view: HostView) -> list[ops.Operation]:
+    """What every box of a tier below DANGEROUS begins with: can be built ahead, before the job is known."""
+    return [ops.PrivateTree(read_only=True), *_replaced(policy, view)]
+
+
+def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
+    keep = view.keep_in_run if policy.network is NetworkMode.HOST else ()
+    return [
+        ops.RunDirectory(policy.limits.tmp_bytes, keep),
+        *(ops.Hide(path) for path in view.hidden if not below(path, REPLACED)),
+        ops.Devices(policy.limits.tmp_bytes),
+        ops.Proc(policy.host_proc),
+        ops.Sys(),
+    ]
+
+
+def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]) -> list[ops.Operation]:
+    plan: list[ops.Operation] = []
     if places:
         plan.append(ops.Scaffold())
     for place in places:
@@ -90,25 +106,23 @@ def _mostly_read_only(
     if places:
         plan.append(ops.Clear())
     plan += [ops.DirectWrite(entry.path, entry.device, entry.inode) for entry in sorted(locked, key=lambda e: e.path)]
-    plan.append(_run_directory(policy, view))
-    return plan
+    # What was hidden in the host's tree shows again in the trees that were put over it.
+    covered = tuple(place.target for place in places) + tuple(entry.path for entry in locked)
+    return plan + [ops.Hide(path) for path in view.hidden if below(path, covered)]
 
 
 def _strictly_below(mount: Mount, path: str) -> bool:
     return mount.target != path and below(mount.target, (path,))
 
 
-def _everything_overlaid(
-    policy: Policy, view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]
-) -> list[ops.Operation]:
-    assert not locked, "a dangerous job writes to layers only"
+def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPlace]) -> list[ops.Operation]:
     plan: list[ops.Operation] = [ops.PrivateTree(read_only=False), ops.Scaffold()]
     placed = {place.target: place for place in places}
-    mounts = sorted((mount for mount in view.mounts if _covers(mount)), key=lambda mount: mount.target.count("/"))
-    for mount in sorted(mounts, key=lambda mount: (mount.target != "/", mount.target.count("/"), mount.target)):
+    covered = [mount for mount in view.mounts if _covers(mount)]
+    for mount in sorted(covered, key=lambda mount: (mount.target != "/", mount.target.count("/"), mount.target)):
         place = placed.get(mount.target)
         if place is None:
-            why = "no layer can be put over it" if not mount.read_only else "the host has it so"
+            why = "the host has it so" if mount.read_only else "no layer can be put over it"
             plan.append(ops.ReadOnly(mount.target, from_host=True, why=why))
         else:
             plan.append(
@@ -121,24 +135,13 @@ def _everything_overlaid(
                     becomes_root=mount.target == "/",
                 )
             )
-    plan.append(_run_directory(policy, view))
-    return plan
+    return plan + _replaced(policy, view)
 
 
-def _run_directory(policy: Policy, view: HostView) -> ops.RunDirectory:
-    keep = view.keep_in_run if policy.network is NetworkMode.HOST else ()
-    return ops.RunDirectory(policy.limits.tmp_bytes, keep)
-
-
-def _after(policy: Policy, view: HostView) -> list[ops.Operation]:
-    plan: list[ops.Operation] = [ops.Hide(path) for path in view.hidden if not below(path, REPLACED)]
-    plan += [ops.ReadOnly(path) for path in policy.readonly]
+def _asked_for(policy: Policy) -> list[ops.Operation]:
+    plan: list[ops.Operation] = [ops.ReadOnly(path) for path in policy.readonly]
     plan += [ops.Tmpfs(path, policy.limits.tmp_bytes) for path in policy.tmpfs]
-    plan += [ops.Hide(path) for path in policy.hide]
-    plan += [ops.Devices(policy.limits.tmp_bytes), ops.Proc(policy.host_proc), ops.Sys()]
-    if policy.overlay_all:
-        plan.append(ops.Pivot())
-    return plan
+    return plan + [ops.Hide(path) for path in policy.hide]
 
 
 def writable_paths(policy: Policy) -> list[str]:
