@@ -1,0 +1,185 @@
+"""Where a job's changes are kept: one directory with upper/ and work/ for each overlaid directory or mount."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cbx_sandbox.errors import UnavailableError
+from cbx_sandbox.linux import files, mountinfo
+
+OWN_DIRECTORY = ".cbx"  # at the root of other file systems; hidden from jobs by the box
+_TRUSTED = b"trusted.overlay."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """One overlay of one job: what it covers, and where its changes go."""
+
+    index: int
+    target: str  # the overlaid directory, or mount point: absolute, without symlinks
+    lower_device: int
+    root: str  # holds upper/ and work/, 0700 root
+    whole_mount: bool
+    same_filesystem: bool  # a commit can rename from the layer into the target
+    redirect_dir: bool
+    idmapped: bool
+
+    @property
+    def upper(self) -> str:
+        """The overlay's upper directory."""
+        return f"{self.root}/upper"
+
+    @property
+    def work(self) -> str:
+        """The overlay's work directory."""
+        return f"{self.root}/work"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> LayerSpec:
+        """The layer that :meth:`to_json` was called on."""
+        return LayerSpec(**value)
+
+
+def place(
+    targets: Sequence[str],
+    state_dir: str,
+    mounts: Sequence[mountinfo.Mount],
+    *,
+    checkpoint: int,
+    redirect_dir: bool,
+    idmapped: bool = False,
+) -> list[LayerSpec]:
+    """Decide where layers go: onto the target's own mount if that can hold one, so that a commit can rename.
+
+    Makes the directory that layers live in, and nothing else. Raises UnavailableError if there is no place.
+    """
+    table = list(mounts)
+    home = f"{state_dir}/layers"
+    os.makedirs(home, 0o700, exist_ok=True)
+    home_mount = mountinfo.holding(table, os.path.realpath(home))
+    layers = []
+    for index, target in enumerate(targets):
+        mount = mountinfo.holding(table, target)
+        device = os.stat(target, follow_symlinks=False).st_dev
+        own = home if mount.mount_id == home_mount.mount_id else _own_directory(mount.target)
+        same = own is not None and os.stat(own).st_dev == device and can_hold_layers(own)
+        parent = own if same else home
+        if not same and not can_hold_layers(home):
+            raise UnavailableError(
+                f"cannot keep changes of {target}: {home} is on a file system that overlayfs cannot write to",
+                hint="move the state directory (CBX_STATE_DIR) to ext4, xfs, btrfs or tmpfs",
+            )
+        layers.append(
+            LayerSpec(
+                index=index,
+                target=target,
+                lower_device=device,
+                root=f"{parent}/{checkpoint}/{index}",
+                whole_mount=target == mount.target,
+                same_filesystem=same,
+                redirect_dir=redirect_dir,
+                idmapped=idmapped,
+            )
+        )
+    return layers
+
+
+def _own_directory(mount_point: str) -> str | None:
+    """The root-only directory for layers on another file system, made if it is missing; None if there can be none."""
+    home = os.path.join(mount_point, OWN_DIRECTORY)
+    path = os.path.join(home, "layers")
+    try:
+        for directory in (home, path):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+            status = os.stat(directory, follow_symlinks=False)
+            # Where a user may write to the root of a mount, the name could be taken by anything.
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or stat.S_IMODE(status.st_mode) & 0o077:
+                return None
+    except OSError:
+        return None
+    return path
+
+
+def can_hold_layers(directory: str) -> bool:
+    """Try what overlayfs needs of an upper file system: trusted attributes, whiteouts, and renames that leave one."""
+    probe = os.path.join(directory, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        os.mkdir(probe, 0o700)
+    except OSError:
+        return False
+    fd = os.open(probe, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        files.set_xattr(fd, b"", _TRUSTED + b"opaque", b"y")
+        os.mknod(b"old", stat.S_IFREG | 0o600, dir_fd=fd)
+        files.renameat2(fd, b"old", fd, b"new", files.RENAME_WHITEOUT)
+        left = os.stat(b"old", dir_fd=fd, follow_symlinks=False)
+        return stat.S_ISCHR(left.st_mode) and left.st_rdev == 0
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            _remove(probe)
+
+
+def create(layer: LayerSpec) -> None:
+    """Make the layer's directories, which must be new. The upper one looks like the target: it is the overlay's root."""
+    checkpoint = os.path.dirname(layer.root)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(checkpoint, 0o700)
+    os.mkdir(layer.root, 0o700)
+    os.mkdir(layer.work, 0o700)
+    os.mkdir(layer.upper, 0o700)
+    target = os.open(layer.target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    upper = os.open(layer.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(target)
+        os.fchown(upper, status.st_uid, status.st_gid)
+        for key, value in files.xattrs(target).items():
+            if not key.startswith(_TRUSTED):
+                _copy_xattr(upper, key, value)
+        os.fchmod(upper, stat.S_IMODE(status.st_mode))
+        os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+    finally:
+        os.close(upper)
+        os.close(target)
+
+
+def _copy_xattr(fd: int, key: bytes, value: bytes) -> None:
+    try:
+        files.set_xattr(fd, b"", key, value)
+    except OSError as error:
+        # A layer on another file system may lack a kind of attribute that the target has.
+        if error.errno not in {errno.EOPNOTSUPP, errno.EPERM}:
+            raise
+
+
+def remove(layer: LayerSpec) -> None:
+    """Remove the layer's directory and all in it; nothing there is no error. Never leaves the layer."""
+    _remove(layer.root)
+    # The last layer of a checkpoint on this mount takes the checkpoint's directory with it.
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(layer.root))
+
+
+def _remove(path: str) -> None:
+    parent, name = os.path.split(path)
+    try:
+        fd = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        files.remove_tree(fd, os.fsencode(name))
+    finally:
+        os.close(fd)
