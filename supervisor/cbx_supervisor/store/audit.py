@@ -1,0 +1,23 @@
+"""Who did what that mattered: append only."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+
+
+def record(
+    at: float, action: str, subject: str, *, uid: int | None = None, pid: int | None = None,
+    detail: Mapping[str, object] | None = None,
+) -> Callable[[sqlite3.Connection], None]:  # fmt: skip
+    """Write down one action: submitted, refused, committed, rolled back, cancelled, started with a privilege."""
+    text = json.dumps(dict(detail or {}), separators=(",", ":"), default=str)
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT INTO audit (at, uid, pid, action, subject, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (at, uid, pid, action, subject, text),
+        )
+
+    return operation

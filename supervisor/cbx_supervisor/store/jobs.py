@@ -1,0 +1,131 @@
+"""Jobs, their attempts and their results: the operations that the writer runs, and the questions."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from cbx_supervisor.model.job import Job
+from cbx_supervisor.model.result import Result, decode, encode
+
+UNFINISHED = ("queued", "starting", "running")
+
+
+def last_number(connection: sqlite3.Connection, table: str) -> int:
+    """The highest number that ``table`` ever gave, rows removed since included."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def insert(job: Job, state: str) -> Callable[[sqlite3.Connection], None]:
+    """Write down a submission."""
+    values = (
+        job.number, job.uid, job.gid, job.sudo_uid, job.session, job.command, job.workdir, job.tier,
+        int(job.detached), state, job.submitted,
+    )  # fmt: skip
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "INSERT INTO jobs (id, uid, gid, sudo_uid, session, command, workdir, tier, detached, state, submitted)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+
+    return operation
+
+
+def starting(number: int, attempt: int, tier: str, at: float, boot_id: str) -> Callable[[sqlite3.Connection], None]:
+    """Write down that an attempt is about to start."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE jobs SET state = 'starting', tier = ? WHERE id = ?", (tier, number))
+        connection.execute(
+            "INSERT INTO attempts (job, attempt, started, boot_id) VALUES (?, ?, ?, ?)", (number, attempt, at, boot_id)
+        )
+
+    return operation
+
+
+def running(
+    number: int, attempt: int, *, init_pid: int, init_start: int | None, cgroup_inode: int | None
+) -> Callable[[sqlite3.Connection], None]:
+    """Write down what identifies the attempt's init."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE jobs SET state = 'running' WHERE id = ? AND state = 'starting'", (number,))
+        connection.execute(
+            "UPDATE attempts SET init_pid = ?, init_start = ?, cgroup_inode = ? WHERE job = ? AND attempt = ?",
+            (init_pid, init_start, cgroup_inode, number, attempt),
+        )
+
+    return operation
+
+
+def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
+    """Write down a job's end."""
+    text = encode(result).decode()
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE jobs SET state = ?, ended = ? WHERE id = ?", (result.state, at, result.job))
+        connection.execute("UPDATE attempts SET ended = ? WHERE job = ? AND ended IS NULL", (at, result.job))
+        connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
+
+    return operation
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A job as lists show it."""
+
+    job: Job
+    state: str
+    ended: float | None
+    result: Result | None
+
+
+_SELECT = "SELECT jobs.*, results.json FROM jobs LEFT JOIN results ON results.job = jobs.id"
+
+
+def find(connection: sqlite3.Connection, number: int) -> Row | None:
+    """One job."""
+    row = connection.execute(f"{_SELECT} WHERE jobs.id = ?", (number,)).fetchone()
+    return None if row is None else _row(row)
+
+
+def listed(connection: sqlite3.Connection, *, uid: int | None, states: tuple[str, ...], limit: int) -> list[Row]:
+    """The newest jobs first; those of ``uid``, of everybody if None; in any of ``states``, in any if empty."""
+    conditions, values = [], []
+    if uid is not None:
+        conditions.append("jobs.uid = ?")
+        values.append(str(uid))
+    if states:
+        conditions.append(f"jobs.state IN ({','.join('?' * len(states))})")
+        values += states
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    query = f"{_SELECT}{where} ORDER BY jobs.id DESC LIMIT ?"  # built from constants only
+    return [_row(row) for row in connection.execute(query, (*values, limit))]
+
+
+def unfinished(connection: sqlite3.Connection) -> list[Row]:
+    """Jobs that a supervisor before this one did not see end."""
+    marks = ",".join("?" * len(UNFINISHED))
+    query = f"{_SELECT} WHERE jobs.state IN ({marks}) ORDER BY jobs.id"
+    return [_row(row) for row in connection.execute(query, UNFINISHED)]
+
+
+def _row(row: Any) -> Row:
+    job = Job(
+        number=row["id"],
+        uid=row["uid"],
+        gid=row["gid"],
+        command=row["command"],
+        workdir=row["workdir"],
+        submitted=row["submitted"],
+        tier=row["tier"],
+        session=row["session"],
+        detached=bool(row["detached"]),
+        sudo_uid=row["sudo_uid"],
+    )
+    return Row(job, row["state"], row["ended"], decode(row["json"]) if row["json"] else None)

@@ -1,0 +1,80 @@
+"""The database's schema, step by step. A step that was released is never edited: another one follows it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from cbx_sandbox.errors import CbxError
+
+# AUTOINCREMENT: a number is never given twice, not even after its row was removed.
+_FIRST = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    sudo_uid INTEGER,
+    session TEXT,
+    command TEXT NOT NULL,
+    workdir TEXT NOT NULL,
+    tier TEXT,
+    detached INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    submitted REAL NOT NULL,
+    ended REAL
+) STRICT;
+CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_uid ON jobs (uid, id);
+CREATE TABLE attempts (
+    job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    attempt INTEGER NOT NULL,
+    started REAL NOT NULL,
+    boot_id TEXT NOT NULL,
+    init_pid INTEGER,
+    init_start INTEGER,
+    cgroup_inode INTEGER,
+    ended REAL,
+    PRIMARY KEY (job, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE results (
+    job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    json TEXT NOT NULL
+) STRICT;
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    decided REAL,
+    changes TEXT,
+    session TEXT,
+    message TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX checkpoints_by_state ON checkpoints (state, id);
+CREATE INDEX checkpoints_by_job ON checkpoints (job);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    uid INTEGER,
+    pid INTEGER,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the database to this release's schema, each step whole or not at all."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(MIGRATIONS):
+        raise CbxError(
+            f"cannot use {path}: it was written by a newer cbx (schema {version}, this one knows {len(MIGRATIONS)})",
+            hint="start the newer cbx, or move the file away to begin with an empty history",
+        )
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        # executescript commits on its own; the version belongs into the same transaction as the step.
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
