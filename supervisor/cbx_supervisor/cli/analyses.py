@@ -9,9 +9,11 @@ from cbx_supervisor.cli import output
 from cbx_supervisor.client.failure import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cbx_sandbox.shell.analysis import Analysis
     from cbx_sandbox.shell.effects import Effects, Span
-    from cbx_sandbox.shell.tiers import Reason
+    from cbx_sandbox.shell.tiers import Reason, Tier
 
 
 def describe(analysis: Analysis) -> dict[str, Any]:
@@ -66,11 +68,12 @@ def _span(span: Span | None) -> list[int] | None:
     return None if span is None else [span.start, span.end]
 
 
-def render(analysis: Analysis) -> str:
-    """Lay out an analysis for people."""
-    parts = [f"tier: {analysis.tier.value}" + (" (not understood in full)" if analysis.opaque else "")]
-    parts += ["", "reasons:"] if analysis.reasons else []
-    for reason in analysis.reasons:
+def render(analysis: Analysis, tier: Tier | None = None, reasons: Sequence[Reason] | None = None) -> str:
+    """Lay out an analysis for people; a plan may have raised the tier for reasons of its own."""
+    reasons = analysis.reasons if reasons is None else reasons
+    parts = [f"tier: {(tier or analysis.tier).value}" + (" (not understood in full)" if analysis.opaque else "")]
+    parts += ["", "reasons:"] if reasons else []
+    for reason in reasons:
         parts += _marked(analysis.text, reason.span, f"{reason.text}  [{reason.tier.value}, {reason.code}]")
     parts += ["", "checks:"] if analysis.checks else []
     for check in analysis.checks:

@@ -76,7 +76,7 @@ def size(count: float | None) -> str | None:
     amount = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(amount) < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f}".removesuffix(".0") + f" {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
 
@@ -88,9 +88,10 @@ def seconds(count: float | None) -> str | None:
     if count < 1:
         return f"{count * 1000:.0f} ms"
     if count < 60:
-        return f"{count:.2f} s"
+        return f"{count:.2f}".removesuffix("0").removesuffix(".0") + " s"
     minutes, rest = divmod(int(count), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    first, second = (f"{minutes} min", f"{rest} s") if minutes < 60 else (f"{minutes // 60} h", f"{minutes % 60} min")
+    return first if second[0] == "0" else f"{first} {second}"
 
 
 def when(value: str | float | None) -> str | None:

@@ -36,8 +36,8 @@ OPTIONS = (
     (
         "Limits",
         (
-            ("", "--timeout", "timeout", "duration", "TIME", "end the command after this time, e.g. 90s, 10m, 2h"),
-            ("", "--kill-after", "kill_after", "grace", "TIME", "from SIGTERM to the kill, e.g. 5s, 500ms"),
+            ("", "--timeout", "timeout", "duration", "TIME", "end it after this time, e.g. 90s, 10m, 2h; 0: never"),
+            ("", "--kill-after", "kill_after", "duration", "TIME", "from SIGTERM to the kill, e.g. 5s, 500ms"),
             ("-m", "--memory", "memory", "size", "SIZE", "memory limit in bytes, or e.g. 512M, 2G"),
             ("", "--cpus", "cpus", "cpus", "N", "CPU limit in cores, e.g. 0.5"),
             ("", "--pids", "pids", "count", "N", "limit of processes and threads"),
@@ -69,7 +69,14 @@ OPTIONS = (
                 "",
                 "commit setuid files, foreign owners and the like",
             ),
-            ("", "--lock-timeout", "lock_timeout", "grace", "TIME", "give up when the locks take longer (status 75)"),
+            (
+                "",
+                "--lock-timeout",
+                "lock_timeout",
+                "duration",
+                "TIME",
+                "give up when the locks take longer (status 75)",
+            ),
             ("", "--dry-run", "dry_run", "flag", "", "say what would be done, run nothing"),
         ),
     ),
@@ -210,21 +217,13 @@ def size(text: str) -> str:
     return str(count)
 
 
-def grace(text: str) -> str:
-    """Turn 5s, 500ms or 1.5 into decimal seconds; 0 is allowed."""
+def duration(text: str) -> str:
+    """Turn 5s, 500ms or 1.5 into decimal seconds."""
     milliseconds = round(_split_unit(text, DURATION_UNITS, "seconds or with a unit: 500ms, 90s, 10m or 2h"))
     if milliseconds >= 10**13:
         raise ValueError("is longer than 300 years")
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds}.{rest:03d}".rstrip("0").rstrip(".")
-
-
-def duration(text: str) -> str:
-    """As grace, but more than 0."""
-    seconds = grace(text)
-    if seconds == "0":
-        raise ValueError("must be more than 0")
-    return seconds
 
 
 def _cpus(text: str) -> str:
@@ -285,7 +284,6 @@ CONVERTERS: "dict[str, Callable[[str], str]]" = {
     "path": _text,
     "env": _environment,
     "duration": duration,
-    "grace": grace,
     "size": size,
     "cpus": _cpus,
     "count": _count,

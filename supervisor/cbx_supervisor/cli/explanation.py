@@ -1,0 +1,189 @@
+"""What `run` would do with a command, found out without a supervisor and without running anything."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from typing import TYPE_CHECKING, Any
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box_plan
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.facts import HostFacts
+from cbx_sandbox.linux import mountinfo
+from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
+from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
+from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.cli import analyses, output
+from cbx_supervisor.client.failure import printable
+from cbx_supervisor.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cbx_sandbox.box.operations import Operation
+    from cbx_supervisor.client.options import Values
+
+
+class Explanation:
+    """The analysis of a command, and its plan or the reason for which there is none."""
+
+    def __init__(self, values: Values, command: Sequence[str]) -> None:
+        request = request_of(values, command)
+        facts = HostFacts(request.options.workdir or request.cwd, request.environment)
+        self.analysis: Analysis = (
+            analyse(request.line, facts) if request.line is not None else analyse_argv(request.argv or (), facts)
+        )
+        self.plan: runner.Plan | None = None
+        self.refusal: CbxError | None = None
+        self.operations: Sequence[Operation] = ()
+        try:
+            settings = Settings()
+            defaults = runner.Defaults(
+                limits={tier: settings.limits(tier) for tier in Tier},
+                predicted_network=NetworkMode(settings.sandbox.network),
+                strict=settings.sandbox.strict,
+                hidden=settings.sandbox.hide,
+            )
+            self.plan = runner.plan(request, facts, defaults, runner.HostReport())
+            self.operations = _operations(self.plan, settings.sandbox.hide)
+        except CbxError as why:
+            self.refusal = why
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        described = analyses.describe(self.analysis)
+        if self.plan is not None:
+            planned = self.plan.describe(self.operations)
+            described |= {key: planned[key] for key in ("tier", "reasons", "locks", "policy", "mounts")}
+        refusal = self.refusal
+        described["refused"] = refusal and {
+            "status": refusal.exit_status,
+            "brief": refusal.brief,
+            "details": refusal.details,
+            "hint": refusal.hint,
+        }
+        return described
+
+    def render(self) -> str:
+        """Lay it out for people."""
+        plan = self.plan
+        if plan is None:
+            return analyses.render(self.analysis) + "\n\nrefused: " + output.lines(str(self.refusal))
+        policy = plan.policy
+        parts = [analyses.render(self.analysis, plan.policy.tier, plan.reasons)]
+        if policy.grants:
+            parts += ["", "locks:"]
+            parts += [
+                f"  {grant.mode.value}  {printable(grant.path)}" + ("  (through an overlay)" if grant.overlay else "")
+                for grant in policy.grants
+            ]
+        limits = policy.limits
+        parts += ["", "policy:"]
+        parts += [
+            "  " + line
+            for line in output.pairs(
+                [
+                    ("user", f"{policy.identity.name} ({policy.identity.uid})" + (", ids shifted" * policy.shifted)),
+                    ("directory", policy.workdir),
+                    ("network", policy.network.value),
+                    ("changes", _changes(plan)),
+                    ("memory", output.size(limits.memory) or "not limited"),
+                    ("CPU", f"{limits.cpus:g} cores" if limits.cpus else "not limited"),
+                    ("processes", limits.pids or "not limited"),
+                    ("time", output.seconds(limits.timeout) or "not limited"),
+                ]
+            ).splitlines()
+        ]
+        parts += ["", "mounts:"]
+        parts += [f"  {printable(operation.describe())}" for operation in self.operations]
+        return "\n".join(parts)
+
+
+def _changes(plan: runner.Plan) -> str:
+    policy = plan.policy
+    if not policy.grants and not policy.overlay_all:
+        return "none are possible"
+    if not policy.overlay_all and not any(grant.overlay for grant in policy.grants):
+        return "written directly, kept"
+    words = {
+        CommitMode.AUTO: "in an overlay, committed when the command succeeds",
+        CommitMode.HOLD: "in an overlay, held for review",
+        CommitMode.NEVER: "in an overlay, thrown away",
+    }
+    return words[policy.commit]
+
+
+def _operations(plan: runner.Plan, hidden: tuple[str, ...]) -> list[Operation]:
+    """Return the steps that would build the box; the layers' directories exist only in a real run."""
+    policy = plan.policy
+    view = box_plan.HostView(tuple(mountinfo.visible(mountinfo.read())), hidden)
+    targets = box_plan.overlay_targets(policy, view)
+    places = [box_plan.OverlayPlace(target, "<layer>", redirect=not policy.overlay_all) for target in targets]
+    locked = []
+    for grant in policy.grants:
+        if grant.direct:
+            found = os.stat(grant.path)
+            locked.append(box_plan.LockedDirectory(grant.path, found.st_dev, found.st_ino))
+    return box_plan.operations(policy, view, places, locked)
+
+
+def request_of(values: Values, command: Sequence[str]) -> runner.Request:
+    """Return what `run` would ask for on the caller's behalf."""
+
+    def first(key: str) -> str | None:
+        return values[key][-1] if key in values else None
+
+    def number(key: str) -> float | None:
+        return float(values[key][-1]) if key in values else None
+
+    def paths(key: str) -> tuple[str, ...]:
+        return tuple(os.path.join(cwd, path) for path in values.get(key, ()))
+
+    def names(key: str) -> frozenset[str]:
+        return frozenset(name for text in values.get(key, ()) for name in text.split(","))
+
+    cwd = os.getcwd()
+    network, tier, commit, memory, pids = (first(key) for key in ("network", "tier", "commit", "memory", "pids"))
+    workdir = first("workdir")
+    given = dict(entry.partition("=")[::2] for entry in values.get("setenv", ()) if "=" in entry)
+    return runner.Request(
+        identity=_identity(),
+        cwd=cwd,
+        environment=dict(os.environ),
+        argv=tuple(command) or None,
+        line=first("line"),
+        submitter_is_root=os.getuid() == 0,
+        options=runner.Options(
+            timeout=number("timeout"),
+            kill_after=number("kill_after"),
+            memory=int(memory) if memory else None,
+            cpus=number("cpus"),
+            pids=int(pids) if pids else None,
+            network=NetworkMode(network) if network else None,
+            workdir=os.path.join(cwd, workdir) if workdir else None,
+            set_environment=given,
+            clear_environment="clear_env" in values,
+            writable=paths("rw"),
+            readonly=paths("ro"),
+            hide=paths("hide"),
+            tmpfs=paths("tmpfs"),
+            tier=Tier(tier) if tier else None,
+            commit=CommitMode(commit) if commit else None,
+            strict="strict" in values,
+            allow_missing=names("allow_missing"),
+            allow_privileged="allow_privileged" in values,
+            host_effects=names("host_effects"),
+        ),
+    )
+
+
+def _identity() -> Identity:
+    uid = os.getuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(uid, os.getgid(), tuple(os.getgroups()), str(uid), "/")
+    groups = tuple(sorted({group.gr_gid for group in grp.getgrall() if entry.pw_name in group.gr_mem} | {entry.pw_gid}))
+    return Identity(uid, entry.pw_gid, groups, entry.pw_name, entry.pw_dir, entry.pw_shell or "/bin/sh")
