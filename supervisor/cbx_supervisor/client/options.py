@@ -25,7 +25,7 @@ OPTIONS = (
     (
         "The command",
         (
-            ("-c", "", "line", "line", "LINE", "run a shell line instead of a program with its arguments"),
+            ("-c", "", "line", "line", "LINE", "run a shell line instead of a program"),
             ("-w", "--workdir", "workdir", "path", "PATH", "work there instead of in the current directory"),
             ("-e", "--env", "setenv", "env+", "NAME[=VALUE]", "set a variable, or pass on the caller's"),
             ("", "--env-file", "env_file", "text+", "FILE", "set variables from lines of NAME=VALUE"),
@@ -84,10 +84,10 @@ OPTIONS = (
         "Input and output",
         (
             ("-i", "--interactive", "interactive", "flag", "", "keep stdin open, also for a detached command"),
-            ("-t", "--tty", "tty", "flag", "", "give it a terminal (as if stdin and stdout are terminals)"),
+            ("-t", "--tty", "tty", "flag", "", "give it a terminal, wherever stdin and stdout lead"),
             ("-T", "--no-tty", "no_tty", "flag", "", "give it no terminal"),
             ("-d", "--detach", "detach", "flag", "", "print the job's number and do not wait"),
-            ("", "--json", "json", "flag", "", "print the result as one JSON object after the output"),
+            ("", "--json", "json", "flag", "", "print the result as JSON after the output"),
             ("", "--status-fd", "status_fd", "count", "N", "write events as JSON lines to this descriptor"),
             ("-q", "--quiet", "quiet", "flag", "", "no line about the result on stderr"),
             ("-h", "--help", "help", "flag", "", "show this help"),

@@ -32,4 +32,4 @@ def help_text() -> str:
                 left = ""
             lines.append(f"{left:<{WIDTH}}{text}")
         lines.append("")
-    return "\n".join(lines) + TAIL
+    return "\n".join([*lines, TAIL])
