@@ -31,12 +31,12 @@ class Groups:
             raise OSError("no cgroup v2 hierarchy is mounted: processes can be neither tracked nor killed as a whole")
         self.base = f"{self.layout.unified}/{name}"
         self.jobs = f"{self.base}/jobs"
-        self.spares = f"{self.base}/spares"
+        # Never used again: Linux kills whatever is cloned into a group that was killed once (kill_seq, seen on 6.18).
+        self.spares = f"{self.base}/spares-{os.getpid()}"
 
     def prepare(self) -> None:
         """Make the supervisor's own groups and find out which limits can be set here."""
-        for directory in (self.jobs, self.spares):
-            os.makedirs(directory, mode=0o755, exist_ok=True)
+        os.makedirs(self.jobs, mode=0o755, exist_ok=True)
         assert self.layout.unified is not None
         wanted = [name for name in cgroupfs.V2_CONTROLLERS if name in self.layout.controllers]
         for directory in (self.layout.unified, self.base, self.jobs):
@@ -80,18 +80,21 @@ class JobGroup:
         self.v1 = v1 or hybrid.V1Group(groups.layout.v1, groups.name, job)
         self.missing = groups.missing()
         self.descriptors: list[int] = []
+        self.leaves: tuple[str, ...] = ()
         try:
             controllers = (cgroupfs.read(f"{self.path}/cgroup.controllers") or "").split()
             for controller in controllers:
                 if controller in cgroupfs.V2_CONTROLLERS:
                     cgroupfs.write(f"{self.path}/cgroup.subtree_control", f"+{controller}")
-            for leaf in ("init", "payload"):
+            # The init of a spare was born elsewhere and stays there.
+            self.leaves = ("payload", "init") if v1 is None else ("payload",)
+            for leaf in self.leaves:
                 os.mkdir(f"{self.path}/{leaf}", 0o755)
             self.missing |= self._limit(limits, groups.devices)
             if v1 is None:
                 self.v1.create()
             self.missing |= self.v1.limit(limits, groups.devices)
-            self.init = self._directory(f"{self.path}/init")
+            self.init = self._directory(f"{self.path}/init") if v1 is None else -1
             self.payload = self._directory(f"{self.path}/payload")
             # A payload that is born in groups made ahead does not have to join them.
             self.v1_procs = self.v1.open_procs() if v1 is None else []
@@ -136,7 +139,7 @@ class JobGroup:
 
     def remove(self) -> list[str]:
         """Remove all groups of the job; returns those that something still lives in."""
-        left = [path for leaf in ("payload", "init") if not cgroupfs.remove(path := f"{self.path}/{leaf}")]
+        left = [path for leaf in self.leaves if not cgroupfs.remove(path := f"{self.path}/{leaf}")]
         if not cgroupfs.remove(self.path):
             left.append(self.path)
         return left + self.v1.remove()

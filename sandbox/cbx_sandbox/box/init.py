@@ -14,8 +14,9 @@ import select
 import signal
 import socket
 import time
+from typing import Any
 
-from cbx_sandbox.box import network, operations, payload, terminal
+from cbx_sandbox.box import network, operations, payload, spare, terminal
 from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
@@ -37,20 +38,58 @@ class Handed:
     payload_group: int
     v1_procs: list[int]
     v1_directories: dict[str, int]
-    userns: tuple[int, int] | None
-    last_capability: int
+    userns_fd: int | None
+    first_id: int
 
     def kept(self) -> set[int]:
         """Every descriptor that init needs."""
         fds = {self.control, self.record, self.payload_group, *self.v1_procs, *self.v1_directories.values()}
-        return fds | set(self.descriptors.values()) | ({self.userns[1]} if self.userns else set())
+        return fds | set(self.descriptors.values()) | ({self.userns_fd} if self.userns_fd is not None else set())
 
 
-def main(handed: Handed, first_id: int) -> None:
-    """Run as PID 1 and exit; never returns."""
-    init = Init(handed)
+def main(handed: Handed, last_capability: int) -> None:
+    """Run as PID 1 for one job and exit; never returns."""
+    init = Init(last_capability)
+    init.accept(handed)
+    _live(init, fresh=True, operations_=handed.spec["operations"])
+
+
+def wait(handover: socket.socket, standard: list[dict[str, Any]], v1_procs: list[int], last_capability: int) -> None:
+    """Run as PID 1 of a box in waiting: build what every box has, then serve the one job that is handed over."""
+    init = Init(last_capability)
+    init.begin(own_network=True)
+    init.build(standard)
+    if v1_procs:
+        init.forker = spare.Forker(v1_procs, last_capability)
+        for fd in v1_procs:
+            os.close(fd)
+    given = spare.receive(handover)
+    if given is None:
+        os._exit(0)
+    handover.close()
+    named = given.descriptors
+    spec = given.spec
+    directories = {name[3:]: named.pop(name) for name in list(named) if name.startswith("v1:")}
+    handed = Handed(
+        spec=spec,
+        control=named.pop("control"),
+        record=named.pop("record"),
+        payload_group=named.pop("payload"),
+        v1_procs=[],
+        v1_directories=directories,
+        userns_fd=None,
+        first_id=0,
+        descriptors=named,
+    )
+    init.accept(handed)
+    _live(init, fresh=False, operations_=spec["operations"][len(standard) :])
+
+
+def _live(init: Init, *, fresh: bool, operations_: list[dict[str, Any]]) -> None:
     try:
-        init.build(first_id)
+        if fresh:
+            init.begin(own_network=init.spec["own_network"])
+        init.build(operations_)
         init.start()
     except OSError as error:
         init.failed(init.step, error)
@@ -65,12 +104,15 @@ def main(handed: Handed, first_id: int) -> None:
 class Init:
     """The state of one PID 1."""
 
-    def __init__(self, handed: Handed) -> None:
-        self.spec = handed.spec
-        self.handed = handed
-        self.control = socket.socket(fileno=handed.control)
-        self.meter = Meter(handed.payload_group, handed.v1_directories)
-        self.stage = operations.Stage(descriptors=handed.descriptors)
+    spec: BoxSpec
+    handed: Handed
+    control: socket.socket
+    meter: Meter
+
+    def __init__(self, last_capability: int) -> None:
+        self.last_capability = last_capability
+        self.stage = operations.Stage(descriptors={})
+        self.forker: spare.Forker | None = None
         self.step = "namespaces"
         self.child = -1
         self.status: int | None = None
@@ -82,24 +124,32 @@ class Init:
 
     # ── building ──
 
-    def build(self, first_id: int) -> None:
-        """Make the box: network, mounts, in the order of the plan."""
+    def begin(self, *, own_network: bool) -> None:
+        """What no job can change any more: session, dumps, children, network."""
         os.setsid()
         privileges.undumpable()
         self._listen_for_children()
-        if self.spec["own_network"]:
+        if own_network:
             self.step = "loopback interface"
             network.loopback_up()
-        if self.handed.userns is not None:
-            self.stage.owner = first_id
-            self.stage.userns_fd = self.handed.userns[1]
-        for value in self.spec["operations"]:
+
+    def accept(self, handed: Handed) -> None:
+        """Serve this job."""
+        self.handed = handed
+        self.spec = handed.spec
+        self.began = time.monotonic()
+        self.control = socket.socket(fileno=handed.control)
+        self.meter = Meter(handed.payload_group, handed.v1_directories)
+        self.stage.descriptors = handed.descriptors
+        self.stage.owner = handed.first_id
+        self.stage.userns_fd = handed.userns_fd
+
+    def build(self, operations_: list[dict[str, Any]]) -> None:
+        """Build the tree, in the order of the plan."""
+        for value in operations_:
             operation = operations.from_json(value)
             self.step = operation.describe()
             operation.execute(self.stage)
-        self.step = "identity of init"
-        os.chdir("/")
-        os.setresgid(INIT_GID, INIT_GID, INIT_GID)
 
     def _listen_for_children(self) -> None:
         self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -108,29 +158,18 @@ class Init:
 
     def start(self) -> None:
         """Fork the payload into its cgroup."""
+        self.step = "identity of init"
+        os.chdir("/")
+        os.setresgid(INIT_GID, INIT_GID, INIT_GID)
         self.step = "terminal"
-        tty = None
         if (size := self.spec["terminal"]) is not None:
             master, tty = terminal.open_master(size)
-            identity = self.spec["identity"]
-            os.chown(tty, self.stage.owner + identity["uid"], -1)
+            os.chown(tty, self.stage.owner + self.spec["identity"]["uid"], -1)
             socket.send_fds(self.control, [b'{"event":"pty"}'], [master])
             os.close(master)
         self.step = "fork"
         report_read, report_write = os.pipe2(os.O_CLOEXEC)
-        pid, pidfd = namespaces.clone3(cgroup_fd=self.handed.payload_group)
-        if pid == 0:
-            self._take_descriptors()
-            userns_fd = self.handed.userns[1] if self.handed.userns else None
-            payload.run(
-                self.spec,
-                userns_fd=userns_fd,
-                v1_procs=self.handed.v1_procs,
-                tty=tty,
-                report=report_write,
-                last_capability=self.handed.last_capability,
-            )
-        self.child, self.child_pidfd = pid, pidfd
+        self.child, self.child_pidfd = self._fork(report_write)
         os.close(report_write)
         self._let_go()
         # End of file is the successful execve: the pipe closes on exec.
@@ -140,12 +179,23 @@ class Init:
             self.failure = json.loads(text)
         self.oom_event = -1 if (event := self.meter.watch_oom()) is None else event
 
-    def _take_descriptors(self) -> None:
-        signal.set_wakeup_fd(-1)
-        # The wake-up pipe and others may sit on 0-2 if the launcher was started without them: it is not.
-        for number, name in enumerate(("stdin", "stdout", "stderr")):
-            if name in self.handed.descriptors:
-                os.dup2(self.handed.descriptors[name], number)
+    def _fork(self, report: int) -> tuple[int, int]:
+        given = self.handed.descriptors
+        if self.forker is not None:
+            named = {name: given[name] for name in ("spec", *payload.STANDARD) if name in given}
+            return self.forker.fork({**named, "payload": self.handed.payload_group, "report": report})
+        pid, pidfd = namespaces.clone3(cgroup_fd=self.handed.payload_group)
+        if pid == 0:
+            standing = payload.Standing(
+                stdio=[given.get(name) for name in payload.STANDARD],
+                tty=payload.tty_of(self.spec),
+                report=report,
+                userns_fd=self.handed.userns_fd,
+                v1_procs=self.handed.v1_procs,
+                last_capability=self.last_capability,
+            )
+            payload.run(self.spec, standing)
+        return pid, pidfd
 
     def _let_go(self) -> None:
         # Init must not hold the command's ends of pipes open: their readers wait for the end of file.

@@ -21,13 +21,18 @@ import signal
 import socket
 import stat
 import sys
+from typing import Any
 
-from cbx_sandbox.box import cgroup, hybrid, init, userns
+from cbx_sandbox.box import cgroup, hybrid, init, spare, userns
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import cgroupfs, descriptors, landlock, mountinfo, mounts, namespaces, privileges
+from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
 
 REQUEST_FD = 3
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
+
+
+SPARES = 4  # boxes in waiting; each holds a few MB
+IDLE_MS = 2  # without a request for this long there is time to make another
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,6 +51,7 @@ class Launcher:
         self.connection = connection
         self.groups = groups
         self.namespaces = userns.Pool()
+        self.spares = spare.Pool(groups, SPARES)
         self.running: dict[int, Running] = {}
         self.last_capability = privileges.last_capability()
         self.connected = True
@@ -58,12 +64,16 @@ class Launcher:
         poll = select.poll()
         poll.register(self.connection, select.POLLIN)
         poll.register(self.wakeup, select.POLLIN)
-        while self.connected or self.running:
-            for fd, _ in poll.poll():
+        while self.connected or self.running or self.spares.ending:
+            events = poll.poll(IDLE_MS if self.connected and self.spares.wanted() else None)
+            if not events:
+                self._make_spare()
+            for fd, _ in events:
                 if fd == self.wakeup:
                     os.read(self.wakeup, 512)
                 elif not self._serve():
                     self.connected = False
+                    self.spares.discard()
                     poll.unregister(self.connection)
             self._reap()
 
@@ -81,8 +91,12 @@ class Launcher:
             return False
         spec: BoxSpec | None = None
         try:
-            spec = _read_spec(fds[0])
-            self._launch(spec, dict(zip(spec["descriptors"], fds[1:], strict=True)))
+            if data == b"standard":
+                self.spares.prepare(_read_json(fds[0]))
+                return True
+            spec = _read_json(fds[0])
+            assert spec is not None
+            self._launch(spec, fds[0], dict(zip(spec["descriptors"], fds[1:], strict=True)))
         except (OSError, ValueError, KeyError) as error:
             job = spec["job"] if spec else ""
             number = error.errno if isinstance(error, OSError) else errno.EINVAL
@@ -92,9 +106,10 @@ class Launcher:
                 os.close(fd)
         return True
 
-    def _launch(self, spec: BoxSpec, received: dict[str, int]) -> None:
+    def _launch(self, spec: BoxSpec, spec_fd: int, received: dict[str, int]) -> None:
+        waiting = self.spares.take(spec)
         # mkdir of the group is the token: the same job cannot be started twice.
-        group = self.groups.create(spec["job"], spec["limits"])
+        group = self.groups.create(spec["job"], spec["limits"], waiting.v1 if waiting else None)
         own: dict[str, int] = {}
         namespace: tuple[int, int] | None = None
         try:
@@ -102,20 +117,27 @@ class Launcher:
                 namespace = self.namespaces.acquire()
             own = _prepare_descriptors(spec, received)
             own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
-            record = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            own["record"] = record
+            own["record"] = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            given = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
             theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with theirs, ours:
-                pid, pidfd = namespaces.clone3(_namespace_flags(spec), group.init)
-                if pid == 0:
-                    self._become_init(spec, group, own, received, record, ours.detach(), namespace)
+                given["control"] = ours.fileno()
+                if waiting is not None:
+                    pid = self._hand_over(waiting, group, {"spec": spec_fd, **given})
+                    pidfd = os.pidfd_open(pid)
+                else:
+                    pid, pidfd = namespaces.clone3(_namespace_flags(spec), group.init)
+                    if pid == 0:
+                        ours.detach()
+                        self._become_init(spec, group, given, namespace)
                 self.running[pid] = Running(spec["job"], group, namespace)
-                missing = group.missing
-                message = {"event": "started", "job": spec["job"], "pid": pid, "missing": missing}
-                self.send(message, [theirs.fileno(), pidfd])
+                message: dict[str, object] = {"event": "started", "job": spec["job"], "pid": pid}
+                self.send(message | {"missing": group.missing}, [theirs.fileno(), pidfd])
                 os.close(pidfd)
             group.close()
         except BaseException:
+            if waiting is not None:
+                waiting.close()
             group.close()
             group.remove()
             if namespace is not None:
@@ -125,33 +147,60 @@ class Launcher:
             for fd in own.values():
                 os.close(fd)
 
+    def _hand_over(self, waiting: spare.Spare, group: cgroup.JobGroup, given: dict[str, int]) -> int:
+        directories = {f"v1:{name}": fd for name, fd in group.v1_directories.items()}
+        spare.send(waiting.handover, {**given, **directories, "payload": group.payload})
+        waiting.close()
+        return waiting.pid
+
+    def _make_spare(self) -> None:
+        v1 = hybrid.V1Group(self.groups.layout.v1, self.groups.name, self.spares.name())
+        procs: list[int] = []
+        try:
+            v1.create()
+            procs = v1.open_procs()
+            leaf = os.open(self.groups.spares, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            with theirs:
+                pid, pidfd = namespaces.clone3(_NAMESPACES | namespaces.CLONE_NEWNET, leaf)
+                if pid == 0:
+                    try:
+                        signal.set_wakeup_fd(-1)
+                        _close_others({theirs.fileno(), *procs})
+                        init.wait(theirs, self.spares.standard, procs, self.last_capability)
+                    except OSError as error:
+                        _log(f"cannot build a box ahead: {error}")
+                    finally:
+                        os._exit(1)
+            os.close(pidfd)
+            os.close(leaf)
+            self.spares.waiting.append(spare.Spare(pid, ours, v1))
+        except OSError as error:
+            _log(f"cannot make a box ahead: {error}")
+            self.spares.failures += 1
+            v1.remove()
+        finally:
+            for fd in procs:
+                os.close(fd)
+
     def _become_init(
-        self,
-        spec: BoxSpec,
-        group: cgroup.JobGroup,
-        own: dict[str, int],
-        received: dict[str, int],
-        record: int,
-        control: int,
-        namespace: tuple[int, int] | None,
+        self, spec: BoxSpec, group: cgroup.JobGroup, given: dict[str, int], namespace: tuple[int, int] | None
     ) -> None:
         try:
-            descriptors = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
-            descriptors.pop("record")
             handed = init.Handed(
                 spec=spec,
-                descriptors=descriptors,
-                control=control,
-                record=record,
+                control=given.pop("control"),
+                record=given.pop("record"),
+                descriptors=given,
                 payload_group=group.payload,
                 v1_procs=group.v1_procs,
                 v1_directories=group.v1_directories,
-                userns=namespace,
-                last_capability=self.last_capability,
+                userns_fd=namespace[1] if namespace else None,
+                first_id=userns.first_id(namespace[0]) if namespace else 0,
             )
             signal.set_wakeup_fd(-1)
             _close_others(handed.kept())
-            init.main(handed, userns.first_id(namespace[0]) if namespace else 0)
+            init.main(handed, self.last_capability)
         finally:
             os._exit(1)
 
@@ -163,7 +212,10 @@ class Launcher:
                 return
             if pid == 0:
                 return
-            ended = self.running.pop(pid)
+            ended = self.running.pop(pid, None)
+            if ended is None:
+                self.spares.reaped(pid)
+                continue
             left = ended.group.remove()
             if ended.userns is not None:
                 self.namespaces.release(ended.userns)
@@ -171,16 +223,22 @@ class Launcher:
             self.send({"event": "reaped", "job": ended.job, "status": code, "leaks": left})
 
 
-def _read_spec(fd: int) -> BoxSpec:
+def _log(text: str) -> None:
+    """One line in the supervisor's log, which is this process's standard error."""
+    os.write(2, f"launcher: {text}\n".encode())
+
+
+def _read_json(fd: int) -> Any:
     with open(fd, encoding="utf-8", closefd=False) as file:
         file.seek(0)
-        spec: BoxSpec = json.load(file)
-    return spec
+        return json.load(file)
+
+
+_NAMESPACES = namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS
 
 
 def _namespace_flags(spec: BoxSpec) -> int:
-    flags = namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS
-    return flags | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
+    return _NAMESPACES | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
 
 
 def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, int]:
@@ -222,26 +280,39 @@ def _close_others(kept: set[int]) -> None:
     first = 3
     for fd in sorted(fd for fd in kept if fd >= 3):
         if fd > first:
-            descriptors.close_range(first, fd - 1)
+            files.close_range(first, fd - 1)
         first = fd + 1
-    descriptors.close_range(first, descriptors.CLOSE_RANGE_MAX)
+    files.close_range(first, files.CLOSE_RANGE_MAX)
 
 
 def clear_stale(groups: cgroup.Groups) -> list[str]:
     """End what an earlier launcher left behind: no supervisor knows these jobs any more."""
     ended = []
-    for job in os.listdir(groups.jobs):
+    for job in _directories(groups.jobs):
         path = f"{groups.jobs}/{job}"
-        if not os.path.isdir(path):
-            continue
         ended.append(job)
         with contextlib.suppress(OSError):
             cgroupfs.write(f"{path}/cgroup.kill", "1")
         for leaf in ("payload", "init"):
             cgroupfs.remove(f"{path}/{leaf}", patience=5.0)
         cgroupfs.remove(path)
-        hybrid.V1Group(groups.layout.v1, groups.name, job).remove()
+    for name in _directories(groups.base):
+        if name.startswith("spares-"):
+            with contextlib.suppress(OSError):
+                cgroupfs.write(f"{groups.base}/{name}/cgroup.kill", "1")
+            cgroupfs.remove(f"{groups.base}/{name}", patience=5.0)
+    for mount in groups.layout.v1.values():
+        for job in _directories(f"{mount}/{groups.name}"):
+            # The supervisor that is starting us lives in a group of its own.
+            if job != "supervisor":
+                cgroupfs.remove(f"{mount}/{groups.name}/{job}", patience=5.0)
     return ended
+
+
+def _directories(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return []
+    return [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
 
 
 def main() -> None:
@@ -253,6 +324,7 @@ def main() -> None:
     groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
     groups.prepare()
     stale = clear_stale(groups)
+    os.mkdir(groups.spares, 0o755)
     launcher = Launcher(connection, groups)
     # Inits are forked from here: what the collector never touches stays shared with them.
     gc.disable()
@@ -260,6 +332,7 @@ def main() -> None:
     report = {"missing": groups.missing(), "hybrid": groups.layout.hybrid, "landlock": landlock.abi(), "ended": stale}
     launcher.send({"event": "ready", **report})
     launcher.run()
+    cgroupfs.remove(groups.spares)
 
 
 if __name__ == "__main__":

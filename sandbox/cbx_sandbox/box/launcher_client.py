@@ -77,13 +77,20 @@ class LauncherClient:
 
     def launch(self, spec: BoxSpec, fds: list[int]) -> None:
         """Ask for a job; ``fds`` in the order of ``spec['descriptors']``, still the caller's afterwards."""
-        memory = os.memfd_create("cbx-spec", os.MFD_CLOEXEC)
+        self._send(b"launch", spec, fds)
+
+    def prepare(self, standard: list[dict[str, Any]]) -> None:
+        """Keep boxes in waiting that begin with these operations (box/plan.standard)."""
+        self._send(b"standard", standard, [])
+
+    def _send(self, order: bytes, value: object, fds: list[int]) -> None:
+        memory = os.memfd_create("cbx-order", os.MFD_CLOEXEC)
         try:
-            text = json.dumps(spec).encode()
+            text = json.dumps(value).encode()
             written = 0
             while written < len(text):
                 written += os.write(memory, text[written:])
-            socket.send_fds(self.socket, [b"launch"], [memory, *fds])
+            socket.send_fds(self.socket, [order], [memory, *fds])
         finally:
             os.close(memory)
 

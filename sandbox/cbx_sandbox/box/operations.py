@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Any, ClassVar
 
-from cbx_sandbox.linux import descriptors, mounts, privileges
+from cbx_sandbox.linux import files, mounts, privileges
 
 SCAFFOLD = "/run/.cbx"  # while the tree is built, mounts that others are made from hang here
 NEW_ROOT = SCAFFOLD + "/root"
@@ -56,8 +56,8 @@ class Stage:
         root_fd = os.open(self.root or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             relative = inside.lstrip("/") or "."
-            resolve = descriptors.RESOLVE_IN_ROOT | descriptors.RESOLVE_NO_SYMLINKS | descriptors.RESOLVE_NO_MAGICLINKS
-            return descriptors.openat2(root_fd, relative, os.O_PATH | os.O_CLOEXEC, resolve=resolve)
+            resolve = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_SYMLINKS | files.RESOLVE_NO_MAGICLINKS
+            return files.openat2(root_fd, relative, os.O_PATH | os.O_CLOEXEC, resolve=resolve)
         finally:
             os.close(root_fd)
 

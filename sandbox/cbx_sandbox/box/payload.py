@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -10,27 +11,49 @@ import signal
 
 from cbx_sandbox.box import filters, terminal
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import descriptors, namespaces, privileges
+from cbx_sandbox.linux import files, namespaces, privileges
 
 UMASK = 0o022
 # Statuses of a child that never became the command; the reason travels over the report pipe.
 SETUP_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 
 
-def run(
-    spec: BoxSpec, *, userns_fd: int | None, v1_procs: list[int], tty: str | None, report: int, last_capability: int
-) -> None:
-    """Become the command. Never returns: the outcome of a failure is written to ``report`` as JSON."""
+STANDARD = ("stdin", "stdout", "stderr")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the payload stands when it is forked: what it still has to take and to leave."""
+
+    stdio: list[int | None]
+    tty: str | None
+    report: int
+    userns_fd: int | None
+    v1_procs: list[int]
+    last_capability: int
+
+
+def tty_of(spec: BoxSpec) -> str | None:
+    """The private terminal of a job that has one: always the first of its devpts."""
+    return None if spec["terminal"] is None else "/dev/pts/0"
+
+
+def run(spec: BoxSpec, standing: Standing) -> None:
+    """Become the command. Never returns: the outcome of a failure is written to ``standing.report`` as JSON."""
     step = "start"
     try:
         step = "session"
+        signal.set_wakeup_fd(-1)
         os.setsid()
-        for fd in v1_procs:
+        for number, fd in enumerate(standing.stdio):
+            if fd is not None:
+                os.dup2(fd, number)
+        for fd in standing.v1_procs:
             os.write(fd, b"0")
         # The root of its own view of the groups: /proc/self/cgroup tells nothing of the host's.
         namespaces.unshare(namespaces.CLONE_NEWCGROUP)
-        if tty is not None:
-            terminal.adopt(tty)
+        if standing.tty is not None:
+            terminal.adopt(standing.tty)
         step = "limits"
         _limit(spec)
         _reset_signals()
@@ -38,19 +61,19 @@ def run(
         step = "Landlock rules"
         beneath = filters.open_writable(spec["writable"]) if spec["landlock"] else []
         step = "credentials"
-        _take_identity(spec, userns_fd, last_capability)
+        _take_identity(spec, standing)
         step = f"working directory {spec['workdir']}"
         os.chdir(spec["workdir"])
         step = "filters"
         privileges.no_new_privs()
         filters.apply(spec["landlock"], beneath)
-        descriptors.close_range(3, descriptors.CLOSE_RANGE_MAX, descriptors.CLOSE_RANGE_CLOEXEC)
+        files.close_range(3, files.CLOSE_RANGE_MAX, files.CLOSE_RANGE_CLOEXEC)
         step = "exec"
         os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606  # this is what a sandbox is for
     except OSError as error:
-        _fail(report, step, error)
+        _fail(standing.report, step, error)
     except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
-        _fail(report, step, OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
+        _fail(standing.report, step, OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
 
 
 def _limit(spec: BoxSpec) -> None:
@@ -69,14 +92,14 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def _take_identity(spec: BoxSpec, userns_fd: int | None, last_capability: int) -> None:
+def _take_identity(spec: BoxSpec, standing: Standing) -> None:
     identity = spec["identity"]
     keep: frozenset[int] = frozenset()
     if identity["shifted"]:
-        assert userns_fd is not None
-        namespaces.setns(userns_fd, namespaces.CLONE_NEWUSER)
+        assert standing.userns_fd is not None
+        namespaces.setns(standing.userns_fd, namespaces.CLONE_NEWUSER)
         keep = privileges.SHIFTED_ROOT
-    privileges.limit_bounding_set(keep, last_capability)
+    privileges.limit_bounding_set(keep, standing.last_capability)
     os.setgroups(identity["groups"])
     os.setresgid(identity["gid"], identity["gid"], identity["gid"])
     os.setresuid(identity["uid"], identity["uid"], identity["uid"])

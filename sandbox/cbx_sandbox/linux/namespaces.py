@@ -16,6 +16,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
 CLONE_INTO_CGROUP = 0x200000000
 
 SIGCHLD = 17
@@ -42,7 +43,9 @@ def clone3(flags: int = 0, cgroup_fd: int | None = None) -> tuple[int, int]:
     Only for single-threaded processes: the child goes on with the caller's interpreter (clone3(2)).
     """
     pidfd = ctypes.c_int(-1)
-    arguments = _CloneArgs(flags=flags | CLONE_PIDFD, exit_signal=SIGCHLD)
+    # With CLONE_PARENT the child ends with its parent's own signal and clone3 wants none.
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
+    arguments = _CloneArgs(flags=flags | CLONE_PIDFD, exit_signal=exit_signal)
     arguments.pidfd = ctypes.addressof(pidfd)
     if cgroup_fd is not None:
         arguments.flags |= CLONE_INTO_CGROUP
