@@ -59,6 +59,12 @@ class Groups:
         why = self.unavailable.get(controller, f"no {controller} controller on this host's cgroup hierarchies")
         self.unavailable[limit] = why
 
+    def remove(self) -> None:
+        """Remove what is empty; a supervisor that still lives below keeps its own."""
+        v1 = [f"{mount}/{self.name}" for mount in self.layout.v1.values()]
+        for directory in (self.spares, self.jobs, self.base, *v1):
+            cgroupfs.remove(directory, patience=0)
+
     def missing(self) -> dict[str, str]:
         """Limits that cannot be set on this host, with the reason."""
         return {limit: self.unavailable[limit] for limit in LIMITS if limit in self.unavailable}

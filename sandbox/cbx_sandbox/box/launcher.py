@@ -332,7 +332,7 @@ def main() -> None:
     report = {"missing": groups.missing(), "hybrid": groups.layout.hybrid, "landlock": landlock.abi(), "ended": stale}
     launcher.send({"event": "ready", **report})
     launcher.run()
-    cgroupfs.remove(groups.spares)
+    groups.remove()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""One job at a time through a launcher of one's own, without a supervisor: for the probes of ``doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+from typing import Self
+
+from cbx_sandbox.box import plan
+from cbx_sandbox.box.launcher_client import Control, Ended, Event, Failed, LauncherClient, Ready, Reaped, Started
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.environment import DEFAULT_PATH
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import mountinfo
+from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, NetworkMode, Policy
+from cbx_sandbox.shell.tiers import Tier
+
+PATIENCE = 90.0  # s for one job
+_OUTPUT_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of one job."""
+
+    outcome: Outcome
+    output: str
+    error: str
+    leaks: list[str]
+
+
+class Bench:
+    """A launcher, its groups called ``name``; records go to ``directory``."""
+
+    def __init__(self, name: str, directory: str) -> None:
+        self.directory = directory
+        self.client = LauncherClient(name)
+        self.jobs = 0
+        ready = self._event()
+        assert isinstance(ready, Ready)
+        self.ready = ready
+        self.view = plan.HostView(tuple(mountinfo.visible(mountinfo.read())))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self.client.process.wait()
+
+    def why(self, limit: str, otherwise: str) -> str:
+        """Why ``limit`` cannot be enforced: what the launcher knows, else what was seen."""
+        return self.ready.missing.get(limit, otherwise)
+
+    def run(
+        self,
+        argv: list[str],
+        tier: Tier = Tier.SAFE_PARALLEL,
+        *,
+        grants: tuple[Grant, ...] = (),
+        places: list[plan.OverlayPlace] | None = None,
+        limits: Limits | None = None,
+        shifted: bool = False,
+        stdin: int | None = None,
+        workdir: str = "/",
+    ) -> Trial:
+        """Run ``argv`` and wait. Raises CbxError if the box could not be built."""
+        policy = Policy(
+            tier=tier,
+            identity=Identity(0, 0, (0,), "root", "/root"),
+            workdir=workdir,
+            network=NetworkMode.NONE,
+            grants=grants,
+            environment={"PATH": DEFAULT_PATH},
+            limits=limits or Limits(timeout=PATIENCE),
+            commit=CommitMode.NEVER,
+            overlay_all=tier is Tier.DANGEROUS_ISOLATED,
+            shifted=shifted,
+        )
+        self.jobs += 1
+        record = os.path.join(self.directory, f"record-{self.jobs}")
+        locks = [os.open(grant.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for grant in grants]
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        error_read, error_write = os.pipe2(os.O_CLOEXEC)
+        names = ["stdin", "stdout", "stderr", *(f"lock:{grant.path}" for grant in grants)]
+        steps = plan.operations(policy, self.view, places or [], [])
+        spec = plan.spec(
+            policy,
+            f"trial-{self.jobs}",
+            argv,
+            steps,
+            descriptors=names,
+            record=record,
+            landlock=self.ready.landlock,
+        )
+        try:
+            self.client.launch(spec, [null if stdin is None else stdin, out_write, error_write, *locks])
+            started = self._event()
+        finally:
+            for fd in (*locks, null, out_write, error_write):
+                os.close(fd)
+        try:
+            if isinstance(started, Failed):
+                raise CbxError(f"cannot start a job: {started.text}")
+            assert isinstance(started, Started)
+            outcome, leaks = self._finish(started)
+            error = _read(error_read)
+        finally:
+            output = _read(out_read)
+            os.close(out_read)
+            os.close(error_read)
+        os.unlink(record)
+        if (failure := outcome.get("failure")) is not None and failure["step"] != "exec":
+            raise CbxError(f"cannot build a box: {failure['step']}: {failure['text']}")
+        return Trial(outcome, output, error, leaks)
+
+    def _finish(self, started: Started) -> tuple[Outcome, list[str]]:
+        os.close(started.pidfd)
+        control = Control(started.control)
+        try:
+            select.select([control], [], [], PATIENCE)
+            message = control.receive()
+        finally:
+            control.close()
+        reaped = self._event()
+        assert isinstance(message, Ended)
+        assert isinstance(reaped, Reaped)
+        return message.outcome, reaped.leaks
+
+    def _event(self) -> Event:
+        select.select([self.client], [], [], PATIENCE)
+        event = self.client.receive()
+        if event is None:
+            raise CbxError("the launcher does not answer")
+        return event
+
+
+def _read(fd: int) -> str:
+    # The job is dead: what it wrote is in the pipe, and a pipe holds no more than this.
+    return os.read(fd, _OUTPUT_BYTES).decode(errors="replace")
