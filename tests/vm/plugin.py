@@ -1,6 +1,7 @@
 """The host's pytest: items that belong in the guest are run there, and reported under their own names here.
 
-With pytest-xdist all of them go to one worker, which alone starts a guest.
+They do so in one pytest with one guest, so not under pytest-xdist, whose workers would each start their own and do not
+know beforehand what they will be given to run.
 """
 
 import time
@@ -14,7 +15,6 @@ from tests.vm.machine import Machine
 from tests.vm.places import IN_GUEST, needs_vm, runs_in_guest
 from tests.vm.remote import RemoteFailure, RemoteRun
 
-NODEID = pytest.StashKey[str]()
 REMOTE = pytest.StashKey[RemoteRun]()
 
 
@@ -33,31 +33,27 @@ def make_guest(request: pytest.FixtureRequest) -> Iterator[Callable[..., Guest]]
         guest.close()
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Let xdist keep the guest's items together; it only does so in this mode."""
-    if config.getoption("--vm") and getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+    if config.getoption("--vm") and config.getoption("--place") != "host" and getattr(config.option, "tx", None):
+        raise pytest.UsageError("one pytest drives one guest: leave out -n, or the guest's tests with --place=host")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if IN_GUEST or not config.getoption("--vm"):
-        return
-    for item in items:
-        if runs_in_guest(item):
-            item.stash[NODEID] = item.nodeid  # as the guest knows it: xdist appends the group to the host's
-            item.add_marker(pytest.mark.xdist_group("guest"))
-            # The guest watches over the test's time; the first one here also waits for the guest.
-            item.add_marker(pytest.mark.timeout(0), append=False)
+    if _drives_guest(config):
+        for item in items:
+            if runs_in_guest(item):
+                # The guest watches over the test's time; the first one here also waits for the guest.
+                item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+def _drives_guest(config: pytest.Config) -> bool:
+    return bool(config.getoption("--vm")) and not IN_GUEST
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the guest needs before any test runs: a host that cannot is an error, not a skip."""
-    config = session.config
-    if IN_GUEST or config.option.collectonly or not config.getoption("--vm"):
-        return
-    if any(needs_vm(item) for item in session.items):
+    wanted = _drives_guest(session.config) and not session.config.option.collectonly
+    if wanted and any(needs_vm(item) for item in session.items):
         try:
             image.ensure_saved()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is why
@@ -69,19 +65,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Replace set-up, call and tear-down by the reports of the guest's."""
-    nodeid = item.stash.get(NODEID, None)
-    if nodeid is None:
+    if not (_drives_guest(item.config) and runs_in_guest(item)):
         return None
     remote = item.config.stash.setdefault(REMOTE, RemoteRun(Path(item.config.rootpath)))
     items = item.session.items
-    following = [other.stash[NODEID] for other in items[items.index(item) + 1 :] if NODEID in other.stash]
+    following = [other.nodeid for other in items[items.index(item) + 1 :] if runs_in_guest(other)]
     hooks = item.ihook
     hooks.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     began = time.time()
     try:
-        for data in remote.run(nodeid, following):
+        for data in remote.run(item.nodeid, following):
             report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
-            report.nodeid = item.nodeid
+            report.location = item.location
+            if isinstance(report.longrepr, list):  # a skip's place and reason: JSON knows no tuples
+                report.longrepr = tuple(report.longrepr)
             hooks.pytest_runtest_logreport(report=report)
     except RemoteFailure as failure:
         hooks.pytest_runtest_logreport(report=_failed(item, str(failure), began))

@@ -1,7 +1,7 @@
 """The host's side of a test run in a guest: one pytest there, its reports here."""
 
 import json
-from collections import deque
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,67 +39,85 @@ class RemoteRun:
         self.tree = tree
         self.guest: Guest | None = None
         self._stream: Iterator[Message] | None = None
+        self._hopeless = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._reports: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._finished: set[str] = set()
         self._missing: set[str] = set()
+        self._collection_errors: list[str] = []
         self._output: list[str] = []
-        self._errors: list[str] = []
-        self._said: deque[dict[str, Any]] = deque()
         self._partial = ""
 
-    def run(self, nodeid: str, following: list[str]) -> Iterator[dict[str, Any]]:
-        """Yield the serialised reports of one item; `following` are the items that will be asked for after it."""
+    def run(self, nodeid: str, following: list[str]) -> list[dict[str, Any]]:
+        """Give the serialised reports of one item; `following` are the items that will be asked for after it.
+
+        They tell what the guest's pytest has to run. It goes on by itself, so reports can be there before they are
+        asked for.
+        """
         try:
-            if self._stream is None:
-                self._begin([nodeid, *following])
-            while nodeid not in self._missing and (said := self._listen()) is not None:
-                if "report" in said:
-                    yield said["report"]
-                elif said.get("finished") == nodeid:
-                    return
+            while nodeid not in self._finished and nodeid not in self._missing:
+                if self._hopeless:
+                    raise RemoteFailure(self._hopeless)
+                if self._stream is None:
+                    self._begin([nodeid, *following])
+                if not self._listen():
+                    raise RemoteFailure(f"the guest's pytest ended in this test:\n{''.join(self._output)[-4000:]}")
         except (GuestLost, AgentError) as error:
             console = self.guest.logs() if self.guest else ""
             self.close()
             raise RemoteFailure(f"the guest was lost in this test: {error}\n{console}") from error
-        raise RemoteFailure(self._explain(nodeid))
+        if nodeid in self._missing:
+            raise RemoteFailure("\n".join([f"{nodeid} was not collected in the guest", *self._collection_errors]))
+        return self._reports[nodeid]
 
     def _begin(self, nodeids: list[str]) -> None:
-        if self.guest is None:
-            self.guest = image.restored()
-            self.guest.start()
-            self.guest.share(self.tree, TREE)
-            status, output = self.guest.run([PYTHON, f"{TREE}/tests/vm/install.py", TREE])
-            if status:
-                raise AgentError(f"cannot install the tree in the guest: {output}")
-        self.guest.put(json.dumps(nodeids).encode(), ITEMS)
-        self._missing, self._output, self._errors, self._partial = set(), [], [], ""
-        self._said.clear()
+        self._forget()
+        try:
+            guest = self.guest or self._start_guest()
+        except (GuestLost, AgentError) as error:
+            self._hopeless = f"there is no guest: {error}"  # each further try would take as long
+            raise
+        guest.put(json.dumps(nodeids).encode(), ITEMS)
         files = list(dict.fromkeys(nodeid.partition("::")[0] for nodeid in nodeids))
         # A scope of its own with delegated controllers: what the tests make is not in the agent's cgroup.
         scope = ["systemd-run", "--scope", "--quiet", "--collect", "--property=Delegate=yes"]
         options = ["-p", "tests.vm.reporter", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
         argv = [*scope, PYTHON, "-m", "pytest", *options, *files]
-        self._stream = self.guest.stream(argv, silence=SILENCE, env=ENVIRONMENT, cwd=TREE, channel=True)
+        self._stream = guest.stream(argv, silence=SILENCE, env=ENVIRONMENT, cwd=TREE, channel=True)
 
-    def _listen(self) -> dict[str, Any] | None:
-        """What the reporter says next; nothing when the guest's pytest has ended."""
-        while not self._said:
-            assert self._stream is not None
-            message = next(self._stream, None)
-            if message is None:
-                self._stream = None
-                return None
-            self._output.append(message.get("out", ""))
-            *lines, self._partial = (self._partial + message.get("line", "")).split("\n")
-            self._said.extend(json.loads(line) for line in lines)
-        said = self._said.popleft()
-        self._missing.update(said.get("missing", ()))
-        if "collection_error" in said:
-            self._errors.append(said["collection_error"])
-        return said
+    def _start_guest(self) -> Guest:
+        guest = self.guest = image.restored()
+        guest.start()
+        guest.share(self.tree, TREE)
+        status, output = guest.run([PYTHON, f"{TREE}/tests/vm/install.py", TREE])
+        if status:
+            raise AgentError(f"cannot install the tree in the guest: {output}")
+        return guest
 
-    def _explain(self, nodeid: str) -> str:
-        if nodeid in self._missing:
-            return "\n".join([f"{nodeid} was not collected in the guest", *self._errors])
-        return f"the guest's pytest ended in this test:\n{''.join(self._output)[-4000:]}"
+    def _listen(self) -> bool:
+        """Take in what the guest says next; false when its pytest has ended."""
+        assert self._stream is not None
+        message = next(self._stream, None)
+        if message is None:
+            self._stream = None
+            if not self._finished and not self._missing and not self._reports:
+                self._hopeless = f"pytest does not run in the guest:\n{''.join(self._output)[-4000:]}"
+            return False
+        self._output.append(message.get("out", ""))
+        *lines, self._partial = (self._partial + message.get("line", "")).split("\n")
+        for said in map(json.loads, lines):
+            match said:
+                case {"report": report}:
+                    self._reports[report["nodeid"]].append(report)
+                case {"finished": nodeid}:
+                    self._finished.add(nodeid)
+                case {"missing": nodeids}:
+                    self._missing.update(nodeids)
+                case {"collection_error": text}:
+                    self._collection_errors.append(text)
+        return True
 
     def close(self) -> None:
         self._stream = None
