@@ -65,7 +65,7 @@ class Reporter:
         if kind == "accepted":
             return 0
         status = min(_number(fields, "status"), 255)
-        described = fields.get("json", [b""])[0]
+        described = _safe(fields.get("json", [b""])[0])
         if kind == "error":
             text = _text(fields, "text")
             if not described.startswith(b"{"):
@@ -103,6 +103,16 @@ def _number(fields: "Fields", key: str) -> int:
             f"cannot read the supervisor's answer: {key} is missing", hint="are client and supervisor of one version?"
         )
     return int(text)
+
+
+def _safe(described: bytes) -> bytes:
+    """Escape what a terminal would act on inside of JSON, where it can only stand in strings."""
+    if described.isascii():  # JSON itself escapes the control characters of ASCII
+        return described
+    text = described.decode("utf-8", "replace")
+    return "".join(
+        letter if letter.isprintable() or ord(letter) > 0xFFFF else f"\\u{ord(letter):04x}" for letter in text
+    ).encode()
 
 
 def _quote(text: str) -> bytes:

@@ -115,6 +115,16 @@ def test_json_comes_after_the_commands_own_output(supervisor):
     assert seen == [{"event": "accepted", "job": 12}, {"event": "result", "job": 12, "state": "exited"}]
 
 
+def test_json_cannot_drive_a_terminal(supervisor):
+    """Control characters above ASCII are escaped; the value stays the same."""
+    text = '{"command":"gr\u00f6\u00dfe \u009b31m \u202e \U0001f600"}'
+    supervisor.behave = lambda job: job.send("result", status=0, line="", json=text)
+    out = supervisor.run("--json", "x").stdout.decode()
+    assert json.loads(out) == json.loads(text)
+    assert r"\u009b31m \u202e" in out
+    assert "größe" in out
+
+
 def test_a_refusal_is_told_in_words_and_in_json(supervisor):
     """kind=error: text with its lines, the status, and JSON even if the supervisor sent none."""
     supervisor.behave = lambda job: job.send("error", status=126, text="denied: it stops a service\nask an admin")

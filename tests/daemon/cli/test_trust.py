@@ -90,7 +90,8 @@ def test_an_unprivileged_user_is_told_how_to_start_a_supervisor(as_nobody, clien
 
 def test_a_user_outside_the_group_is_told_of_the_group(as_nobody):
     """Permission denied is explained."""
-    script = "mount -t tmpfs none /run && mkdir /run/cbx && python3 - && exec setpriv --reuid 65534 --regid 65534 --clear-groups "
+    script = "mount -t tmpfs none /run && mkdir /run/cbx && python3 - && "
+    script += "exec setpriv --reuid 65534 --regid 65534 --clear-groups "
     code = "import socket, os; s = socket.socket(socket.AF_UNIX); s.bind('/run/cbx/exec.sock'); s.listen()"
     code += "; os.chmod('/run/cbx/exec.sock', 0o660)"
     prefix = ["unshare", "-m", "sh", "-c", f'{script} "$@"', "-"]
