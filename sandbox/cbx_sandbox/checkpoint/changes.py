@@ -115,10 +115,11 @@ class Change:
     aspects: tuple[str, ...] = ()  # content, mode, owner, mtime, xattrs, target, device, links, attributes
     flags: frozenset[Flag] = frozenset()
     source: bytes | None = None  # where the old object is in the live tree, if not at ``path``
-    upper: bytes | None = None  # where the new object is in the layer, if not at ``path``
+    over: Meta | None = None  # RENAMED: what is in its way at ``path``
     carried: bool = False  # arrives, or goes, with a directory above it: no step of its own
     implied: bool = False  # the time of a directory whose entries changed: not worth a line
-    opaque: bool = False  # the directory in the layer hides everything that was there
+    vacated: bool = False  # what is at ``path`` now moves away: it is the source of a rename
+    copied: bool = False  # the layer's object was copied up from the live tree, not made by the job
     origin: bytes = b""  # handle of the live inode that the layer's copy was made from
     parent: bytes = b""  # handle of the live directory that holds ``source``
 
@@ -126,11 +127,6 @@ class Change:
     def live(self) -> bytes:
         """Where the old object is in the live tree now."""
         return self.path if self.source is None else self.source
-
-    @property
-    def stored(self) -> bytes:
-        """Where the new object is in the layer."""
-        return self.path if self.upper is None else self.upper
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,16 +1,241 @@
-"""What the layers hold, as a list of changes."""
+"""What the layers hold, as a list of changes.
+
+The upper directory is walked beside the live tree. It is dead by now (the job has ended, the overlay is unmounted), so
+only the live side can move; whatever moves there is found by conflicts, which looks at each path again.
+"""
 
 from __future__ import annotations
 
-from cbx_sandbox.checkpoint.changes import Change
-from cbx_sandbox.checkpoint.session import Session
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator
+
+from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join
+from cbx_sandbox.checkpoint.inodes import UpperEntry, aspects, read_live, read_upper, same_content
+from cbx_sandbox.checkpoint.renames import settle
+from cbx_sandbox.checkpoint.review import flags_of
+from cbx_sandbox.checkpoint.session import Session, open_target
+from cbx_sandbox.linux import files
 
 
 def diff(session: Session, *, leaves: bool = False) -> list[Change]:
     """List the changes, parents first; ``leaves`` also lists what is beneath deleted directories."""
-    raise NotImplementedError
+    changes: list[Change] = []
+    for index in range(len(session.layers)):
+        with live_root(session, index) as live_fd:
+            found = settle(list(_Walk(session, index, live_fd).run()))
+        if leaves:
+            found = [leaf for change in found for leaf in (change, *_leaves(session, change))]
+        changes += found
+    return changes
 
 
 def count_beneath(session: Session, change: Change) -> int:
     """How many entries go with a directory that was deleted or replaced."""
-    raise NotImplementedError
+    return sum(1 for _ in _leaves(session, change))
+
+
+def _leaves(session: Session, change: Change) -> Iterator[Change]:
+    """Everything beneath a directory that goes as a whole."""
+    if change.carried or change.old is None or not change.old.is_dir or change.kind in {Kind.META, Kind.RENAMED}:
+        return
+    with live_root(session, change.layer) as root, files.Cursor(root) as cursor:
+        try:
+            cursor.go(change.live)
+        except OSError:
+            return
+        start = cursor.depth
+        for name, _ in files.walk(cursor):
+            meta = read_live(cursor.fd, name)
+            path = b"/".join([change.path, *cursor.names[start:], name])
+            yield Change(Kind.DELETED, change.layer, path, meta, None, carried=True)
+
+
+@contextlib.contextmanager
+def live_root(session: Session, index: int) -> Iterator[int]:
+    """The overlaid directory as it is found now; an empty directory if it is gone (conflicts then says so)."""
+    layer = session.layers[index]
+    try:
+        fd = open_target(layer.target)
+    except OSError:
+        nothing = f"{layer.root}/nothing"
+        os.makedirs(nothing, 0o700, exist_ok=True)
+        fd = os.open(nothing, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@dataclasses.dataclass(slots=True)
+class _Frame:
+    """One directory of the walk."""
+
+    path: bytes
+    live: bytes | None  # the live directory that shows through, None if nothing does
+    meta: Meta
+    origin: bytes  # handle of that live directory
+    carried: bool
+    directories: list[tuple[bytes, UpperEntry]] = dataclasses.field(default_factory=list)
+
+
+class _Walk:
+    """The walk of one layer, without recursion: trees are as deep as a job likes."""
+
+    def __init__(self, session: Session, index: int, live_fd: int) -> None:
+        self._layer = session.layers[index]
+        self._submitter = session.submitter
+        self._clock = session.clocks[index]
+        self._root_handle = bytes.fromhex(session.roots[index].handle)
+        self._live_fd = live_fd
+
+    def run(self) -> Iterator[Change]:
+        """Yield the changes of the layer, parents first."""
+        upper_fd = os.open(self._layer.upper, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with files.Cursor(upper_fd) as self._upper, files.Cursor(self._live_fd, os.O_PATH) as self._live:
+                yield from self._walk()
+        finally:
+            os.close(upper_fd)
+
+    def _walk(self) -> Iterator[Change]:
+        entry, old = read_upper(self._upper.fd), read_live(self._live.fd)
+        frame = _Frame(b"", b"", entry.meta, self._root_handle, carried=False)
+        blank = Change(Kind.META, self._layer.index, b"", old, entry.meta, parent=self._root_handle)
+        root = self._merged(blank)
+        yield from [root] if root else []
+        yield from self._read(frame)
+        frames = [frame]
+        while frames:
+            if not frames[-1].directories:
+                frames.pop()
+                if frames:
+                    self._upper.leave()
+                continue
+            name, entry = frames[-1].directories.pop()
+            change, frame = self._directory(frames[-1], name, entry)
+            yield from [change] if change else []
+            self._upper.enter(name)
+            yield from self._read(frame)
+            frames.append(frame)
+
+    def _read(self, frame: _Frame) -> Iterator[Change]:
+        """Read the upper directory where the cursor is: its directories for later, the changes of all the rest."""
+        for name in sorted(map(os.fsencode, os.listdir(self._upper.fd))):
+            entry = read_upper(self._upper.fd, name)
+            if entry.meta.is_dir:
+                frame.directories.append((name, entry))
+            else:
+                change = self._entry(frame, name, entry)
+                if change is not None:
+                    yield change
+        frame.directories.reverse()  # they are taken from the end
+
+    def _lookup(self, directory: bytes | None, name: bytes) -> Meta | None:
+        """What is at a place in the live tree, None if that cannot be reached without tricks."""
+        if directory is None:
+            return None
+        try:
+            return read_live(self._live.go(directory), name)
+        except OSError:
+            return None
+
+    def _blank(self, frame: _Frame, name: bytes, entry: UpperEntry) -> Change:
+        """A change with everything filled in that does not depend on its kind."""
+        path = join(frame.path, name)
+        source = path if frame.live is None else join(frame.live, name)
+        return Change(
+            kind=Kind.ADDED,
+            layer=self._layer.index,
+            path=path,
+            old=self._lookup(frame.live, name),
+            new=entry.meta,
+            source=None if source == path else source,
+            origin=entry.origin,
+            parent=frame.origin,
+            copied=entry.copied,
+        )
+
+    def _entry(self, frame: _Frame, name: bytes, entry: UpperEntry) -> Change | None:
+        """What an entry that is no directory stands for; None if nothing changed."""
+        blank = self._blank(frame, name, entry)
+        old, new = blank.old, entry.meta
+        if entry.whiteout:
+            return dataclasses.replace(blank, kind=Kind.DELETED, new=None) if old is not None else None
+        if old is None:
+            return self._flagged(dataclasses.replace(blank, carried=frame.carried), frame.meta)
+        if stat.S_IFMT(old.mode) != stat.S_IFMT(new.mode):
+            return self._flagged(dataclasses.replace(blank, kind=Kind.TYPE), frame.meta)
+        differing = aspects(old, new)
+        if new.is_file and not self._same_content(blank, name):
+            differing = ("content", *differing)
+        elif new.is_file and new.nlink > 1:
+            differing = ("links", *differing)
+        kind = Kind.CHANGED if {"content", "target", "device"} & set(differing) else Kind.META
+        return (
+            self._flagged(dataclasses.replace(blank, kind=kind, aspects=differing), frame.meta) if differing else None
+        )
+
+    def _same_content(self, change: Change, name: bytes) -> bool:
+        assert change.old is not None
+        assert change.new is not None
+        # The live cursor still stands where _lookup left it.
+        return change.old.size == change.new.size and same_content(self._live.fd, name, self._upper.fd, name)
+
+    def _directory(self, above: _Frame, name: bytes, entry: UpperEntry) -> tuple[Change | None, _Frame]:
+        """What a directory stands for, and how the walk goes on inside."""
+        blank = self._blank(above, name, entry)
+        frame = _Frame(blank.path, None, entry.meta, entry.origin, carried=True)
+        source = _source(above.live, entry.redirect)
+        if source is not None and source != blank.path:
+            return self._renamed(blank, source, frame), frame
+        if blank.old is not None and blank.old.is_dir and entry.copied and not entry.opaque:
+            frame.live, frame.carried = blank.live, False
+            return self._merged(blank), frame
+        if blank.old is None or not (entry.opaque or entry.copied or not blank.old.is_dir):
+            # New; or something was made at its path in the meantime, which conflicts finds by ``old``.
+            change = dataclasses.replace(blank, carried=above.carried)
+        else:
+            change = dataclasses.replace(blank, kind=Kind.REPLACED if blank.old.is_dir else Kind.TYPE)
+        return self._flagged(change, above.meta), frame
+
+    def _renamed(self, blank: Change, source: bytes, frame: _Frame) -> Change:
+        """A directory that was moved: the live one comes along, with what the job changed inside."""
+        directory, _, name = source.rpartition(b"/")
+        old = self._lookup(directory, name)
+        if old is not None and old.is_dir:
+            frame.live, frame.carried = source, False
+        differing = self._lasting(aspects(old, frame.meta), frame.meta) if old is not None else ()
+        return dataclasses.replace(blank, kind=Kind.RENAMED, old=old, over=blank.old, source=source, aspects=differing)
+
+    def _merged(self, blank: Change) -> Change | None:
+        """A directory that shows through: only its own metadata can have changed."""
+        if blank.old is None or blank.new is None:
+            return None
+        every = aspects(blank.old, blank.new)
+        differing = self._lasting(every, blank.new)
+        if not every:
+            return None
+        change = dataclasses.replace(blank, kind=Kind.META, aspects=differing or every, implied=not differing)
+        return self._flagged(change, blank.new)
+
+    def _lasting(self, differing: tuple[str, ...], new: Meta) -> tuple[str, ...]:
+        """Without the time that changes with every entry: only a time that was set by hand lies before the start."""
+        if new.mtime_ns >= self._clock:
+            return tuple(aspect for aspect in differing if aspect != "mtime")
+        return differing
+
+    def _flagged(self, change: Change, parent: Meta) -> Change:
+        flags = flags_of(change, parent, self._submitter, idmapped=self._layer.idmapped)
+        return dataclasses.replace(change, flags=flags) if flags else change
+
+
+def _source(parent: bytes | None, redirect: bytes | None) -> bytes | None:
+    """The live path that a redirect names: from the root of the overlay, or beside the directory's own place."""
+    if redirect is None:
+        return None
+    if redirect.startswith(b"/"):
+        return redirect[1:]
+    return None if parent is None else join(parent, redirect)

@@ -296,6 +296,11 @@ class Cursor:
         return self._levels[-1].fd
 
     @property
+    def names(self) -> list[bytes]:
+        """The names that lead from the root to the cursor."""
+        return [level.name for level in self._levels[1:]]
+
+    @property
     def depth(self) -> int:
         """How many directories below the root the cursor is."""
         return len(self._levels) - 1
