@@ -61,6 +61,8 @@ class Machine:
             *("-cpu", CPU, "-smp", str(self.cpus), "-m", str(self.memory)),
             # Shared memory is what lets virtiofsd serve the source tree.
             *("-object", f"memory-backend-memfd,id=mem,size={self.memory}M,share=on"),
+            # A reboot or a panic ends QEMU: whoever waits for the guest hears of it, and start() boots it again.
+            "-no-reboot",
             *("-qmp", f"unix:{work}/qmp,server=on,wait=off", "-serial", f"file:{work}/console.log"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={work}/agent,server=on,wait=off"),
             *("-device", "virtserialport,chardev=agent,name=cbx.agent", "-device", "virtio-rng-pci"),

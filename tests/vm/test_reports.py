@@ -44,6 +44,9 @@ def test_kills_its_pytest():
 def test_runs_all_the_same():
     pass
 
+def test_panics():
+    open("/proc/sysrq-trigger", "w").write("c")
+
 @pytest.mark.root
 def test_twice():
     pass
@@ -91,16 +94,19 @@ def test_each_outcome_in_the_guest_is_reported_on_the_host(tree, make_guest):
         "test_has_broken_fixture": "error",
         "test_kills_its_pytest": "failure",
         "test_runs_all_the_same": "passed",
+        "test_panics": "failure",
         "test_twice[host]": "passed",
         "test_twice[guest]": "passed",
         "test_last": "passed",
         "test_not_collected": "failure",
     }
+    assert "the guest was lost in this test" in output
     assert "assert 'systemd\\n' == 'the host'" in output  # the guest's traceback
     assert "No module named 'nothing_like_it'" in output
 
 
-def test_without_a_guest_such_tests_are_skipped_with_a_remedy(tree):
+def test_without_a_guest_such_tests_are_skipped_with_a_remedy(tree, monkeypatch):
+    monkeypatch.delenv("CBX_VM", raising=False)
     status, output, outcomes = pytest_run(tree, "--place=guest", "-rs")
     assert status == pytest.ExitCode.OK, output
     assert set(outcomes.values()) == {"skipped"}
