@@ -207,7 +207,7 @@ class _Check:
 
 
 def theirs(changes: Sequence[Change], conflicts: Sequence[Conflict]) -> tuple[list[Change], list[Change]]:
-    """Split ``changes`` into those to apply and those to leave out so that the live version stays where both changed."""
+    """Split ``changes`` into those to apply, and those to leave out because the live version stays."""
     lost: dict[int, set[bytes]] = {}
     for conflict in conflicts:
         lost.setdefault(conflict.layer, set()).add(conflict.change)

@@ -174,9 +174,9 @@ class _Walk:
         elif new.is_file and new.nlink > 1:
             differing = ("links", *differing)
         kind = Kind.CHANGED if {"content", "target", "device"} & set(differing) else Kind.META
-        return (
-            self._flagged(dataclasses.replace(blank, kind=kind, aspects=differing), frame.meta) if differing else None
-        )
+        if not differing:
+            return None
+        return self._flagged(dataclasses.replace(blank, kind=kind, aspects=differing), frame.meta)
 
     def _same_content(self, change: Change, name: bytes) -> bool:
         assert change.old is not None

@@ -1,4 +1,4 @@
-"""Reading inodes: all that a change can be in, and what overlayfs wrote beside it (Documentation/filesystems/overlayfs)."""
+"""Reading inodes: all that a change can be in, and what overlayfs wrote beside it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class UpperEntry:
 
 def read_upper(dir_fd: int, name: bytes = b"") -> UpperEntry:
     """Read ``name`` in an upper directory."""
-    status = os.stat(
-        files.inside(dir_fd) if not name else name, dir_fd=dir_fd if name else None, follow_symlinks=not name
-    )
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False) if name else os.fstat(dir_fd)
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return UpperEntry(_meta(status), whiteout=True)
     every = files.xattrs(dir_fd, name)

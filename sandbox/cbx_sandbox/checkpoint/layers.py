@@ -134,7 +134,7 @@ def can_hold_layers(directory: str) -> bool:
 
 
 def create(layer: LayerSpec) -> None:
-    """Make the layer's directories, which must be new. The upper one looks like the target: it is the overlay's root."""
+    """Make the layer's directories, which must be new. The upper one, root of the overlay, looks like the target."""
     checkpoint = os.path.dirname(layer.root)
     with contextlib.suppress(FileExistsError):
         os.mkdir(checkpoint, 0o700)

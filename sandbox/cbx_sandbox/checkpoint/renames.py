@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 
-from cbx_sandbox.checkpoint.changes import Change, Kind, split
-from cbx_sandbox.checkpoint.inodes import aspects
-from cbx_sandbox.linux import files
+from cbx_sandbox.checkpoint.changes import Change, Kind
 
 
-def settle(changes: list[Change], live_fd: int) -> list[Change]:
+def settle(changes: list[Change]) -> list[Change]:
     """Join moves with what they left behind: overlayfs leaves a whiteout, or something new, where a directory was."""
     sources = {change.source for change in changes if change.kind is Kind.RENAMED}
     if not sources:

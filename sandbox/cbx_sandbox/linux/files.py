@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from typing import Self
 
 from cbx_sandbox.linux import libc
@@ -348,6 +349,34 @@ class Cursor:
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def walk(cursor: Cursor) -> Iterator[tuple[bytes, Statx]]:
+    """Yield name and status of everything beneath the directory where ``cursor`` is, parents first.
+
+    An entry's directory is where the cursor is when it is yielded; at the end the cursor is back at the start. Raises
+    OSError for a mount in the way (EXDEV) and for a tree that is being moved (ESTALE).
+    """
+    pending: list[list[bytes]] = []
+    while True:
+        directories = []
+        for name in sorted(map(os.fsencode, os.listdir(cursor.fd))):
+            try:
+                status = statx(cursor.fd, name)
+            except FileNotFoundError:
+                continue
+            yield name, status
+            if stat.S_ISDIR(status.mode):
+                directories.append(name)
+        directories.reverse()
+        pending.append(directories)
+        while pending and not pending[-1]:
+            pending.pop()
+            if pending:
+                cursor.leave()
+        if not pending:
+            return
+        cursor.enter(pending[-1].pop())
 
 
 def remove_tree(dir_fd: int, name: bytes) -> int:
