@@ -245,6 +245,8 @@ def _grants(
         tier = Tier.CONDITIONAL_PARALLEL
     if tier is Tier.SEQUENTIAL_REQUIRED and not paths:
         paths.append(facts.project_root(facts.cwd))
+    if "/" in paths and tier is not Tier.DANGEROUS_ISOLATED:
+        raise UsageError("cannot make / writable as a whole", hint="--tier dangerous puts an overlay over everything")
     outermost = sorted({p for p in paths if not any(p != other and lockset.beneath(p, other) for other in paths)})
     overlay = tier.rank >= Tier.SEQUENTIAL_REQUIRED.rank
     mode = LockMode.U if overlay else LockMode.X
@@ -342,6 +344,9 @@ def guarantees(planned: Plan, host: HostReport, missing: Mapping[str, str], outc
         absent.append({"name": "landlock-writes", "why": "Landlock is not enabled in this kernel"})
     if policy.network is NetworkMode.NONE:
         in_force.append("no-network")
+        if not policy.overlay_all:
+            # Sockets below an overlay are other sockets; below a read-only mount they are the host's.
+            absent.append({"name": "no-deputies", "why": "host daemons with a socket outside /run can be asked to act"})
     else:
         absent.append({"name": "no-deputies", "why": "with the host's network, its daemons can act for the job"})
     if policy.overlay_all:

@@ -1,7 +1,7 @@
 """PID 1 of a job: builds the box, starts the command, reaps, passes signals on, enforces the end, writes the record.
 
-It is single-threaded, forked from the launcher without exec, stays outside the job's user namespace, and has a group
-id of its own and no dumps, so that a job with the same uid can neither signal, trace nor limit it.
+It is single-threaded, forked from the launcher without exec, stays outside the job's user namespace, and has ids of its
+own and no dumps, so that no job can signal, trace or limit it, not even one that runs as root.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import mountinfo, mounts, namespaces, privileges
 
-# No group of the host: kill(2) and prlimit(2) compare group ids too.
-INIT_GID = 0x3FFFFFFF
+# Nobody of the host: a root job has init's uid otherwise, and could set its scheduler, affinity, nice and limits.
+INIT_ID = 0x3FFFFFFF
 REAP_PATIENCE = 10.0  # s that killed processes may take to die before they are reported
 
 
@@ -160,7 +160,10 @@ class Init:
         """Fork the payload into its cgroup."""
         self.step = "identity of init"
         os.chdir("/")
-        os.setresgid(INIT_GID, INIT_GID, INIT_GID)
+        os.setresgid(INIT_ID, INIT_ID, INIT_ID)
+        privileges.keep_capabilities_across_ids(on=True)
+        os.setresuid(INIT_ID, INIT_ID, INIT_ID)
+        privileges.undumpable()  # a change of ids makes a process dumpable again (prctl(2))
         self.step = "terminal"
         if (size := self.spec["terminal"]) is not None:
             master, tty = terminal.open_master(size)

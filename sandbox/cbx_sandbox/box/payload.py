@@ -99,6 +99,8 @@ def _take_identity(spec: BoxSpec, standing: Standing) -> None:
         assert standing.userns_fd is not None
         namespaces.setns(standing.userns_fd, namespaces.CLONE_NEWUSER)
         keep = privileges.SHIFTED_ROOT
+    # Init keeps its capabilities across a change of ids; the command must not.
+    privileges.keep_capabilities_across_ids(on=False)
     privileges.limit_bounding_set(keep, standing.last_capability)
     os.setgroups(identity["groups"])
     os.setresgid(identity["gid"], identity["gid"], identity["gid"])
