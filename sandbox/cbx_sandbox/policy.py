@@ -61,6 +61,7 @@ class Limits:
     io_bytes_per_second: int | None = 100_000_000
     nofile: int = 1024
     fsize: int | None = None
+    layer_bytes: int | None = 10 << 30  # of one overlay's changes; never more than a tenth of the free space
     timeout: float | None = 300.0
     kill_after: float = 5.0
     tmp_bytes: int = 256 << 20

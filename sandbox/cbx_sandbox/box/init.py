@@ -16,8 +16,9 @@ import socket
 import time
 from typing import Any
 
-from cbx_sandbox.box import network, operations, payload, spare, terminal
+from cbx_sandbox.box import diskwatch, network, operations, payload, spare, terminal
 from cbx_sandbox.box.cgroup import Meter
+from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import mountinfo, mounts, namespaces, privileges
@@ -221,9 +222,11 @@ class Init:
             if fd >= 0:
                 # The lease is asked for its hang-up only: nothing is ever written to it.
                 poll.register(fd, 0 if fd == lease else select.POLLIN)
+        disk = DiskWatch(self.stage.uppers, self.spec["limits"]["layer_bytes"]) if self.stage.uppers else None
         while self.status is None:
             now = time.monotonic()
-            ends = [at for at in (deadline if not self.reason else None, self.kill_at) if at is not None]
+            look_at = now + diskwatch.INTERVAL if disk is not None and not self.reason else None
+            ends = [at for at in (deadline if not self.reason else None, self.kill_at, look_at) if at is not None]
             wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
             for fd, _ in poll.poll(wait):
                 if fd == lease:
@@ -238,6 +241,8 @@ class Init:
                         self._stop("oom", gently=False)
                 elif fd == self.wakeup:
                     os.read(fd, 512)
+            if look_at is not None and disk is not None and disk.exceeded():
+                self._stop("disk", gently=False)
             now = time.monotonic()
             if deadline is not None and not self.reason and now >= deadline:
                 self._stop("timeout", gently=True)

@@ -46,6 +46,7 @@ class Stage:
     scaffolds: int = 0
     private_run: bool = False
     overlays: list[str] = dataclasses.field(default_factory=list)
+    uppers: list[int] = dataclasses.field(default_factory=list)
 
     def path(self, inside: str) -> str:
         """Where ``inside`` (a path as the job sees it) lies now."""
@@ -224,6 +225,7 @@ class Overlay(Operation):
         lower = self._place(stage, lower_tree, _RO_FLAGS, 0)
         # Where layers lie is hidden in every box: the launcher cloned the directory before.
         upper = self._place(stage, stage.descriptors[f"layer:{self.layer}"], _RW_FLAGS, mounts.ATTR_RDONLY)
+        stage.uppers.append(os.open(upper + "/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         options: dict[str, str | None] = {
             "source": "cbx",
             "lowerdir": lower,

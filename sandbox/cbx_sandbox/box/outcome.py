@@ -16,7 +16,8 @@ class FailureRecord(TypedDict):
 class Outcome(TypedDict):
     """The exit record: written by init to a file before it exits, and sent to the supervisor.
 
-    ``reason``: exited, timeout, oom, cancelled, or not-started with ``failure``. ``exit_code`` and ``signal`` are the
+    ``reason``: exited, timeout, oom, disk (a layer grew too large), cancelled,
+    or not-started with ``failure``. ``exit_code`` and ``signal`` are the
     command's own (one of them is None). ``frozen``: every overlay was unmounted without force, so nothing can still
     write through one; only then may its change set be committed. ``unkillable`` counts processes that did not die.
     """

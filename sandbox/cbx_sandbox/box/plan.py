@@ -187,6 +187,7 @@ def spec(
             "io_bytes_per_second": limits.io_bytes_per_second,
             "nofile": limits.nofile,
             "fsize": limits.fsize,
+            "layer_bytes": limits.layer_bytes,
             "timeout": limits.timeout,
             "kill_after": limits.kill_after,
         },

@@ -15,6 +15,7 @@ class LimitSpec(TypedDict):
     io_bytes_per_second: int | None
     nofile: int
     fsize: int | None
+    layer_bytes: int | None
     timeout: float | None
     kill_after: float
 
