@@ -75,11 +75,15 @@ class Defaults:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostReport:
-    """What this host can enforce: from the launcher, which tried it. ``missing`` maps a limit to the reason."""
+    """What this host can enforce: from the launcher, which tried it.
+
+    ``missing`` maps a limit to the reason; ``unshifted`` says why ids cannot be shifted, None if they can.
+    """
 
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
     hybrid: bool = False
     landlock: int = 0
+    unshifted: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +166,8 @@ def plan(
         limits=_limits(options, defaults.limits[tier]),
         commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
         overlay_all=tier is Tier.DANGEROUS_ISOLATED,
-        shifted=tier is Tier.DANGEROUS_ISOLATED and request.identity.uid == 0,
+        # Where ids cannot be shifted root runs without capabilities, and the result names what is missing.
+        shifted=tier is Tier.DANGEROUS_ISOLATED and request.identity.uid == 0 and host.unshifted is None,
         # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
         host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
         hide=tuple(facts.resolve(path) for path in options.hide),
@@ -354,6 +359,8 @@ def guarantees(planned: Plan, host: HostReport, missing: Mapping[str, str], outc
         absent.append({"name": "stable-lower", "why": "files outside the lock set may change while the job runs"})
     if policy.shifted:
         in_force.append("shifted-ids")
+    elif policy.overlay_all and policy.identity.uid == 0:
+        absent.append({"name": "shifted-ids", "why": host.unshifted or ""})
     if outcome["unkillable"]:
         in_force.remove("process-cleanup")
         absent.append({"name": "process-cleanup", "why": "a process did not die (uninterruptible sleep)"})

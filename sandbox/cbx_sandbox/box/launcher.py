@@ -77,6 +77,22 @@ class Launcher:
                     poll.unregister(self.connection)
             self._reap()
 
+    def try_shifting(self) -> str | None:
+        """None if the host's root can be shown with shifted ids; else why not (containers on overlayfs cannot)."""
+        try:
+            namespace = self.namespaces.acquire()
+            try:
+                tree = mounts.open_tree("/")
+                try:
+                    mounts.mount_setattr(tree, set_=mounts.ATTR_IDMAP, userns_fd=namespace[1])
+                finally:
+                    os.close(tree)
+            finally:
+                self.namespaces.release(namespace)
+        except OSError as error:
+            return f"id-mapped mounts of / are refused: {error.strerror}"
+        return None
+
     def send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
         """Answer the supervisor; it may be gone, which ``run`` finds out."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -329,7 +345,13 @@ def main() -> None:
     # Inits are forked from here: what the collector never touches stays shared with them.
     gc.disable()
     gc.freeze()
-    report = {"missing": groups.missing(), "hybrid": groups.layout.hybrid, "landlock": landlock.abi(), "ended": stale}
+    report = {
+        "missing": groups.missing(),
+        "hybrid": groups.layout.hybrid,
+        "landlock": landlock.abi(),
+        "unshifted": launcher.try_shifting(),
+        "ended": stale,
+    }
     launcher.send({"event": "ready", **report})
     launcher.run()
     groups.remove()

@@ -20,11 +20,16 @@ _MESSAGE_BYTES = 1 << 17
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The launcher serves. ``missing``: limits this host cannot enforce, with the reason."""
+    """The launcher serves.
+
+    ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
+    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended.
+    """
 
     missing: dict[str, str]
     hybrid: bool
     landlock: int
+    unshifted: str | None
     ended: list[str]
 
 
