@@ -61,10 +61,9 @@ vm-image: setup ## build the guest and save its booted state, unless that is don
 	$(BIN)/python -m tests.vm.image
 
 lint: setup ## ruff, mypy and the arrows between packages
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=0; for check in 'ruff check' 'ruff format --check' mypy lint-imports; do \
+	  echo "$(BIN)/$$check"; $(BIN)/$$check || failed=1; \
+	done; exit $$failed
 
 format: setup ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix-only
