@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.effects import Access, Certainty, Effects, Facts, PathEffect
-from cbx_sandbox.shell.estimate import COSTS, Estimate, priority
-from cbx_sandbox.shell.tiers import Reason, Tier
+from cbx_sandbox.shell import checks
+from cbx_sandbox.shell.checks import Verdict
+from cbx_sandbox.shell.effects import Access, Certainty, Effects, Facts
+from cbx_sandbox.shell.estimate import Estimate, combine, priority
+from cbx_sandbox.shell.infer import Interpreter
+from cbx_sandbox.shell.state import Offsets, Record, State
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL, Reason, Tier
+from cbx_sandbox.shell.words import Arg
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cbx_sandbox.shell.checks import Check
 
@@ -31,30 +36,82 @@ class Analysis:
     benign_exits: frozenset[int]
     opaque: bool
     programs: tuple[str, ...]
+    unknown_programs: tuple[str, ...] = ()
 
 
 def analyse(text: str, facts: Facts) -> Analysis:
     """Predict what a shell text does."""
-    return _unknown(text, facts)
+
+    def read(shell: Interpreter) -> None:
+        shell.read(text)
+        shell.uncalled()
+
+    return _analysed(text, facts, read)
 
 
 def analyse_argv(argv: Sequence[str], facts: Facts) -> Analysis:
     """Predict what a program does that is executed without a shell: nothing is expanded."""
-    return _unknown(" ".join(argv), facts)
+    text = " ".join(argv)
+    args: list[Arg] = []
+    position = 0
+    for word in argv:
+        args.append(Arg(word, position, position + len(word)))
+        position += len(word) + 1
+
+    def run(shell: Interpreter) -> None:
+        if args:
+            shell.direct(args, (0, len(text)))
+        else:
+            shell.opaque("nothing to run", (0, 0))
+
+    return _analysed(text, facts, run)
 
 
-def _unknown(text: str, facts: Facts) -> Analysis:
-    root = facts.project_root(facts.cwd)
-    estimate = COSTS["unknown"]
+def _analysed(text: str, facts: Facts, action: Callable[[Interpreter], None]) -> Analysis:
+    record = Record(Offsets(text))
+    shell = Interpreter(facts, record, State(facts.cwd))
+    try:
+        action(shell)
+    except RecursionError:
+        # The readers bound their depth; what still gets here is deeper than anything that people write.
+        shell.opaque("nested too deeply", (0, len(text)))
+    return _result(text, record, shell)
+
+
+def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
+    _join(record)
+    effects = record.effects()
+    if record.tier.rank >= SEQUENTIAL.rank and not any(effect.access is not Access.READ for effect in effects.paths):
+        if record.tier is DANGEROUS or not (effects.host or effects.network):
+            root = shell.project()
+            record.path(Access.WRITE, root, Certainty.UNDER, (-1, -1))
+            effects = record.effects()
+    estimate = combine(record.estimates)
+    reasons = sorted(record.reasons, key=lambda reason: -reason.tier.rank)
     return Analysis(
         text=text,
-        tier=Tier.DANGEROUS_ISOLATED,
-        reasons=(Reason("unread", "the text was not read", Tier.DANGEROUS_ISOLATED),),
-        effects=Effects(paths=(PathEffect(Access.WRITE, root, Certainty.UNDER),)),
-        checks=(),
-        priority=priority(Tier.DANGEROUS_ISOLATED, estimate),
+        tier=record.tier,
+        reasons=tuple(reasons) or (Reason("reads-only", "reads, and changes nothing", SAFE),),
+        effects=effects,
+        checks=tuple(dict.fromkeys(record.checks)),
+        priority=priority(record.tier, estimate),
         estimate=estimate,
-        benign_exits=frozenset({0}),
-        opaque=True,
-        programs=(),
+        benign_exits=frozenset(record.benign),
+        opaque=record.opaque,
+        programs=tuple(record.programs),
+        unknown_programs=tuple(record.unknown),
     )
+
+
+def _join(record: Record) -> None:
+    """Look at the whole once all parts are known."""
+    for check in checks.join(record.paths.values(), network=bool(record.network)):
+        record.checks.append(check)
+        record.tier = DANGEROUS
+        record.reasons.append(Reason(check.code, check.text, DANGEROUS, check.span))
+    codes = {reason.code for reason in record.reasons}
+    if "executes-unknown" in codes and record.network:
+        span = next(reason.span for reason in record.reasons if reason.code == "executes-unknown")
+        record.checks.append(
+            checks.Check("download-and-run", Verdict.DENY, "executes what comes from the network", span)
+        )

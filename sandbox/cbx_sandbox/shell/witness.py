@@ -1,7 +1,8 @@
 """Two independent parsers look over the reader's shoulder.
 
-A command that one of them finds and the reader did not makes the text opaque. tree-sitter-bash is asked first; where its tree has an error, and where bashlex cannot parse a construct, that is no
-evidence either way. Both have known misreadings, named here; everything else they say counts.
+A command that one of them finds and the reader did not makes the text opaque. Where tree-sitter-bash's tree has an
+error, and where bashlex cannot parse a construct, that is no evidence either way. Both have known misreadings, named
+here; everything else they say counts.
 """
 
 from __future__ import annotations

@@ -1,0 +1,22 @@
+"""Programs that a rule alone cannot describe: those that run other programs, and those with a language of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell.handlers import files, interpreters, lookers, remote, tools, wrappers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.rules import Rule
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    **wrappers.HANDLERS,
+    **interpreters.HANDLERS,
+    **lookers.HANDLERS,
+    **files.HANDLERS,
+    **remote.HANDLERS,
+    **tools.HANDLERS,
+}

@@ -1,0 +1,194 @@
+"""Programs that change files in ways that depend on what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.effects import Access
+from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.options import Parsed
+    from cbx_sandbox.shell.rules import Rule
+
+
+def _rm(run: Interpreter, call: Call, rule: Rule) -> str:
+    """rm: by name it is a change like another; recursive, forced outside the project, or unknown it destroys."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    recursive = parsed.has("-r", "-R", "--recursive")
+    forced = parsed.has("-f", "--force")
+    if recursive:
+        run.record.reason("rm-recursive", "deletes trees", DANGEROUS, call.where)
+    elif parsed.open:
+        run.record.reason("rm-unknown", "deletes what is not known before it runs", DANGEROUS, call.where)
+    elif forced and not parsed.operands:
+        run.record.reason("rm-forced", "deletes without asking", DANGEROUS, call.where)
+    for arg in parsed.operands:
+        where = run.where(arg.start, arg.end)
+        path, _ = run.place(arg)
+        named = (run.absolute(arg.text) or path) if HOLE not in arg.text else path
+        inside = named.startswith(run.project() + "/") or (HOLE in arg.text and run.inside_project(named))
+        vital = run.vital(named) and not (inside and "/.git" not in named)
+        if vital or (forced and not run.inside_project(path)):
+            run.record.reason("rm-vital", f"deletes {arg.text}", DANGEROUS, where)
+        run.writes(arg, where, access=Access.DELETE, under=recursive)
+    run.record.reason("rm", "deletes files", SEQUENTIAL, call.where)
+    programs.note_cost(run, rule, SEQUENTIAL)
+    return HOLE
+
+
+def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
+    """tar: what it does depends on the mode, which may stand without a dash."""
+    if programs.only_help(call, rule):
+        return HOLE
+    args = list(call.args)
+    if args and not args[0].text.startswith("-") and args[0].known:
+        args = _bundled(args)
+    parsed = parse_options(rule, args)
+    for given in parsed.options:
+        if given.option.role in {"run", "attached-run"}:
+            programs.option_effects(run, call, rule, given)
+        if given.option.tier is not None:
+            run.record.reason("tar", f"tar {given.name}", given.option.tier, call.where)
+    if parsed.open:
+        run.record.reason("unknown-option", "an argument of tar may be an option", SEQUENTIAL, call.where)
+    archive = parsed.value("-f", "--file")
+    directory = parsed.value("-C", "--directory")
+    if parsed.has("-t", "--list", "-d", "--diff", "--compare"):
+        if archive:
+            run.reads(archive, call.where)
+    elif parsed.has("-x", "--extract", "--get"):
+        if archive:
+            run.reads(archive, call.where)
+        if not parsed.has("-O", "--to-stdout", "--to-command"):
+            run.writes(directory or Arg(".", *call.where), call.where, under=True)
+    else:
+        _tar_writes(run, call, parsed, archive)
+    programs.note_cost(run, rule, SEQUENTIAL)
+    return HOLE
+
+
+def _tar_writes(run: Interpreter, call: Call, parsed: Parsed, archive: Arg | None) -> None:
+    for arg in parsed.operands:
+        run.reads(arg, call.where, under=True)
+    if archive is not None and archive.text == "-":
+        return
+    if archive is None or not run.writes(archive, call.where):
+        run.record.reason("tar", "writes an archive", SEQUENTIAL, call.where)
+    if parsed.has("--remove-files"):
+        for arg in parsed.operands:
+            run.writes(arg, call.where, access=Access.DELETE, under=True)
+
+
+def _bundled(args: list[Arg]) -> list[Arg]:
+    """Read the old form: the letters, then their arguments in the same order."""
+    out: list[Arg] = []
+    rest = list(args[1:])
+    for letter in args[0].text:
+        out.append(replace(args[0], text="-" + letter))
+        if letter in "fCTXIbgHVLKN" and rest:
+            out.append(rest.pop(0))
+    return out + rest
+
+
+def _tee(run: Interpreter, call: Call, rule: Rule) -> str:
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    content = HOLE if call.stdin is None else call.stdin
+    for arg in parsed.operands:
+        append = parsed.has("-a", "--append")
+        path = run.redirected(arg, run.where(arg.start, arg.end), append=append)
+        if path is not None:
+            run.state.files[path] = HOLE if append else content
+    return content
+
+
+def _passes(run: Interpreter, call: Call, rule: Rule) -> str:
+    """cat: what it prints is known where what it reads is."""
+    programs.generic(run, call, rule)
+    operands = [arg for arg in call.args if not arg.text.startswith("-") or arg.text == "-"]
+    if len(operands) != len(call.args):
+        return HOLE
+    if not operands:
+        return HOLE if call.stdin is None else call.stdin
+    out = []
+    for arg in operands:
+        if arg.text in {"-", "/dev/stdin"}:
+            out.append(HOLE if call.stdin is None else call.stdin)
+        else:
+            path = run.absolute(arg.text) if arg.known else None
+            out.append(HOLE if path is None else run.state.files.get(path, HOLE))
+    return "".join(out)
+
+
+def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
+    """curl, wget, http: looking is safe, sending and saving is not."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    output = programs.settle(run, call, replace(rule, handler="", unknown=SEQUENTIAL), parsed)
+    for given in parsed.options:
+        if given.option.role == "write" and given.value is not None and given.value.known:
+            path = run.absolute(given.value.text)
+            if path is not None and path in {effect.path for effect in run.record.paths.values()}:
+                run.state.files[path] = HOLE
+    method = parsed.value("-X", "--request", "--method")
+    if method is not None and method.text.upper() not in {"GET", "HEAD", "OPTIONS"}:
+        run.record.reason("sends", f"sends a {method.text.upper()} request", SEQUENTIAL, call.where)
+    hosts = [arg for arg in parsed.operands if not arg.text.startswith("-")] + [
+        given.value for given in parsed.options if given.name == "--url" and given.value
+    ]
+    for arg in hosts:
+        if arg.text.startswith("file:"):
+            run.reads(Arg(arg.text[5:].replace("//", "", 1), arg.start, arg.end), call.where)
+        else:
+            programs.connect(run, arg, call.where)
+    if not hosts:
+        run.record.connection(None, None, call.where)
+    return output
+
+
+def _http(run: Interpreter, call: Call, rule: Rule) -> str:
+    """HTTPie and xh: a method, a URL, then items; items without a method make it a POST."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    words = list(parsed.operands)
+    for given in parsed.options:
+        programs.option_effects(run, call, rule, given)
+        if given.option.tier is not None:
+            run.record.reason(rule.name, f"{rule.name} {given.name}", given.option.tier, call.where)
+    method = ""
+    if words and words[0].text.isalpha() and words[0].text.isupper():
+        method = words.pop(0).text
+    if words:
+        programs.connect(run, words.pop(0), call.where)
+    items = [arg for arg in words if not _is_query(arg.text)]
+    if (method or "GET") not in {"GET", "HEAD", "OPTIONS"} or (not method and items):
+        run.record.reason("sends", f"sends a {method or 'POST'} request", SEQUENTIAL, call.where)
+    programs.note_cost(run, rule, SAFE)
+    return HOLE
+
+
+def _is_query(text: str) -> bool:
+    return "==" in text or (":" in text and "=" not in text)
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    "rm": _rm,
+    "tar": _tar,
+    "tee": _tee,
+    "passes": _passes,
+    "downloads": _downloads,
+    "http": _http,
+}

@@ -1,0 +1,252 @@
+"""Programs that execute a text: shells, Python, Perl, Ruby, Node and their like."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import programs, rules
+from cbx_sandbox.shell.handlers import pythoncode
+from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.rules import Rule
+    from cbx_sandbox.shell.state import Where
+
+# What starts a program in Perl, Ruby, PHP, Node and Lua, and its text where that is a literal.
+_STARTS = re.compile(
+    r"\b(?:system|exec|execSync|execFileSync|execFile|spawn|spawnSync|popen|shell_exec|passthru|qx|backtick|os\.execute|io\.popen|Open3\.\w+|child_process)\b"
+)
+_LITERAL = re.compile(
+    r"\b(?:system|exec|execSync|popen|shell_exec|passthru|os\.execute|io\.popen)\s*\(?\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|`([^`]*)`)"
+)
+_BACKTICKS = re.compile(r"`([^`]+)`|\bqx\s*[{(/|!](.*?)[})/|!]|%x[{(](.*?)[})]")
+_DESTROYS = re.compile(
+    r"\b(?:rm_rf|rm_r|rmtree|remove_tree|remove_dir|rmSync|rmdirSync|unlinkSync|rimraf|FileUtils\.rm|deleteIndex|clearObjects|remove_entry\w*|secure_removal)\b"
+)
+_EVALUATES = re.compile(
+    r"\beval\b|\bFunction\s*\(|\binstance_eval\b|\brequire\s*\(\s*[^'\"\s]|\bimport\s*\(\s*[^'\"\s]"
+)
+
+
+def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
+    """bash, sh, zsh, dash, ksh: -c text, a script, or what is read."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, _plus(call.args), stop=True)
+    if parsed.open:
+        return run.executes_unknown(f"what {call.name} executes is not known", call.where)
+    for given in parsed.options:
+        if given.name in {"--rcfile", "--init-file"} and given.value:
+            _script_file(run, call, given.value)
+    words = parsed.operands + parsed.rest
+    if parsed.has("-c"):
+        if not words:
+            return ""
+        return _with_positional(run, call, words)
+    if words and not parsed.has("-s"):
+        return _script_file(run, call, words[0], words[1:])
+    if parsed.has("--version", "--help"):
+        return HOLE
+    if call.stdin is None or HOLE in call.stdin:
+        return run.executes_unknown(f"{call.name} executes what it reads", call.where)
+    return run.nested(call.stdin, call.where)
+
+
+def _plus(args: list[Arg]) -> list[Arg]:
+    """Let +o and its like count as options."""
+    return [
+        replace(arg, text="-" + arg.text[1:]) if arg.text.startswith("+") and len(arg.text) > 1 else arg for arg in args
+    ]
+
+
+def _with_positional(run: Interpreter, call: Call, words: list[Arg]) -> str:
+    text, rest = words[0], words[2:]
+    if text.many or text.pattern:
+        return run.executes_unknown("executes text that is not known before it runs", call.where)
+    state = run.state.copy()
+    state.functions = {}
+    state.aliases = {}
+    state.positional = [arg.text for arg in rest] if all(arg.known for arg in rest) else None
+    return run.execute_text(text.text, run.where(text.start, text.end), call.stdin, state)
+
+
+def _script_file(run: Interpreter, call: Call, script: Arg, rest: list[Arg] | None = None) -> str:
+    """Execute a file: known where this text has written it, else as unknown as a program by name."""
+    where = run.where(script.start, script.end)
+    path = run.absolute(script.text) if script.known else None
+    if script.text.startswith(("/dev/", "/proc/")):
+        if script.text in {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}:
+            content = HOLE if call.stdin is None else call.stdin
+        else:
+            content = run.content(script, where)
+        return run.execute_text(content, where)
+    if path is not None and path in run.state.files:
+        state = run.state.copy()
+        state.positional = [arg.text for arg in rest or []] if all(arg.known for arg in rest or []) else None
+        return run.execute_text(run.state.files[path], where, call.stdin, state)
+    if script.text.startswith(HOLE) or script.many:
+        return run.executes_unknown(f"which script {call.name} executes is not known", where)
+    run.reads(script, where)
+    return programs.unknown(run, replace_rule(call), script.text)
+
+
+def replace_rule(call: Call) -> Call:
+    """Return the call as that of a program with a rule, so that its arguments are not looked at as commands."""
+    return type(call)(call.name, [], call.rule, call.where, call.stdin)
+
+
+# -- Python -------------------------------------------------------------------------------------------------------
+
+
+def _python(run: Interpreter, call: Call, rule: Rule) -> str:
+    if programs.only_help(call, rule) or call.texts() in (["-V"], ["-VV"], ["-h"]):
+        programs.note_cost(run, rule, SAFE)
+        return HOLE
+    before, after = _until(call.args, {"-c", "-m"})
+    parsed = parse_options(rule, before, stop=True)
+    words = parsed.operands + parsed.rest
+    if parsed.open:
+        return run.executes_unknown(f"what {call.name} executes is not known", call.where)
+    if after and not words:
+        flag, value, rest = after
+        if flag == "-c":
+            return _python_text(run, value.text, run.where(value.start, value.end), rest)
+        return _module(run, call, rule, value, rest)
+    if words and words[0].text != "-":
+        return _script(run, call, words[0], pythoncode.look)
+    if call.stdin is None or HOLE in call.stdin:
+        return run.executes_unknown(f"{call.name} executes what it reads", call.where)
+    return _python_text(run, call.stdin, call.where, [])
+
+
+def _until(args: list[Arg], flags: set[str]) -> tuple[list[Arg], tuple[str, Arg, list[Arg]] | None]:
+    """Split at -c or -m, also at the end of a cluster such as -Ic, also with the text attached."""
+    for index, arg in enumerate(args):
+        text = arg.text
+        if not text.startswith("-") or text == "-" or text == "--" or text.startswith("--"):
+            if text.startswith("--"):
+                continue
+            return args, None
+        for position, char in enumerate(text[1:], 1):
+            if "-" + char in flags:
+                attached = text[position + 1 :]
+                if attached:
+                    return args[:index], ("-" + char, replace(arg, text=attached), args[index + 1 :])
+                if index + 1 < len(args):
+                    return args[:index], ("-" + char, args[index + 1], args[index + 2 :])
+                return args, None
+            if char in "WX":
+                break
+        if text[-1] in "WX":
+            return args, None
+    return args, None
+
+
+def _python_text(run: Interpreter, text: str, where: Where, rest: list[Arg]) -> str:  # noqa: ARG001 -- its arguments are data
+    if HOLE in text:
+        return run.executes_unknown("executes Python text that is not known before it runs", where)
+    pythoncode.look(run, text, where)
+    return HOLE
+
+
+def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg]) -> str:
+    sub = rule.sub(value.text) if value.known else None
+    if sub is None:
+        if not value.known:
+            return run.executes_unknown("which module is executed is not known", call.where)
+        other = rules.find(value.text)
+        if other is not None and other.local:
+            return programs.apply(run, type(call)(value.text, rest, other, call.where, call.stdin))
+        return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
+    inner = type(call)(value.text, rest, rules.find(sub.handler.partition(":")[2]) or rule, call.where, call.stdin)
+    if sub.handler.startswith("as:"):
+        return programs.apply(run, inner)
+    return programs.generic(run, inner, sub)
+
+
+def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[Interpreter, str, Where], None]) -> str:
+    """Execute a file in a language that can be looked at where this text has written it."""
+    where = run.where(script.start, script.end)
+    path = run.absolute(script.text) if script.known else None
+    content = run.state.files.get(path) if path is not None else None
+    if script.text.startswith(("/dev/", "/proc/")):
+        content = call.stdin if script.text == "/dev/stdin" else run.content(script, where)
+        content = HOLE if content is None else content
+    if content is not None:
+        if HOLE in content:
+            return run.executes_unknown("executes what this text has just written", where)
+        look(run, content, where)
+        return HOLE
+    if script.text.startswith(HOLE) or script.many:
+        return run.executes_unknown(f"which script {call.name} executes is not known", where)
+    run.reads(script, where)
+    return programs.unknown(run, replace_rule(call), script.text)
+
+
+# -- Perl, Ruby, Node, PHP, Lua -------------------------------------------------------------------------------------
+
+
+def look_inline(run: Interpreter, text: str, where: Where) -> None:
+    """Look at code in a language that is not read: at least sequential, more where it starts or destroys something."""
+    if HOLE in text:
+        run.executes_unknown("executes text that is not known before it runs", where)
+        return
+    run.record.reason("inline-code", "code in a language that is not read here", SEQUENTIAL, where)
+    run.writes_place("project", where, SEQUENTIAL)
+    literals = [next(group for group in found.groups() if group is not None) for found in _LITERAL.finditer(text)]
+    for literal in literals:
+        run.execute_text(literal.replace('\\"', '"').replace("\\'", "'"), where)
+    for found in _BACKTICKS.finditer(text):
+        literal = next((group for group in found.groups() if group is not None), "")
+        run.nested(literal, where)
+    if _STARTS.search(text) and not literals:
+        run.executes_unknown("code that starts programs", where)
+    if _DESTROYS.search(text):
+        run.record.reason("inline-destroys", "code that deletes trees", DANGEROUS, where)
+    if _EVALUATES.search(text):
+        run.executes_unknown("code that evaluates text", where)
+
+
+def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Interpreters with -e TEXT or a script."""
+    if programs.only_help(call, rule) or call.texts() in (["-v"], ["-V"], ["-h"]):
+        programs.note_cost(run, rule, SAFE)
+        return HOLE
+    parsed = parse_options(rule, call.args, stop=True)
+    if parsed.open:
+        return run.executes_unknown(f"what {call.name} executes is not known", call.where)
+    texts = [given.value for given in parsed.options if given.option.role == "run"]
+    for value in texts:
+        if value is not None:
+            look_inline(run, value.text, run.where(value.start, value.end))
+    words = parsed.operands + parsed.rest
+    for given in parsed.options:
+        if given.option.tier is not None:
+            run.record.reason(rule.name, f"{rule.name} {given.name}", given.option.tier, call.where)
+    if parsed.has("-i", "--in-place"):
+        for arg in words:
+            run.writes(arg, call.where)
+    if texts:
+        return HOLE
+    if rule.subs and words and rule.sub(words[0].text):
+        return programs.generic(run, call, replace(rule, handler=""))
+    if words and words[0].text != "-":
+        return _script(run, call, words[0], look_inline)
+    if call.stdin is None or HOLE in call.stdin:
+        return run.executes_unknown(f"{call.name} executes what it reads", call.where)
+    look_inline(run, call.stdin, call.where)
+    return HOLE
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    "shell": _shell,
+    "python": _python,
+    "inline": _inline,
+}

@@ -1,0 +1,192 @@
+"""Tools whose words decide what they do, in ways of their own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import programs, rules
+from cbx_sandbox.shell.checks import Check, Verdict
+from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.rules import Rule
+
+_IP_LOOKS = ("show", "list", "lst", "get", "identify", "list-id", "pids", "monitor", "help", "ls")
+_CLOUD_LOOKS = re.compile(r"(?:list|describe|show|get|read|search|lookup|view|check)(?:-.*)?$|version$|info$|help$")
+_CLOUD_ACTS = re.compile(
+    r"(?:delete|create|update|set|add|remove|start|stop|restart|deploy|purge|reset|run|import|export|copy|cp|mv|rm|patch|scale|enable|disable|grant|revoke"
+    r"|get-credentials|get-access-token|login|ssh|exec|move|rotate|restore|resize|attach|detach|invoke|submit|cancel|upload|download|sync|rsync)(?:-.*)?$"
+)
+_SOCAT_RUNS = re.compile(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
+_SOCAT_FILES = re.compile(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
+_FZF_RUNS = re.compile(r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)\)(?=[,+]|$)|\[(.*?)\]|:(.*))", re.DOTALL)
+
+
+def _sysctl(run: Interpreter, call: Call, rule: Rule) -> str:
+    output = programs.generic(run, call, replace(rule, handler=""))
+    parsed = parse_options(rule, call.args)
+    if parsed.has("-w", "--write", "-p", "--load", "--system") or any("=" in arg.text for arg in parsed.operands):
+        run.record.reason("sysctl", "changes the kernel's settings", DANGEROUS, call.where)
+        run.record.host_effect(HostKind.KERNEL, " ".join(["sysctl", *call.texts()]), call.where)
+    elif parsed.open:
+        run.record.reason("sysctl", "may change the kernel's settings", DANGEROUS, call.where)
+    return output
+
+
+def _ip(run: Interpreter, call: Call, rule: Rule) -> str:
+    """ip OBJECT VERB: without a verb, or with one that looks, it is safe."""
+    if programs.only_help(call, rule) or call.texts() == ["-V"]:
+        return HOLE
+    parsed = parse_options(rule, call.args, stop=True)
+    words = [arg for arg in parsed.rest if not arg.text.startswith("-")]
+    thing = parsed.operands[0].text if parsed.operands else ""
+    verb = words[0].text if words else ""
+    if thing.startswith("netn") and "exec".startswith(verb) and len(verb) > 1 and len(parsed.rest) > 2:
+        run.record.reason("ip", "runs in another network namespace", SEQUENTIAL, call.where)
+        return run.dispatch(parsed.rest[2:], call.stdin, call.where)
+    known = not parsed.open and all(arg.known for arg in parsed.rest[:1])
+    looks = verb == "" or thing.startswith("mo") or any(look.startswith(verb) for look in _IP_LOOKS)
+    if thing.startswith("l") and verb == "s":
+        looks = False
+    if thing and looks and known and not parsed.has("-b", "-batch"):
+        programs.note_cost(run, rule, SAFE)
+        return HOLE
+    if thing == "" and not parsed.open and not parsed.has("-b", "-batch"):
+        return HOLE
+    programs.finish(run, call, rule, rule.tier, touched=True)
+    return HOLE
+
+
+def _socat(run: Interpreter, call: Call, rule: Rule) -> str:
+    """nc and socat: an address can be a program."""
+    parsed = parse_options(rule, call.args)
+    starts = [given for given in parsed.options if given.option.role == "run"] if rule.name != "socat" else []
+    for arg in parsed.operands:
+        found = _SOCAT_RUNS.match(arg.text)
+        if found and rule.name == "socat":
+            starts.append(arg)  # type: ignore[arg-type]  # only counted
+            text = (found.group(2) or "sh").split(",")[0].replace("\\ ", " ")
+            run.execute_text(text, call.where, HOLE)
+        written = _SOCAT_FILES.match(arg.text)
+        if written:
+            run.writes(Arg(written.group(1), arg.start, arg.end), call.where)
+    if starts:
+        text = f"{rule.name} gives a program to whoever connects"
+        run.record.reason("remote-shell", text, DANGEROUS, call.where)
+        run.record.checks.append(Check("reverse-shell", Verdict.DENY, text, run.record.offsets.span(call.where)))
+    quiet = replace(rule, handler="", options={}) if rule.name == "socat" else replace(rule, handler="")
+    return programs.settle(run, call, quiet, parse_options(quiet, call.args))
+
+
+def _rest(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Everything that follows is a command."""
+    programs.finish(run, call, rule, rule.tier, touched=False)
+    return run.dispatch(call.args, call.stdin, call.where) if call.args else HOLE
+
+
+def _api(run: Interpreter, call: Call, rule: Rule) -> str:
+    """gh api, glab api: a method, or fields that make it a POST."""
+    parsed = parse_options(rule, call.args)
+    method = parsed.value("-X", "--method")
+    if method is not None and method.text.upper() not in {"GET", "HEAD"}:
+        run.record.reason("sends", f"sends a {method.text.upper()} request", SEQUENTIAL, call.where)
+    return programs.settle(run, call, replace(rule, handler="", unknown=SEQUENTIAL), parsed)
+
+
+def _npx(run: Interpreter, call: Call, rule: Rule) -> str:
+    """npx PACKAGE: what the package is called may be a program that is known to do more."""
+    parsed = parse_options(rule, call.args, stop=True)
+    text = parsed.value("-c", "--call")
+    if text is not None:
+        run.execute_text(text.text, call.where)
+    words = parsed.operands + parsed.rest
+    programs.finish(run, call, rule, rule.tier, touched=False)
+    if words and words[0].known and rules.find(words[0].text) is not None:
+        run.dispatch(words, call.stdin, call.where)
+    return HOLE
+
+
+def _uv(run: Interpreter, call: Call, rule: Rule) -> str:
+    """uv run COMMAND; everything else as its rule says."""
+    parsed = parse_options(rule, call.args, stop=True)
+    if parsed.operands and parsed.operands[0].text == "run":
+        programs.finish(run, call, rule, rule.tier, touched=False)
+        inner = parse_options(replace(rule, subs={}), parsed.rest, stop=True)
+        words = inner.operands + inner.rest
+        if words and words[0].known and not inner.has("-m", "--module") and rules.find(words[0].text):
+            return run.dispatch(words, call.stdin, call.where)
+        if words and words[0].text.endswith(".py"):
+            run.record.reason("unknown-program", f"what {words[0].text} does is not known", SEQUENTIAL, call.where)
+        return HOLE
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
+def _cmake(run: Interpreter, call: Call, rule: Rule) -> str:
+    """cmake -E COMMAND is a small busybox."""
+    if call.args and call.args[0].text == "-E":
+        words = call.args[1:]
+        if words and words[0].text in {"rm", "remove", "remove_directory"}:
+            run.record.reason("cmake-rm", "deletes files", SEQUENTIAL, call.where)
+            programs.settle(run, call, replace(rule, handler="", options={}), parse_options(rule, []))
+            if words[0].text != "remove" and (words[0].text == "remove_directory" or any("r" in a.text for a in words if a.text.startswith("-"))):
+                run.record.reason("cmake-rm", "deletes trees", DANGEROUS, call.where)
+            return HOLE
+        if words and words[0].text in {"env", "time"}:
+            return run.dispatch(words, call.stdin, call.where)
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
+def _cloud(run: Interpreter, call: Call, rule: Rule) -> str:
+    """gcloud, az: groups of words, one of which is the verb."""
+    if programs.only_help(call, rule):
+        return HOLE
+    words = [arg for arg in call.args if not arg.text.startswith("-")]
+    known = all(arg.known for arg in words[:4])
+    acts = any(_CLOUD_ACTS.match(arg.text) for arg in words)
+    looks = any(_CLOUD_LOOKS.match(arg.text) for arg in words)
+    if looks and known and not acts:
+        run.record.connection(None, None, call.where)
+        programs.note_cost(run, rule, SAFE)
+        return HOLE
+    programs.finish(run, call, rule, rule.tier, touched=True)
+    return HOLE
+
+
+def _fzf(run: Interpreter, call: Call, rule: Rule) -> str:
+    parsed = parse_options(rule, call.args)
+    for given in parsed.options:
+        value = given.value
+        if value is None:
+            continue
+        if given.name == "--preview":
+            run.nested(re.sub(r"\{[^}]*\}", "./cbx-name", value.text), call.where)
+        elif given.name in {"--bind", "--execute"}:
+            for found in _FZF_RUNS.finditer(value.text):
+                text = next((group for group in found.groups() if group is not None), "")
+                run.execute_text(re.sub(r"\{[^}]*\}", "./cbx-name", text), call.where)
+        elif given.name == "--history":
+            run.writes(value, call.where)
+    programs.note_cost(run, rule, SAFE)
+    return HOLE
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    "sysctl": _sysctl,
+    "ip": _ip,
+    "socat": _socat,
+    "rest": _rest,
+    "api": _api,
+    "npx": _npx,
+    "uv": _uv,
+    "cmake": _cmake,
+    "cloud": _cloud,
+    "fzf": _fzf,
+}

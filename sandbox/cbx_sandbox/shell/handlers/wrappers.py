@@ -1,0 +1,259 @@
+"""Programs whose arguments are another command."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.options import Parsed, parse_options
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.rules import Rule
+
+_ASSIGN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+
+def _begin(run: Interpreter, call: Call, rule: Rule) -> Parsed | None:
+    """Take the options apart up to the command; None where only help was asked for."""
+    if programs.only_help(call, rule):
+        programs.note_cost(run, rule, SAFE)
+        return None
+    parsed = parse_options(rule, call.args, stop=True)
+    for given in parsed.options:
+        programs.option_effects(run, call, rule, given)
+        if given.option.tier is not None:
+            run.record.reason(rule.name, f"{rule.name} {given.name}", given.option.tier, call.where)
+    return parsed
+
+
+def _wrap(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Options, some operands, then a command."""
+    cwd = run.state.cwd
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    command = parsed.operands + parsed.rest
+    skip = max(rule.wrap, 0)
+    if rule.tier is not SAFE:
+        run.record.reason(rule.name, rule.why or f"runs {rule.name}", rule.tier, call.where)
+    if parsed.open and not command[skip:]:
+        return run.executes_unknown(f"what {rule.name} runs is not known", call.where)
+    output = HOLE
+    if command[skip:]:
+        output = run.dispatch(command[skip:], call.stdin, call.where)
+    run.state.cwd = cwd
+    return output
+
+
+def _env(run: Interpreter, call: Call, rule: Rule) -> str:
+    cwd = run.state.cwd
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    split = next((given.value for given in parsed.options if given.name in {"-S", "--split-string"}), None)
+    saved, changed = dict(run.state.variables), run.state.path_changed
+    output = HOLE
+    if split is not None:
+        if any(c in split.text for c in "$\\") or HOLE in split.text:
+            run.executes_unknown("env -S of text that is not known", call.where)
+        pieces = [Arg(piece.strip("'\""), split.start, split.end) for piece in _shell_split(split.text)]
+        words = pieces + words
+    while words and (_ASSIGN.match(words[0].text) or words[0].text in {"-", "-i"}):
+        name, _, value = words.pop(0).text.partition("=")
+        run.assign(name, value, call.where)
+    if words:
+        output = run.dispatch(words, call.stdin, call.where)
+    run.state.variables, run.state.path_changed, run.state.cwd = saved, changed, cwd
+    return output
+
+
+def _shell_split(text: str) -> list[str]:
+    return re.findall(r"'[^']*'|\"[^\"]*\"|[^\s]+", text)
+
+
+def _sudo(run: Interpreter, call: Call, rule: Rule) -> str:
+    """sudo, doas, pkexec: as somebody else."""
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    if parsed.has("-e", "--edit"):
+        for arg in words:
+            run.writes(arg, call.where)
+        return HOLE
+    if parsed.has("-l", "--list", "-v", "-k", "-K", "--validate", "--reset-timestamp") and not words:
+        return HOLE
+    if parsed.has("-i", "-s", "--login", "--shell"):
+        if not words:
+            return run.executes_unknown(f"{call.name} opens a shell", call.where)
+        return run.execute_text(" ".join(arg.text for arg in words), call.where, call.stdin)
+    while words and _ASSIGN.match(words[0].text):
+        name, _, value = words.pop(0).text.partition("=")
+        run.assign(name, value, call.where)
+    if not words:
+        return run.executes_unknown(f"what {call.name} runs is not known", call.where)
+    run.record.reason("privilege", f"{call.name} raises privileges", SAFE, call.where)
+    return run.dispatch(words, call.stdin, call.where)
+
+
+def _su(run: Interpreter, call: Call, rule: Rule) -> str:
+    parsed = parse_options(rule, call.args)
+    command = parsed.value("-c", "--command", "--session-command")
+    if command is None:
+        return run.executes_unknown(f"{call.name} opens a shell", call.where)
+    return run.execute_text(command.text, call.where, call.stdin)
+
+
+def _xargs(run: Interpreter, call: Call, rule: Rule) -> str:
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    command = parsed.operands + parsed.rest
+    if not command:
+        return HOLE
+    if not command[0].known:
+        return run.dispatch(command, None, call.where)
+    given = parsed.value("-I", "--replace", "-i", "-J")
+    replaced = given.text if given else "{}" if parsed.has("-i", "--replace") else ""
+    return run.dispatch(names_into(run, call, command, replaced), HOLE, call.where)
+
+
+def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".") -> list[Arg]:
+    """Put names that come from elsewhere where the command wants them, or at its end."""
+    name = f"{base}/{HOLE}"
+    if not replaced or not any(replaced in arg.text for arg in command):
+        return command if replaced else [*command, Arg(name, *call.where)]
+    out: list[Arg] = []
+    for index, arg in enumerate(command):
+        if replaced not in arg.text:
+            out.append(arg)
+        elif index == 0:
+            out.append(Arg(arg.text.replace(replaced, HOLE), arg.start, arg.end))
+        elif not re.match(r"-\w*[ce]$", command[index - 1].text):
+            out.append(Arg(arg.text.replace(replaced, name), arg.start, arg.end))
+        elif arg.text == replaced:
+            out.append(Arg(HOLE, arg.start, arg.end))
+        else:
+            # In a text that is executed the name is a word of its own; what else it could be is the floor.
+            run.record.reason("names-as-text", "names become part of a text that is executed", SEQUENTIAL, call.where)
+            out.append(Arg(arg.text.replace(replaced, f"{base}/cbx-name"), arg.start, arg.end))
+    return out
+
+
+def _parallel(run: Interpreter, call: Call, rule: Rule) -> str:
+    """GNU parallel: the command, then ::: and what it is run with."""
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    end = next((index for index, arg in enumerate(words) if re.fullmatch(r":::?:?\+?", arg.text)), len(words))
+    command, inputs = words[:end], words[end + 1 :]
+    if not command:  # the inputs are the commands
+        for arg in inputs:
+            run.execute_text(arg.text, call.where)
+        return HOLE if inputs else run.executes_unknown("parallel runs what it reads", call.where)
+    text = " ".join(arg.text for arg in command)
+    if "{" not in text:
+        text += " {}"
+    known = all(arg.known for arg in inputs) and words[end : end + 1] and words[end].text == ":::"
+    if known and len(inputs) <= 8:
+        for arg in inputs:
+            run.execute_text(re.sub(r"\{[./]*\}", lambda _, arg=arg: arg.text, text), call.where)  # type: ignore[misc]  # a default binds the loop's value
+        return HOLE
+    run.record.reason("names-as-text", "what is read becomes part of a text that is executed", SEQUENTIAL, call.where)
+    return run.execute_text(re.sub(r"\{[^}\s]*\}", "./cbx-name", text), call.where)
+
+
+def _text(run: Interpreter, call: Call, rule: Rule) -> str:
+    """The operands are joined to a text for the shell: watch, script -c, entr -s, hyperfine."""
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    for given in parsed.options:
+        if given.option.role == "rest":
+            return run.dispatch(words, call.stdin, call.where) if words else HOLE
+    if words:
+        return run.execute_text(" ".join(arg.text for arg in words), call.where)
+    return HOLE
+
+
+def _each_text(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Every operand is a text for the shell."""
+    parsed = _begin(run, call, rule)
+    for arg in [] if parsed is None else [*parsed.operands, *parsed.rest]:
+        run.execute_text(arg.text, call.where)
+    return HOLE
+
+
+def _script(run: Interpreter, call: Call, rule: Rule) -> str:
+    """script(1): a file for the record, then the command."""
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    if words:
+        run.writes(words[0], call.where)
+        if len(words) > 1:
+            return run.dispatch(words[1:], call.stdin, call.where)
+    if parsed.has("-c", "--command"):
+        return HOLE
+    return run.executes_unknown("opens a shell that reads its input", call.where)
+
+
+def _flock(run: Interpreter, call: Call, rule: Rule) -> str:
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = parsed.operands + parsed.rest
+    if words and not words[0].text.isdigit():
+        run.writes(words[0], call.where)
+    if len(words) > 2 and words[1].text in {"-c", "--command"}:
+        return run.execute_text(words[2].text, call.where)
+    return run.dispatch(words[1:], call.stdin, call.where) if words[1:] else HOLE
+
+
+def _busybox(run: Interpreter, call: Call, rule: Rule) -> str:  # noqa: ARG001 -- every handler is called alike
+    """The first operand is the program's name."""
+    if call.args and call.args[0].text.startswith("--"):
+        return HOLE
+    return run.dispatch(call.args, call.stdin, call.where) if call.args else HOLE
+
+
+def _elsewhere(run: Interpreter, call: Call, rule: Rule) -> str:
+    """In another root or another machine: the command counts, its paths do not."""
+    parsed = _begin(run, call, rule)
+    if parsed is None:
+        return HOLE
+    words = (parsed.operands + parsed.rest)[max(rule.wrap, 0) :]
+    run.record.reason(rule.name, rule.why or f"{rule.name} runs a command elsewhere", rule.tier, call.where)
+    if not words:
+        return run.executes_unknown(f"{rule.name} opens a shell", call.where) if rule.tier is DANGEROUS else HOLE
+    saved, run.state = run.state, run.state.copy()
+    run.state.remote = True
+    output = run.dispatch(words, call.stdin, call.where)
+    run.state = saved
+    return output
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    "wrap": _wrap,
+    "env": _env,
+    "sudo": _sudo,
+    "su": _su,
+    "xargs": _xargs,
+    "parallel": _parallel,
+    "text": _text,
+    "each-text": _each_text,
+    "script": _script,
+    "flock": _flock,
+    "busybox": _busybox,
+    "elsewhere": _elsewhere,
+}

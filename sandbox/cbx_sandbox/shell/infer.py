@@ -1,0 +1,623 @@
+"""Walks the syntax tree as the shell would and records what each command is predicted to touch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import builtins, programs, rules
+from cbx_sandbox.shell.checks import Check, Verdict
+from cbx_sandbox.shell.parse import parse
+from cbx_sandbox.shell.paths import Paths
+from cbx_sandbox.shell.state import State
+from cbx_sandbox.shell.syntax import (
+    ArithCommand,
+    ArithFor,
+    Assign,
+    Case,
+    Command,
+    Coproc,
+    For,
+    Function,
+    Group,
+    If,
+    Loop,
+    Pipeline,
+    ProcSub,
+    Redirect,
+    Sequence,
+    Simple,
+    Test,
+    Unreadable,
+    Word,
+)
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
+from cbx_sandbox.shell.witness import unseen
+from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.effects import Facts
+    from cbx_sandbox.shell.rules import Rule
+    from cbx_sandbox.shell.state import Record, Where
+
+MAX_STEPS = 4_000  # commands evaluated for one text, loops and functions included
+MAX_NESTING = 10  # texts within texts: bash -c "bash -c …"
+MAX_UNROLL = 24  # words of a loop that are tried one by one
+MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
+
+_ASSIGNED = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
+)
+_STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
+_STANDARD_PREFIXES = ("/opt/", "/snap/", "/nix/", "/usr/lib/", "/usr/local/")
+_EXEC_NAMES = frozenset(
+    {"BASH_ENV", "ENV", "PROMPT_COMMAND", "PS0", "PS4", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"}
+)
+
+
+@dataclass(slots=True)
+class Call:
+    """One command with its words expanded."""
+
+    name: str
+    args: list[Arg]
+    rule: Rule | None
+    where: Where
+    stdin: str | None  # what it can read: None is the caller's own standard input
+
+    def texts(self) -> list[str]:
+        """Return the arguments as plain text."""
+        return [arg.text for arg in self.args]
+
+
+class Interpreter(Paths):
+    """One shell."""
+
+    def __init__(self, facts: Facts, record: Record, state: State, *, nesting: int = 0) -> None:
+        super().__init__(facts, record, state)
+        self.nesting = nesting
+        self.steps = [0]
+        self.calls: list[str] = []
+        self.called: set[str] = set()
+        self.anchor: Where | None = None
+        self.conditional = False
+
+    # -- whole texts --------------------------------------------------------------------------------------------
+
+    def read(self, text: str, stdin: str | None = None) -> str:
+        """Read a text and run it in this shell."""
+        if any("\ue000" <= char <= "\uf8ff" for char in text) and self.anchor is None:
+            return self.opaque("a private-use character", (0, len(text)))
+        try:
+            tree = parse(text)
+        except Unreadable as failure:
+            at = min(failure.at, max(len(text) - 1, 0))
+            return self.opaque(failure.why, self.where(at, len(text)))
+        names: set[str] = set()
+        _command_names(tree, text, names)
+        missed = unseen(text, frozenset(names)) if HOLE not in text else None
+        if missed is not None:
+            self.opaque(f"a second reading finds the command {missed!r}", self.where(0, len(text)))
+        return self.run(tree, stdin)
+
+    def nested(self, text: str, where: Where, stdin: str | None = None, state: State | None = None) -> str:
+        """Run text that a command executes, in a shell of its own unless a state is given."""
+        if text.strip() == "":
+            return ""
+        if self.nesting >= MAX_NESTING:
+            return self.opaque("texts within texts, nested too deeply", where)
+        inner = Interpreter(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
+        inner.steps, inner.anchor, inner.calls = self.steps, where, self.calls
+        return inner.read(text, stdin)
+
+    def execute_text(self, text: str, where: Where, stdin: str | None = None, state: State | None = None) -> str:
+        """Run text that has to be known in full; where it is not, anything can happen."""
+        if HOLE in text:
+            return self.executes_unknown("executes text that is not known before it runs", where)
+        return self.nested(text, where, stdin, state)
+
+    def executes_unknown(self, why: str, where: Where) -> str:
+        """Note that what is executed cannot be told."""
+        self.record.reason("executes-unknown", why, DANGEROUS, where)
+        return HOLE
+
+    def opaque(self, why: str, where: Where) -> str:
+        """Note that a part cannot be read."""
+        self.record.opaque = True
+        self.record.reason("opaque", f"cannot be read: {why}", DANGEROUS, where)
+        return HOLE
+
+    def where(self, start: int, end: int) -> Where:
+        """Return a position in the text that was handed in."""
+        return (start, end) if self.anchor is None else self.anchor
+
+    def direct(self, args: list[Arg], where: Where) -> None:
+        """Run a program without a shell: the shell's own commands are programs here, or are not at all."""
+        name = args[0].text
+        if name in builtins.BUILTINS and not builtins.as_program(name):
+            programs.unknown(self, Call(name, args[1:], None, where, None), name)
+        else:
+            self.program(name, args[1:], None, where)
+
+    # -- nodes --------------------------------------------------------------------------------------------------
+
+    def run(self, node: Command, stdin: str | None = None) -> str:
+        """Run a node and return what it prints, as far as that is known."""
+        match node:
+            case Simple():
+                return self._simple(node, stdin)
+            case Sequence():
+                return self._sequence(node, stdin)
+            case Pipeline():
+                return self._pipeline(node, stdin)
+            case Group():
+                return self._group(node, stdin)
+            case If():
+                return self._if(node, stdin)
+            case Loop():
+                return self._repeat(node.condition, node.body, stdin)
+            case For():
+                return self._for(node, stdin)
+            case ArithFor():
+                self.arithmetic(expand_one(node.header, self))
+                return self._repeat(None, node.body, stdin)
+            case Case():
+                return self._case(node, stdin)
+            case Function():
+                self._define(node)
+            case Test():
+                for word in node.words:
+                    expand_one(word, self)
+            case ArithCommand():
+                self.arithmetic(expand_one(node.inner, self))
+            case Coproc():
+                self.state.arrays[node.name] = None
+                output = self._aside(node.body, HOLE)
+                self.state.descriptors["coproc"] = output
+        return ""
+
+    def _sequence(self, node: Sequence, stdin: str | None) -> str:
+        out = []
+        before = ""
+        for command, operator in node.items:
+            if before in {"&&", "||"}:
+                other = self.state.copy()
+                out.append(self.run(command, stdin))
+                self.state.blend(other, keep_cwd=before == "&&")
+            elif operator == "&":
+                out.append(self._aside(command, stdin))
+            else:
+                out.append(self.run(command, stdin))
+            before = operator
+        return _kept("".join(out))
+
+    def _aside(self, node: Command, stdin: str | None) -> str:
+        """Run in a subshell: what it prints and touches stays, its variables do not."""
+        saved = self.state
+        self.state = saved.copy()
+        output = self.run(node, stdin)
+        saved.files.update(self.state.files)
+        self.state = saved
+        return output
+
+    def _pipeline(self, node: Pipeline, stdin: str | None) -> str:
+        stream = stdin
+        output = ""
+        for index, command in enumerate(node.commands):
+            if len(node.commands) == 1:
+                output = self.run(command, stream)
+            else:
+                last = index == len(node.commands) - 1
+                lasting = last and "lastpipe" in self.state.variables
+                output = self.run(command, stream) if lasting else self._aside(command, stream)
+            stream = output
+        return output
+
+    def _group(self, node: Group, stdin: str | None) -> str:
+        saved = self.state
+        if node.subshell:
+            self.state = saved.copy()
+        stdin, sink = self._redirects(node.redirects, stdin)
+        output = self.run(node.body, stdin)
+        if node.subshell:
+            saved.files.update(self.state.files)
+            self.state = saved
+        return self._sunk(output, sink)
+
+    def _if(self, node: If, stdin: str | None) -> str:
+        for condition in node.conditions:
+            self.run(condition, stdin)
+        outputs = self._branches(node.branches, stdin)
+        return outputs[0] if len(set(outputs)) == 1 and len(node.branches) > len(node.conditions) else HOLE
+
+    def _branches(self, branches: tuple[Sequence, ...], stdin: str | None) -> list[str]:
+        before = self.state.copy()
+        outputs = []
+        for branch in branches:
+            other = self.state
+            self.state = before.copy()
+            outputs.append(self.run(branch, stdin))
+            self.state.blend(other)
+        return outputs
+
+    def _case(self, node: Case, stdin: str | None) -> str:
+        for word in (node.subject, *node.patterns):
+            expand_one(word, self)
+        self._branches(node.branches, stdin)
+        return HOLE if node.branches else ""
+
+    def _repeat(self, condition: Sequence | None, body: Sequence, stdin: str | None) -> str:
+        """Run a loop twice: the second time with what the first may have changed."""
+        outputs = ""
+        for _ in range(2):
+            before = self.state.copy()
+            if condition is not None:
+                self.run(condition, stdin)
+            outputs = self.run(body, stdin)
+            changed = self.state.variables != before.variables or self.state.cwd != before.cwd
+            self.state.blend(before)
+            if not changed:
+                break
+        return HOLE if outputs else ""
+
+    def _for(self, node: For, stdin: str | None) -> str:
+        values: list[Arg] = []
+        if node.words is None:
+            known = self.state.positional
+            values = [Arg(HOLE, 0, 0, many=True)] if known is None else [Arg(text, 0, 0) for text in known]
+        for word in node.words or ():
+            values += expand(word, self)
+        if node.select or len(values) > MAX_UNROLL or any(value.many for value in values):
+            self.state.variables[node.name] = HOLE
+            return self._repeat(None, node.body, stdin)
+        outputs = []
+        for value in values:
+            self.state.variables[node.name] = value.text
+            outputs.append(self.run(node.body, stdin))
+        return _kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
+
+    def _define(self, node: Function) -> None:
+        self.state.functions[node.name] = node
+        if _calls_itself(node):
+            self.record.checks.append(
+                Check(
+                    "fork-bomb",
+                    Verdict.DENY,
+                    "a function that starts copies of itself without end",
+                    self.record.offsets.span(self.where(node.start, node.end)),
+                )
+            )
+            self.record.reason(
+                "fork-bomb", "starts copies of itself without end", DANGEROUS, self.where(node.start, node.end)
+            )
+
+    def uncalled(self) -> None:
+        """Look at functions that were defined and never called: something else may call them."""
+        for name, function in list(self.state.functions.items()):
+            if name not in self.called:
+                self.call(function, None, None)
+
+    def call(self, function: Function, args: list[str] | None, stdin: str | None) -> str:
+        """Call a function."""
+        self.called.add(function.name)
+        if function.name in self.calls:
+            return HOLE
+        if len(self.calls) >= MAX_NESTING:
+            return self.opaque("functions that call each other too deeply", self.where(function.start, function.end))
+        self.calls.append(function.name)
+        positional, self.state.positional = self.state.positional, args
+        before = dict(self.state.variables)
+        output = self.run(function.body, stdin)
+        for name in self.state.arrays.pop("\0local", None) or ():
+            self.state.variables[name] = before.get(name)
+            if name not in before:
+                self.state.variables.pop(name)
+        self.state.positional = positional
+        self.calls.pop()
+        return output
+
+    # -- simple commands ----------------------------------------------------------------------------------------
+
+    def _simple(self, node: Simple, stdin: str | None) -> str:
+        self.steps[0] += 1
+        where = self.where(node.start, node.end)
+        if self.steps[0] > MAX_STEPS:
+            return self.opaque("more commands than are looked at in one text", where)
+        args: list[Arg] = []
+        for word in node.words:
+            if isinstance(word, Assign):
+                args.append(Arg(f"{word.name}={self._assigned(word)}", word.start, word.end))
+                self._declare(word)
+            else:
+                args += expand(word, self)
+        if not node.words:
+            for assign in node.assigns:
+                self.assign(assign.name, self._assigned(assign))
+                self._declare(assign)
+        prefix = {assign.name: self._assigned(assign) for assign in node.assigns} if node.words else {}
+        stdin, sink = self._redirects(node.redirects, stdin)
+        if not args:
+            if node.words:
+                self.executes_unknown("the program's name is empty or not known", where)
+            return ""
+        output = self._with_environment(prefix, lambda: self.dispatch(args, stdin, where), where)
+        return self._sunk(output, sink)
+
+    def _assigned(self, assign: Assign) -> str:
+        if assign.subscript is not None:
+            self.arithmetic(expand_one(assign.subscript, self))
+        if assign.elements is not None:
+            return " ".join(arg.text for word in assign.elements for arg in expand(word, self))
+        value = expand_one(assign.value, self)
+        return (self.lookup(assign.name) or "") + value if assign.append else value
+
+    def _declare(self, assign: Assign) -> None:
+        if assign.subscript is not None or (assign.elements is not None and assign.append):
+            self.state.arrays[assign.name] = None
+            self.state.variables[assign.name] = HOLE
+        elif assign.elements is not None:
+            args = [arg for word in assign.elements for arg in expand(word, self)]
+            self.state.arrays[assign.name] = [arg.text for arg in args] if all(arg.known for arg in args) else None
+            self.state.variables[assign.name] = args[0].text if args else ""
+
+    def _with_environment(self, prefix: dict[str, str], action: object, where: Where) -> str:
+        """Run with variables set for one command."""
+        saved = {name: self.state.variables.get(name, "\0none") for name in prefix}
+        changed = self.state.path_changed
+        for name, value in prefix.items():
+            self.assign(name, value, where)
+        output = action()  # type: ignore[operator]  # a closure over the command
+        for name, old in saved.items():
+            if old == "\0none":
+                self.state.variables.pop(name, None)
+            else:
+                self.state.variables[name] = old
+        self.state.path_changed = changed
+        return str(output)
+
+    def dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
+        """Run a command whose words are expanded."""
+        self.steps[0] += 1
+        if self.steps[0] > MAX_STEPS:
+            return self.opaque("more commands than are looked at in one text", where)
+        head, rest = args[0], args[1:]
+        if not head.known:
+            return self.executes_unknown("the program's name is computed and not known", where)
+        name = head.text
+        if name in self.state.aliases:
+            alias = self.state.aliases.pop(name)
+            output = self.execute_text(
+                " ".join([alias, *(_quoted(arg.text) for arg in rest)]), where, stdin, self.state
+            )
+            self.state.aliases[name] = alias
+            return output
+        function = self.state.functions.get(name)
+        if function is not None:
+            known = all(arg.known for arg in rest)
+            return self.call(function, [arg.text for arg in rest] if known else None, stdin)
+        return self.program(name, rest, stdin, where)
+
+    def program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
+        """Run a builtin or a program."""
+        builtin = builtins.BUILTINS.get(name)
+        if builtin is not None:
+            self.record.programs[name] = None
+            return builtin(self, Call(name, args, rules.find(name), where, stdin))
+        base, trusted = self._trust(name, where)
+        rule = rules.find(base)
+        self.record.programs[base if rule else name] = None
+        call = Call(base, args, rule, where, stdin)
+        if rule is None or (not trusted and not rule.local):
+            output = programs.unknown(self, call, name)
+            if rule is not None:
+                programs.apply(self, call)
+            return output
+        before = self.record.tier
+        output = programs.apply(self, call)
+        if not trusted and before.rank < SEQUENTIAL.rank and self.record.tier.rank < CONDITIONAL.rank:
+            programs.unknown(self, call, name)
+        return output
+
+    def _trust(self, name: str, where: Where) -> tuple[str, bool]:
+        """Return the name to look up and whether it is the system's program."""
+        directory, slash, base = name.rpartition("/")
+        if slash:
+            written = self.state.files.get(self.absolute(name) or name)
+            if written is not None:
+                self.execute_text(written, where)
+            return base, directory in _STANDARD
+        if self.state.path_changed:
+            return name, False
+        found = self.facts.which(name)
+        if found is None:
+            return name, True
+        directory = found.rpartition("/")[0]
+        odd = directory not in _STANDARD and (
+            not directory.startswith("/")
+            or directory.startswith(("/tmp", "/var/tmp", "/dev/shm"))  # noqa: S108 -- named to distrust them
+            or self.inside_project(directory)
+        )
+        return name, not odd
+
+    # -- redirections -------------------------------------------------------------------------------------------
+
+    def _redirects(self, redirects: tuple[Redirect, ...], stdin: str | None) -> tuple[str | None, str | None]:
+        """Apply redirections; return what is read and the path that the output goes to."""
+        sink: str | None = None
+        for redirect in redirects:
+            where = self.where(redirect.start, redirect.end)
+            if redirect.here is not None:
+                stdin = self._input(redirect, stdin, expand_one(redirect.here.body, self))
+                continue
+            operator = redirect.operator
+            if operator == "<<<":
+                stdin = self._input(redirect, stdin, expand_one(redirect.target, self) + "\n")
+                continue
+            args = expand(redirect.target, self)
+            target = args[0] if len(args) == 1 else Arg(HOLE, redirect.target.start, redirect.target.end)
+            if operator in {"<&", ">&"} and re.fullmatch(r"\d*-?", target.text):
+                if operator == "<&" and redirect.fd in {"", "0"}:
+                    stdin = self.state.descriptors.get(target.text, HOLE)
+                elif operator == ">&" and target.text not in {"1", "2", "-"}:
+                    sink = "\0fd" + target.text
+                continue
+            if operator == "<&":
+                stdin = self._input(redirect, stdin, HOLE)
+            elif operator == "<":
+                stdin = self._input(redirect, stdin, self.content(target, where))
+            else:
+                path = self._output(operator, target, where)
+                if redirect.fd in {"", "1"} or operator.startswith("&"):
+                    sink = path
+                elif path is not None and redirect.fd not in {"2"}:
+                    self.state.descriptors["\0" + redirect.fd] = path
+                    self.state.files[path] = HOLE
+        return stdin, sink
+
+    def _input(self, redirect: Redirect, stdin: str | None, text: str) -> str | None:
+        if redirect.fd in {"", "0"}:
+            return text
+        self.state.descriptors[redirect.fd] = text
+        return stdin
+
+    def _output(self, operator: str, target: Arg, where: Where) -> str | None:
+        append = operator in {">>", "&>>"}
+        if operator == "<>":
+            self.reads(target, where)
+        return self.redirected(target, where, append=append)
+
+    def _sunk(self, output: str, sink: str | None) -> str:
+        """Let the output of a command go where it was redirected."""
+        if sink is None:
+            return output
+        if sink.startswith("\0fd"):
+            path = self.state.descriptors.get("\0" + sink[3:])
+            if path is not None:
+                self.state.files[path] = HOLE
+            return ""
+        old = self.state.files.get(sink)
+        self.state.files[sink] = _kept(output if old is None else HOLE)
+        return ""
+
+    # -- values, for words --------------------------------------------------------------------------------------
+
+    def lookup(self, name: str) -> str | None:
+        """Return a variable's text."""
+        if name.isdigit():
+            index, known = int(name), self.state.positional
+            if index == 0 or known is None:
+                return HOLE
+            return known[index - 1] if index <= len(known) else ""
+        if name in self.state.variables:
+            return self.state.variables[name]
+        if name == "PWD":
+            return HOLE if self.state.cwd is None else self.state.cwd
+        if name == "HOME":
+            return self.facts.home
+        if name in {"UID", "EUID"}:
+            return str(self.facts.uid)
+        # A variable that the environment lacks may be set by whoever starts the job: not known.
+        return self.facts.env.get(name, HOLE)
+
+    def fields(self, name: str) -> list[str] | None:
+        """Return the words of ``$@`` or of an array."""
+        if name in {"@", "*"}:
+            return self.state.positional
+        return self.state.arrays.get(name)
+
+    def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
+        """Set a variable; some make later commands run something."""
+        self.state.variables[name] = value
+        self.state.arrays.pop(name, None)
+        builtins.environment(self, name, value, where)
+
+    def substitute(self, body: Sequence) -> str:
+        """Run a command substitution."""
+        output = self._aside(body, None)
+        return output.rstrip("\n")
+
+    def process(self, part: ProcSub) -> str:
+        """Run a process substitution."""
+        number = str(63 + len(self.state.descriptors))
+        output = self._aside(part.body, HOLE if part.writes else None)
+        self.state.descriptors[number] = output
+        return f"/dev/fd/{number}"
+
+    def arithmetic(self, text: str) -> None:
+        """Look at an arithmetic expression."""
+        for found in _ASSIGNED.finditer(text):
+            self.state.variables[found.group(1) or found.group(2)] = HOLE
+        for name in set(re.findall(r"[A-Za-z_]\w*", text)):
+            value = self.state.variables.get(name)
+            if value and ("$(" in value or "`" in value):
+                self.executes_unknown("arithmetic that executes what a variable holds", (-1, -1))
+
+    def executes(self, why: str) -> None:
+        """Note that an expansion executes text."""
+        self.executes_unknown(why, (-1, -1))
+
+    def home(self) -> str:
+        """Return the home directory as ``~`` means it."""
+        return self.lookup("HOME") or ""
+
+    def matches(self, pattern: str) -> tuple[str, ...]:
+        """Return the names that a relative pattern matches."""
+        if self.state.cwd is None or pattern.startswith("/"):
+            return ()
+        base = self.state.cwd.rstrip("/") + "/"
+        return tuple(path.removeprefix(base) for path in self.facts.glob(base + pattern))
+
+
+def _kept(text: str) -> str:
+    return text if len(text) <= MAX_KEPT else HOLE
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _command_names(node: object, text: str, names: set[str]) -> None:
+    """Collect the words that stand where a program's name stands, as they are written."""
+    stack: list[object] = [node]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Simple):
+            if item.words:
+                first = item.words[0]
+                names.add(text[first.start : first.end])
+                if "`" in text:
+                    names.update(re.findall(r"[^\s`;|&()]+", text[first.start : first.end]))
+            stack += [*item.assigns, *item.words, *item.redirects]
+        elif isinstance(item, tuple):
+            stack += item
+        elif isinstance(item, Word):
+            stack += item.parts
+        elif hasattr(item, "__dataclass_fields__"):
+            stack += [getattr(item, name) for name in item.__dataclass_fields__]
+
+
+def _calls_itself(function: Function) -> bool:
+    """Whether a function starts itself in a pipeline or in the background."""
+    stack: list[tuple[object, bool]] = [(function.body, False)]
+    while stack:
+        node, aside = stack.pop()
+        if isinstance(node, Simple):
+            first = node.words[0] if node.words else None
+            if (
+                aside
+                and isinstance(first, Word)
+                and "".join(getattr(p, "value", "") for p in first.parts) == function.name
+            ):
+                return True
+        elif isinstance(node, Pipeline):
+            stack += [(command, aside or len(node.commands) > 1) for command in node.commands]
+        elif isinstance(node, Sequence):
+            stack += [(command, aside or operator == "&") for command, operator in node.items]
+        elif isinstance(node, Group):
+            stack.append((node.body, aside))
+        elif isinstance(node, (If, Case)):
+            stack += [(branch, aside) for branch in node.branches]
+        elif isinstance(node, (Loop, For, ArithFor)):
+            stack.append((node.body, aside))
+    return False

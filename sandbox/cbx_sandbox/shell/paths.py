@@ -1,0 +1,203 @@
+"""From a word to the path that it means, and what reading or writing there amounts to."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import checks
+from cbx_sandbox.shell.checks import Check, Verdict
+from cbx_sandbox.shell.effects import Access, Certainty, HostKind
+from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, Tier
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.effects import Facts
+    from cbx_sandbox.shell.state import Record, State, Where
+
+_GLOB = re.compile(r"[*?\[]")
+_HARMLESS_DEVICE = re.compile(
+    r"/dev/(?:null|zero|full|random|urandom|tty|stdin|stdout|stderr|ptmx|fd/\d+|pts/\d+)$|/proc/(?:self|thread-self|\d+)/fd/\d+$"
+)
+_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(\d+)$")
+_SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)/([^/]+)$")
+# Directories whose loss, or whose change as a whole, is the loss of the system or of somebody's work.
+_VITAL = re.compile(
+    r"^/(?:bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|usr|var|media|mnt|private)?(?:/[^/]+)?$"
+)
+_SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var/lib", "/var/spool", "/root")
+_ROUND = 4
+
+
+class Paths:
+    """What touching a path means; the interpreter is one."""
+
+    def __init__(self, facts: Facts, record: Record, state: State) -> None:
+        self.facts = facts
+        self.record = record
+        self.state = state
+
+    # -- names --------------------------------------------------------------------------------------------------
+
+    def absolute(self, text: str) -> str | None:
+        """Return the absolute path of a known text, None where the working directory is not known."""
+        if text.startswith("/"):
+            return posixpath.normpath("/" + text.lstrip("/"))
+        if self.state.cwd is None:
+            return None
+        return posixpath.normpath(posixpath.join(self.state.cwd, text))
+
+    def project(self) -> str:
+        """Return the project that the working directory belongs to."""
+        return self.facts.project_root(self.state.cwd or self.facts.cwd)
+
+    def inside_project(self, path: str) -> bool:
+        """Whether a path lies in the project."""
+        root = self.project()
+        return path == root or path.startswith(root.rstrip("/") + "/")
+
+    def place(self, arg: Arg) -> tuple[str, Certainty]:
+        """Return the path of a word and how exactly it is known."""
+        text = arg.text
+        if HOLE in text or arg.many:
+            known = text.split(HOLE, 1)[0] if HOLE in text else text
+            directory = known.rpartition("/")[0]
+            base = self.absolute(directory or "/") if known.startswith("/") else self.absolute(directory)
+            if known == "" or base is None or base == "/":
+                return self.project(), Certainty.UNKNOWN
+            return self.facts.resolve(base), Certainty.UNKNOWN
+        path = self.absolute(text)
+        if path is None:
+            return self.project(), Certainty.UNKNOWN
+        if arg.pattern or _GLOB.search(text):
+            return path, Certainty.PATTERN
+        return self.facts.resolve(path), Certainty.LITERAL
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def reads(self, arg: Arg, where: Where, *, under: bool = False) -> None:
+        """Note that a path is read."""
+        if self.state.remote or arg.text in {"-", ""}:
+            return
+        path, certainty = self.place(arg)
+        if certainty is Certainty.UNKNOWN and arg.text.startswith(HOLE):
+            return
+        if _HARMLESS_DEVICE.match(path) or _SOCKET.match(arg.text):
+            return
+        if under and certainty is Certainty.LITERAL:
+            certainty = Certainty.UNDER
+        self.record.path(Access.READ, path, certainty, where)
+        named = self.absolute(arg.text) or path
+        if checks.secret(path) or checks.secret(named):
+            self.record.reason("reads-credentials", f"reads credentials: {named}", SEQUENTIAL, where)
+            self.record.checks.append(
+                Check("credential-read", Verdict.CONFIRM, f"reads {named}", self.record.offsets.span(where))
+            )
+
+    def content(self, arg: Arg, where: Where) -> str:
+        """Return what can be read from a path, as far as this text has written it."""
+        found = _SOCKET.match(arg.text)
+        if found:
+            self.socket(found.group(1), found.group(2), where)
+            return HOLE
+        descriptor = _DESCRIPTOR.match(arg.text)
+        if descriptor:
+            return self.state.descriptors.get(descriptor.group(1)) or HOLE
+        self.reads(arg, where)
+        return self.state.files.get(self.absolute(arg.text) or "", HOLE)
+
+    def socket(self, host: str, port: str, where: Where) -> None:
+        """Note a connection that the shell itself opens."""
+        self.record.connection(None if HOLE in host else host, int(port) if port.isdigit() else None, where)
+        self.record.reason("shell-socket", "the shell itself opens a connection", SEQUENTIAL, where)
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def redirected(self, arg: Arg, where: Where, *, append: bool) -> str | None:
+        """Write the output of a command to a path; return it unless nothing is written."""
+        access = Access.APPEND if append else Access.WRITE
+        if not append and HOLE not in arg.text and self._missing(arg):
+            access = Access.CREATE
+        if not self.writes(arg, where, access=access):
+            return None
+        return self.absolute(arg.text) or arg.text
+
+    def _missing(self, arg: Arg) -> bool:
+        path = self.absolute(arg.text)
+        return path is not None and self.facts.kind(path) == "missing"
+
+    def writes(
+        self,
+        arg: Arg,
+        where: Where,
+        *,
+        access: Access = Access.WRITE,
+        under: bool = False,
+        tier: Tier = SEQUENTIAL,
+    ) -> bool:
+        """Note that a path is changed; False where that changes nothing."""
+        if arg.text == "" and not arg.many:
+            return False
+        found = _SOCKET.match(arg.text)
+        if found:
+            self.socket(found.group(1), found.group(2), where)
+            return True
+        path, certainty = self.place(arg)
+        if certainty is Certainty.LITERAL and (_HARMLESS_DEVICE.match(path) or _HARMLESS_DEVICE.match(arg.text)):
+            return False
+        if self.state.remote:
+            self.record.reason("writes-remote", f"writes {arg.text} elsewhere", SEQUENTIAL, where)
+            return True
+        if under and certainty is Certainty.LITERAL:
+            certainty = Certainty.UNDER
+        self.record.path(access, path, certainty, where)
+        verb = {Access.DELETE: "deletes", Access.APPEND: "appends to", Access.CREATE: "creates"}.get(access, "writes")
+        self.record.reason("writes", f"{verb} {arg.text}", tier, where)
+        self._dangers(path, access, where)
+        named = self.absolute(arg.text)
+        if named is not None and named != path:
+            self._dangers(named, access, where)
+        return True
+
+    def _dangers(self, path: str, access: Access, where: Where) -> None:
+        """Look at a path that is changed."""
+        span = self.record.offsets.span(where)
+        if path.startswith("/dev/") and not path.startswith("/dev/shm/"):  # noqa: S108 -- a path that is meant
+            self.record.reason("writes-device", f"writes the device {path}", DANGEROUS, where)
+            self.record.checks.append(Check("disk-overwrite", Verdict.CONFIRM, f"writes the device {path}", span))
+        elif path.startswith(("/proc/", "/sys/")):
+            self.record.host_effect(HostKind.KERNEL, f"writes {path}", where)
+            self.record.reason("writes-kernel", f"changes the kernel through {path}", DANGEROUS, where)
+        elif checks.persistent(path):
+            self.record.reason("persistence", f"{path} decides who may log in or what runs later", DANGEROUS, where)
+            self.record.checks.append(Check("persistence", Verdict.CONFIRM, f"writes {path}", span))
+        elif checks.logs(path) and access is not Access.APPEND:
+            self.record.reason("wipes-logs", f"{path} records what was done", DANGEROUS, where)
+            self.record.checks.append(Check("log-wiping", Verdict.CONFIRM, f"changes {path}", span))
+
+    def vital(self, path: str) -> bool:
+        """Whether losing a path is losing the system or somebody's work."""
+        if path in {self.facts.home, self.project()} or _VITAL.match(path):
+            return True
+        return path.startswith(tuple(prefix + "/" for prefix in _SYSTEM)) or "/.git/" in path + "/"
+
+    def writes_place(self, place: str, where: Where, tier: Tier) -> None:
+        """Write beneath a place that a rule names."""
+        if self.state.remote:
+            return
+        path = self.named_place(place)
+        self.record.path(Access.WRITE, path, Certainty.UNDER, where)
+        self.record.reason("writes", f"writes beneath {path}", tier, where)
+
+    def named_place(self, place: str) -> str:
+        """Return the directory that a rule's word means."""
+        if place == "project":
+            return self.project()
+        if place == "cwd":
+            return self.state.cwd or self.facts.cwd
+        if place == "git":
+            return posixpath.join(self.project(), ".git")
+        if place.startswith("~"):
+            return posixpath.normpath(self.facts.home + place[1:])
+        return place

@@ -1,0 +1,162 @@
+"""What the interpreter carries: the shell's state along the text, and the record of what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell.effects import (
+    Access,
+    Certainty,
+    Effects,
+    HostEffect,
+    HostKind,
+    NetworkEffect,
+    PathEffect,
+    Span,
+)
+from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
+from cbx_sandbox.shell.words import HOLE
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.checks import Check
+    from cbx_sandbox.shell.estimate import Estimate
+    from cbx_sandbox.shell.syntax import Function
+
+Where = tuple[int, int]  # character offsets into the text that was handed in
+MAX_REASONS = 200
+
+
+@dataclass
+class State:
+    """The shell at one point of the text."""
+
+    cwd: str | None
+    variables: dict[str, str | None] = field(default_factory=dict)  # None: known to be unset
+    arrays: dict[str, list[str] | None] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    positional: list[str] | None = None
+    files: dict[str, str] = field(default_factory=dict)  # what this text has written: path to content
+    descriptors: dict[str, str | None] = field(default_factory=dict)  # number to what can be read from it
+    path_changed: bool = False
+    remote: bool = False  # on another host or in another root: paths here are not meant
+
+    def copy(self) -> State:
+        """Return the state that a subshell begins with."""
+        return State(
+            self.cwd,
+            dict(self.variables),
+            dict(self.arrays),
+            dict(self.functions),
+            dict(self.aliases),
+            self.positional,
+            dict(self.files),
+            dict(self.descriptors),
+            self.path_changed,
+            self.remote,
+        )
+
+    def take(self, other: State) -> None:
+        """Become the other state."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(other, name))
+
+    def blend(self, other: State, *, keep_cwd: bool = False) -> None:
+        """Join with what would be if this part had not run: where they differ, nothing is known."""
+        for name in self.variables.keys() | other.variables.keys():
+            if self.variables.get(name, HOLE) != other.variables.get(name, HOLE):
+                self.variables[name] = HOLE
+        for name in self.arrays.keys() | other.arrays.keys():
+            if self.arrays.get(name) != other.arrays.get(name):
+                self.arrays[name] = None
+        for name, content in other.files.items():
+            if self.files.get(name) != content:
+                self.files[name] = HOLE
+        if self.positional != other.positional:
+            self.positional = None
+        if not keep_cwd and self.cwd != other.cwd:
+            self.cwd = None
+        self.path_changed = self.path_changed or other.path_changed
+
+
+@dataclass
+class Record:
+    """Everything that was found."""
+
+    offsets: Offsets
+    reasons: list[Reason] = field(default_factory=list)
+    paths: dict[tuple[Access, str], PathEffect] = field(default_factory=dict)
+    host: list[HostEffect] = field(default_factory=list)
+    network: list[NetworkEffect] = field(default_factory=list)
+    reads_processes: bool = False
+    resources: dict[str, None] = field(default_factory=dict)
+    caches: dict[str, None] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    programs: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)  # programs without a rule
+    estimates: list[Estimate] = field(default_factory=list)
+    benign: set[int] = field(default_factory=lambda: {0})
+    opaque: bool = False
+    tier: Tier = SAFE
+
+    def reason(self, code: str, text: str, tier: Tier, where: Where) -> None:
+        """Say why the text is at least in a tier."""
+        if tier.rank > self.tier.rank:
+            self.tier = tier
+        if len(self.reasons) < MAX_REASONS:
+            reason = Reason(code, text.replace(HOLE, "…"), tier, self.offsets.span(where))
+            if reason not in self.reasons:
+                self.reasons.append(reason)
+
+    def path(self, access: Access, path: str, certainty: Certainty, where: Where) -> None:
+        """Add a path."""
+        key = (access, path)
+        known = self.paths.get(key)
+        if known is None or _breadth(certainty) > _breadth(known.certainty):
+            self.paths[key] = PathEffect(access, path, certainty, self.offsets.span(where))
+
+    def host_effect(self, kind: HostKind, text: str, where: Where) -> None:
+        """Add an effect on the host."""
+        effect = HostEffect(kind, text.replace(HOLE, "…"), self.offsets.span(where))
+        if effect not in self.host:
+            self.host.append(effect)
+
+    def connection(self, host: str | None, port: int | None, where: Where) -> None:
+        """Add a connection."""
+        effect = NetworkEffect(host, port, self.offsets.span(where))
+        if effect not in self.network and len(self.network) < MAX_REASONS:
+            self.network.append(effect)
+
+    def effects(self) -> Effects:
+        """Return what was found as a value."""
+        return Effects(
+            paths=tuple(self.paths.values()),
+            host=tuple(self.host),
+            network=tuple(self.network),
+            reads_processes=self.reads_processes,
+            resources=tuple(self.resources),
+            caches=tuple(self.caches),
+        )
+
+
+def _breadth(certainty: Certainty) -> int:
+    return (Certainty.LITERAL, Certainty.PATTERN, Certainty.UNDER, Certainty.UNKNOWN).index(certainty)
+
+
+class Offsets:
+    """Character positions to byte positions of one text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._ascii = text.isascii()
+
+    def span(self, where: Where) -> Span | None:
+        """Return the bytes of a range; none for a range that is not in the text."""
+        start, end = where
+        if start < 0:
+            return None
+        if self._ascii:
+            return Span(start, end)
+        before = len(self._text[:start].encode("utf-8", "surrogatepass"))
+        return Span(before, before + len(self._text[start:end].encode("utf-8", "surrogatepass")))
