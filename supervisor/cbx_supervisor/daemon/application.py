@@ -1,0 +1,99 @@
+"""The HTTP socket's application: routes, errors, and uvicorn's protocol with the kernel's word on who calls.
+
+Imported by the first request: starlette and uvicorn take longer than starting all the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from cbx_sandbox.errors import CbxError
+from cbx_supervisor.daemon import peers
+from cbx_supervisor.daemon.handlers import checkpoints, jobs, status
+from cbx_supervisor.daemon.handlers.answers import problem
+
+if TYPE_CHECKING:
+    from cbx_supervisor.daemon.service import Service
+
+
+class PeerProtocol(H11Protocol):
+    """HTTP/1.1 on a Unix socket; ``scope["state"]["peer"]`` is who connected."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look at the credentials before a byte is read."""
+        connection: socket.socket = transport.get_extra_info("socket")
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        service: Service = self.app_state["service"]
+        service.active()
+        try:
+            peer = peers.credentials(connection)
+            # uvicorn's transport socket wraps the same descriptor.
+            peers.refuse_jobs(connection, peer, service.paths.cgroup)
+        except (OSError, CbxError) as error:
+            service.log("refused", error=str(error))
+            transport.abort()
+            return
+        self.app_state = {**self.app_state, "peer": peer}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Idleness counts from here."""
+        super().connection_lost(exc)
+        self.app_state["service"].active()
+
+
+def protocol_factory(service: Service) -> tuple[Any, ServerState]:
+    """What makes a protocol for each connection, and the set of open ones."""
+    app = Starlette(
+        routes=[
+            Route("/v1/status", status.show),
+            Route("/v1/jobs", jobs.index),
+            Route("/v1/jobs/{number}", jobs.show),
+            Route("/v1/jobs/{number}/wait", jobs.wait),
+            Route("/v1/jobs/{number}/cancel", jobs.cancel, methods=["POST"]),
+            Route("/v1/jobs/{number}/log", jobs.log),
+            Route("/v1/checkpoints", checkpoints.index),
+            Route("/v1/checkpoints/{number}", checkpoints.show),
+            Route("/v1/checkpoints/{number}/diff", checkpoints.diff),
+            Route("/v1/checkpoints/{number}/commit", checkpoints.commit, methods=["POST"]),
+            Route("/v1/checkpoints/{number}/rollback", checkpoints.roll_back, methods=["POST"]),
+        ],
+        exception_handlers={CbxError: _problem, 404: _unknown, 405: _unknown, Exception: _bug},
+    )
+    app.state.service = service
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(app, http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config.load()
+    state = ServerState()
+
+    def make() -> PeerProtocol:
+        return PeerProtocol(config, state, {"service": service})
+
+    return make, state
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, CbxError)
+    return problem(error)
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    answer = problem(CbxError(f"no such page: {request.method} {request.url.path}"))
+    answer.status_code = getattr(error, "status_code", 404)
+    return answer
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    request.app.state.service.log("internal error", path=request.url.path, error=repr(error))
+    return problem(CbxError(f"internal error: {error!r}", hint="please report this"))

@@ -1,0 +1,1 @@
+"""The verbs of the HTTP socket, a file per noun."""

@@ -1,0 +1,106 @@
+"""Checkpoints over HTTP: list, show, diff, commit, roll back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_sandbox.checkpoint.commit import OnConflict
+from cbx_sandbox.errors import UsageError
+from cbx_sandbox.linux.credentials import Submitter
+from cbx_supervisor.daemon import requests
+from cbx_supervisor.daemon.handlers.answers import (
+    NotFoundError,
+    body_of,
+    json_answer,
+    number_of,
+    owner_filter,
+    peer_of,
+    service_of,
+)
+from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.model.checkpoint import Checkpoint
+from cbx_supervisor.store import checkpoints, jobs
+
+MOST_ROWS = 1000
+
+
+async def index(request: Request) -> Response:
+    """GET /v1/checkpoints."""
+    service, uid = service_of(request), owner_filter(peer_of(request))
+    found = await asyncio.to_thread(
+        service.database.read, lambda connection: checkpoints.listed(connection, uid=uid, limit=MOST_ROWS)
+    )
+    return json_answer({"checkpoints": [_shown(request, checkpoint) for checkpoint in found]})
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/checkpoints/{id}."""
+    return json_answer(_shown(request, await _found(request)))
+
+
+async def diff(request: Request) -> Response:
+    """GET /v1/checkpoints/{id}/diff?format=list|tree|text|json|stat|name-status."""
+    checkpoint, peer = await _found(request), peer_of(request)
+    identity = requests.identity_of(peer.uid, peer.gid)
+    reader = Submitter(identity.uid, identity.gid, identity.groups)
+    form = request.query_params.get("format", "text")
+    kind, content = await service_of(request).review.shown(checkpoint, form, reader)
+    if kind == "json":
+        return json_answer(content)
+    return Response(str(content).encode("utf-8", "surrogateescape"), media_type="text/plain; charset=utf-8")
+
+
+async def commit(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/commit {"allow_privileged": bool, "on_conflict": "abort" | "ours" | "theirs"}."""
+    body = await body_of(request)
+    privileged, policy = body.get("allow_privileged", False), body.get("on_conflict", "abort")
+    if (
+        not isinstance(privileged, bool)
+        or policy not in set(OnConflict)
+        or set(body)
+        - {
+            "allow_privileged",
+            "on_conflict",
+        }
+    ):
+        raise UsageError("cannot commit that way", hint='the body has "allow_privileged" and "on_conflict"')
+    checkpoint, peer = await _found(request), peer_of(request)
+    decided = await service_of(request).review.commit(
+        checkpoint, uid=peer.uid, pid=peer.pid, allow_privileged=privileged, on_conflict=OnConflict(policy)
+    )
+    return json_answer(_shown(request, decided))
+
+
+async def roll_back(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/rollback."""
+    checkpoint, peer = await _found(request), peer_of(request)
+    return json_answer(
+        _shown(request, await service_of(request).review.roll_back(checkpoint, uid=peer.uid, pid=peer.pid))
+    )
+
+
+async def _found(request: Request) -> Checkpoint:
+    service, number = service_of(request), number_of(request)
+    found = await asyncio.to_thread(service.database.read, lambda connection: checkpoints.find(connection, number))
+    if found is None or peer_of(request).uid not in {0, found.uid}:
+        raise NotFoundError(f"there is no checkpoint {number}", hint="`cbx-sandbox checkpoint list` shows yours")
+    return found
+
+
+def _shown(request: Request, checkpoint: Checkpoint) -> dict[str, object]:
+    row = service_of(request).database.read(lambda connection: jobs.find(connection, checkpoint.job))
+    return {
+        "id": checkpoint.id,
+        "state": checkpoint.state.value,
+        "job": checkpoint.job,
+        "command": None if row is None else row.job.command,
+        "uid": checkpoint.uid,
+        "created": iso(checkpoint.created),
+        "decided": iso(checkpoint.decided),
+        "changes": checkpoint.changes,
+        "targets": [layer["target"] for layer in (checkpoint.session or {}).get("layers", ())],
+        "message": checkpoint.message,
+    }

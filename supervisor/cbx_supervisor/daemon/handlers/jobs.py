@@ -1,0 +1,167 @@
+"""Jobs over HTTP: list, show, wait, cancel, log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from cbx_sandbox.errors import UsageError
+from cbx_supervisor.daemon.handlers.answers import (
+    NotFoundError,
+    body_of,
+    json_answer,
+    number_of,
+    owner_filter,
+    peer_of,
+    service_of,
+)
+from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.model.job import Job, state_name
+from cbx_supervisor.store import audit, jobs
+
+LONGEST_WAIT = 300.0
+MOST_ROWS = 1000
+_CHUNK = 1 << 16
+
+
+async def index(request: Request) -> Response:
+    """GET /v1/jobs?state=&limit=."""
+    service, query = service_of(request), request.query_params
+    limit = _number(query.get("limit", "100"), "limit")
+    states = tuple(part for part in query.get("state", "").split(",") if part)
+    uid = owner_filter(peer_of(request))
+    found = await asyncio.to_thread(
+        service.database.read,
+        lambda connection: jobs.listed(connection, uid=uid, states=states, limit=min(int(limit), MOST_ROWS)),
+    )
+    live = service.executor.live
+    return json_answer({"jobs": [row.result or _unfinished(row.job, row.state, live) for row in found]})
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/jobs/{id}."""
+    row = await _row(request)
+    live = service_of(request).executor.live
+    return json_answer(row.result or _unfinished(row.job, row.state, live))
+
+
+async def wait(request: Request) -> Response:
+    """GET /v1/jobs/{id}/wait?timeout=: 204 when it is not over by then."""
+    seconds = min(_number(request.query_params.get("timeout", "30"), "timeout"), LONGEST_WAIT)
+    live = service_of(request).executor.live.get(number_of(request))
+    if live is not None and _mine(request, live):
+        await asyncio.wait([live.result], timeout=seconds)
+        if not live.result.done():
+            return Response(status_code=204)
+        if not live.result.cancelled():
+            return json_answer(live.result.result())
+    row = await _row(request)
+    if row.result is None:
+        return Response(status_code=204)
+    return json_answer(row.result)
+
+
+async def cancel(request: Request) -> Response:
+    """POST /v1/jobs/{id}/cancel {"signal": "TERM" | "KILL"}; of a job that is over it is no error."""
+    body = await body_of(request)
+    name = body.get("signal", "TERM")
+    if name not in {"TERM", "KILL"} or set(body) - {"signal"}:
+        raise UsageError("cannot cancel that way", hint='the body is {"signal": "TERM"} or {"signal": "KILL"}')
+    service, peer = service_of(request), peer_of(request)
+    live = service.executor.live.get(number_of(request))
+    if live is None or not _mine(request, live):
+        row = await _row(request)
+        return json_answer({"job": row.job.number, "state": row.state, "cancelled": False})
+    live.kill() if name == "KILL" else live.stop()
+    subject = f"job {live.number}"
+    detail = {"signal": name}
+    await service.executor.write(
+        audit.record(time.time(), "cancelled", subject, uid=peer.uid, pid=peer.pid, detail=detail)
+    )
+    return json_answer({"job": live.number, "state": state_name(live.state), "cancelled": True})
+
+
+async def log(request: Request) -> Response:
+    """GET /v1/jobs/{id}/log: the bytes that a detached job wrote so far."""
+    row = await _row(request)
+    path = service_of(request).paths.log_of(row.job.number)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"no output was kept of job {row.job.number}", hint="only that of detached jobs is (run -d)"
+        ) from None
+    return StreamingResponse(_content(fd), media_type="application/octet-stream")
+
+
+async def _content(fd: int) -> AsyncIterator[bytes]:
+    try:
+        while part := await asyncio.to_thread(os.read, fd, _CHUNK):
+            yield part
+    finally:
+        os.close(fd)
+
+
+async def _row(request: Request) -> jobs.Row:
+    service, number = service_of(request), number_of(request)
+    row = await asyncio.to_thread(service.database.read, lambda connection: jobs.find(connection, number))
+    peer = peer_of(request)
+    # Somebody else's job is answered like one that does not exist.
+    if row is None or (peer.uid not in {0, row.job.uid}):
+        live = service.executor.live.get(number)
+        if live is not None and _mine(request, live):
+            return jobs.Row(_job_of(live), state_name(live.state), None, None)
+        raise NotFoundError(f"there is no job {number}", hint="`cbx-sandbox list` shows your jobs")
+    return row
+
+
+def _mine(request: Request, live: LiveJob) -> bool:
+    return peer_of(request).uid in {0, live.submission.uid}
+
+
+def _job_of(live: LiveJob) -> Job:
+    submission = live.submission
+    return Job(
+        number=live.number,
+        uid=submission.uid,
+        gid=submission.gid,
+        command=submission.request.text,
+        workdir=submission.request.cwd,
+        submitted=live.since,
+        detached=submission.detached,
+    )
+
+
+def _unfinished(job: Job, state: str, live: dict[int, LiveJob]) -> dict[str, object]:
+    """A result object as far as it is known."""
+    known = live.get(job.number)
+    return {
+        "job": job.number,
+        "command": job.command,
+        "state": state if known is None else state_name(known.state),
+        "exit_code": None,
+        "signal": None,
+        "reason": None,
+        "status": None,
+        "tier": job.tier,
+        "identity": {"uid": job.uid, "gid": job.gid},
+        "workdir": job.workdir,
+        "submitted": iso(job.submitted),
+        "message": "",
+    }
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise UsageError(f"{name}={text[:40]} is not a number")
+    return number

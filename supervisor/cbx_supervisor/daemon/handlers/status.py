@@ -1,0 +1,36 @@
+"""The daemon itself."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_supervisor.daemon.handlers.answers import json_answer, service_of
+from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.model.job import Queued, Running
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/status."""
+    service = service_of(request)
+    live = service.executor.live.values()
+    return json_answer(
+        {
+            "supervisor": {
+                "pid": os.getpid(),
+                "version": metadata.version("cbx"),
+                "started": iso(service.started),
+                "idle_exit_seconds": service.idle_exit,
+                "runtime": service.paths.runtime,
+                "missing": dict(service.executor.report.missing),
+            },
+            "jobs": {
+                "running": sum(1 for job in live if isinstance(job.state, Running)),
+                "waiting": sum(1 for job in live if isinstance(job.state, Queued)),
+            },
+            "limits": {"total_capacity_max": service.settings.instances.total_capacity_max},
+        }
+    )

@@ -1,0 +1,71 @@
+"""Who is at the other end of a socket: the kernel says so, never the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import socket
+import struct
+
+from cbx_sandbox.errors import DeniedError
+
+_UCRED = struct.Struct("=iII")  # struct ucred (unix(7))
+_SO_PEERPIDFD = 77  # since Linux 6.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Peer:
+    """The process that connected, as it was then."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def credentials(connection: socket.socket) -> Peer:
+    """The ids of whoever called connect(2)."""
+    pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return Peer(pid, uid, gid)
+
+
+def refuse_jobs(connection: socket.socket, peer: Peer, cgroup: str) -> None:
+    """Refuse callers that are jobs themselves: a job must not command its supervisor.
+
+    Jobs live below ``<cgroup>/jobs`` of the unified hierarchy. A caller that is gone cannot be placed, so it is refused
+    as well: its socket may have been left to a job.
+    """
+    group = _group_of(connection, peer.pid)
+    if group is None:
+        raise DeniedError("cannot serve this connection: the process that made it has ended")
+    if within(group, cgroup):
+        raise DeniedError("cannot serve a job: a job must not command the supervisor", hint="call it from outside")
+
+
+def within(group: str, cgroup: str) -> bool:
+    """True if ``group`` (a path of the unified hierarchy) belongs to a job of the supervisor called ``cgroup``."""
+    return f"/{cgroup}/jobs/" in f"{group}/"
+
+
+def _group_of(connection: socket.socket, pid: int) -> str | None:
+    pidfd = _pidfd(connection)
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    else:
+        # Still the process that connected, and not another one that got its number since?
+        if pidfd is not None and select.select([pidfd], [], [], 0)[0]:
+            return None
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+    return next((line[3:] for line in lines if line.startswith("0::")), None)
+
+
+def _pidfd(connection: socket.socket) -> int | None:
+    with contextlib.suppress(OSError):
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    return None

@@ -1,0 +1,81 @@
+"""What a supervisor before this one left unfinished: put right before the sockets open.
+
+The launcher has ended every process of theirs by then. A job whose init came to write its record keeps its status; one
+without a record is lost, which is never success. Changes that nobody decided on are held.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from cbx_sandbox.errors import CbxError
+from cbx_supervisor.execution.launching import read_record
+from cbx_supervisor.execution.outcome import FAILED, iso, signal_name
+from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.model.result import CheckpointRef, Result, Who
+from cbx_supervisor.paths import Paths
+from cbx_supervisor.store import checkpoints, jobs
+from cbx_supervisor.store.database import Database
+
+
+def recover(database: Database, paths: Paths) -> list[int]:
+    """Close the books on unfinished jobs and checkpoints; returns the jobs' numbers."""
+    now = time.time()
+    open_checkpoints = {checkpoint.job: checkpoint for checkpoint in database.read(checkpoints.opened)}
+    unfinished = database.read(jobs.unfinished)
+    futures = []
+    for row in unfinished:
+        held = open_checkpoints.get(row.job.number)
+        result = _result(row, paths, held, now)
+        futures.append(database.write(jobs.ended(result, now)))
+    message = "its supervisor ended while the job ran"
+    futures += [
+        database.write(checkpoints.decided(checkpoint.id, CheckpointState.HELD, now, message=message))
+        for checkpoint in open_checkpoints.values()
+    ]
+    for future in futures:
+        future.result()
+    _remove_records(paths)
+    return [row.job.number for row in unfinished]
+
+
+def _result(row: jobs.Row, paths: Paths, held: Checkpoint | None, now: float) -> Result:
+    job = row.job
+    common: dict[str, Any] = {
+        "job": job.number,
+        "command": job.command,
+        "tier": job.tier,
+        "identity": Who(job.uid, job.gid),
+        "workdir": job.workdir,
+        "ended": iso(now),
+        "checkpoint": None if held is None else CheckpointRef(held.id, CheckpointState.HELD.value),
+    }
+    if row.state == "queued":
+        message = f"job {job.number} was never started: its supervisor ended while it waited"
+        return Result(**common, state="cancelled", reason="cancelled", status=75, message=message)
+    outcome = read_record(f"{paths.jobs}/{job.number}.json")
+    if outcome is None:
+        message = f"job {job.number} was lost: its supervisor ended, and it left no record"
+        return Result(**common, state="lost", reason="lost", status=FAILED, message=message)
+    code, number = outcome["exit_code"], outcome["signal"]
+    status = code if code is not None else 128 + (number or signal.SIGKILL)
+    return Result(
+        **common,
+        state="exited",
+        reason=outcome["reason"],
+        status=124 if outcome["reason"] == "timeout" else status,
+        exit_code=code,
+        signal=None if number is None else signal_name(number),
+        message=f"job {job.number} ended while no supervisor ran",
+    )
+
+
+def _remove_records(paths: Paths) -> None:
+    try:
+        for name in os.listdir(paths.jobs):
+            os.unlink(f"{paths.jobs}/{name}")
+    except OSError as error:
+        raise CbxError(f"cannot clear {paths.jobs}: {error.strerror}") from error

@@ -1,0 +1,241 @@
+"""From the fields of a request to a typed submission: all of it was written by the caller, nothing is believed."""
+
+from __future__ import annotations
+
+import functools
+import grp
+import math
+import os
+import pwd
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from cbx_sandbox.errors import DeniedError, UsageError
+from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
+from cbx_sandbox.runner import Options, Request
+from cbx_sandbox.shell.tiers import SHORT, Tier
+from cbx_supervisor.daemon.peers import Peer
+from cbx_supervisor.execution.submission import Submission
+
+T = TypeVar("T")
+
+VERSION = "1"
+DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
+_FLAGS = ("clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive")
+_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects")
+_ONCE = (
+    "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
+    "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", *_FLAGS,
+)  # fmt: skip
+_KNOWN = frozenset((*_MANY, *_ONCE))
+_LARGEST = 1 << 62
+
+
+class Fields:
+    """The fields of one frame, by key."""
+
+    def __init__(self, fields: Sequence[tuple[str, bytes]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for key, value in fields:
+            if key not in _KNOWN:
+                raise UsageError(f"cannot take the request: no such field: {key}", hint="are client and daemon alike?")
+            self._values.setdefault(key, []).append(os.fsdecode(value))
+        for key in _ONCE:
+            if len(self._values.get(key, ())) > 1:
+                raise UsageError(f"cannot take the request: {key} was given more than once")
+
+    def one(self, key: str) -> str | None:
+        """The value of ``key``, or None."""
+        return self._values.get(key, [None])[0]
+
+    def many(self, key: str) -> list[str]:
+        """All values of ``key``."""
+        return self._values.get(key, [])
+
+    def flag(self, key: str) -> bool:
+        """True if ``key`` is there; its only value is 1."""
+        value = self.one(key)
+        if value not in {None, "1"}:
+            raise UsageError(f"cannot take {key}={value}: the only value is 1")
+        return value is not None
+
+    def typed(self, key: str, convert: Callable[[str], T], kind: str) -> T | None:
+        """The value of ``key`` converted, or None."""
+        value = self.one(key)
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise UsageError(f"cannot take {key}={value[:100]}: not {kind}") from error
+
+
+def names_of_descriptors(fields: Fields) -> list[str]:
+    """What the descriptors of the request are, in order."""
+    names = [name for name in (fields.one("fds") or "").split(",") if name]
+    unknown = [name for name in names if name not in DESCRIPTORS]
+    if unknown or len(set(names)) != len(names):
+        raise UsageError(f"cannot take the request: fds={','.join(names)[:100]}")
+    return names
+
+
+def submission(fields: Fields, peer: Peer) -> Submission:
+    """Check and convert. Raises UsageError; DeniedError for what only root may ask for."""
+    if fields.one("kind") != "run":
+        raise UsageError(f"cannot take the request: kind={fields.one('kind')}, expected run first")
+    if fields.one("version") != VERSION:
+        raise UsageError(f"cannot take the request: version {fields.one('version')}, this daemon speaks {VERSION}")
+    line, argv = fields.one("line"), tuple(fields.many("arg"))
+    if (line is None) == (not argv) or (argv and not argv[0]):
+        raise UsageError("cannot take the request: it needs a command: either a line or arguments")
+    cwd = fields.one("cwd") or ""
+    if not cwd.startswith("/"):
+        raise UsageError("cannot take the request: cwd must be an absolute path")
+    options = _options(fields)
+    user = fields.one("user")
+    _refuse_loosening(options, user, peer)
+    environment = dict(_pair(entry, "env") for entry in fields.many("env"))
+    identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
+    return Submission(
+        request=Request(
+            identity=identity,
+            cwd=os.path.normpath(cwd),
+            environment=environment,
+            argv=argv or None,
+            line=line,
+            options=options,
+            submitter_is_root=peer.uid == 0,
+        ),
+        uid=peer.uid,
+        gid=peer.gid,
+        pid=peer.pid,
+        detached=fields.flag("detach"),
+        interactive=fields.flag("interactive"),
+        dry_run=fields.flag("dry_run"),
+        lock_timeout=fields.typed("lock_timeout", _seconds, "a number of seconds"),
+        session=fields.one("session"),
+        terminal=_terminal(fields),
+        sudo_uid=int(sudo) if (sudo := environment.get("SUDO_UID", "")).isdecimal() and len(sudo) < 11 else None,
+    )
+
+
+def _options(fields: Fields) -> Options:
+    return Options(
+        timeout=fields.typed("timeout", _seconds, "a number of seconds"),
+        kill_after=fields.typed("kill_after", _seconds, "a number of seconds"),
+        memory=fields.typed("memory", _count, "a number of bytes"),
+        cpus=fields.typed("cpus", _cores, "a number of cores"),
+        pids=fields.typed("pids", _count, "a number of processes"),
+        network=fields.typed("network", NetworkMode, "none or host"),
+        workdir=_absolute(fields.one("workdir"), "workdir"),
+        set_environment=dict(_pair(entry, "setenv") for entry in fields.many("setenv")),
+        clear_environment=fields.flag("clear_env"),
+        writable=_paths(fields, "rw"),
+        readonly=_paths(fields, "ro"),
+        hide=_paths(fields, "hide"),
+        tmpfs=_paths(fields, "tmpfs"),
+        tier=fields.typed("tier", _tier, "a tier"),
+        commit=fields.typed("commit", CommitMode, "auto, hold or never"),
+        strict=fields.flag("strict"),
+        allow_missing=_names(fields, "allow_missing"),
+        allow_privileged=fields.flag("allow_privileged"),
+        host_effects=_names(fields, "host_effects"),
+    )
+
+
+def _refuse_loosening(options: Options, user: str | None, peer: Peer) -> None:
+    if peer.uid == 0:
+        return
+    asked = {
+        "--user": user is not None,
+        "--allow-missing": bool(options.allow_missing),
+        "--allow-privileged": options.allow_privileged,
+        "--host-effects": bool(options.host_effects),
+    }
+    for option, given in asked.items():
+        if given:
+            raise DeniedError(f"cannot use {option}: only root may", hint=f"leave {option} out, or use sudo")
+
+
+@functools.lru_cache(maxsize=256)
+def identity_of(uid: int, gid: int) -> Identity:
+    """Who a uid is. Remembered: a name service may be slow, and a restart forgets."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(uid, gid, (gid,), str(uid), "/")
+    # The gid of the process that called, the groups of its user.
+    groups = tuple(sorted({gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}))
+    return Identity(uid, gid, groups, entry.pw_name, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+def named_identity(name: str) -> Identity:
+    """The user that root named, by name or number."""
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() and len(name) < 11 else pwd.getpwnam(name)
+    except (KeyError, ValueError, OverflowError) as error:
+        raise UsageError(f"cannot run as {name}: there is no such user") from error
+    return identity_of(entry.pw_uid, entry.pw_gid)
+
+
+def group_id(name: str) -> int | None:
+    """The id of a group; None if this host does not have it."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _pair(entry: str, key: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not name or not equals:
+        raise UsageError(f"cannot take {key}={entry[:60]}: not NAME=VALUE")
+    return name, value
+
+
+def _absolute(path: str | None, key: str) -> str | None:
+    if path is None:
+        return None
+    if not path.startswith("/"):
+        raise UsageError(f"cannot take {key}={path[:100]}: it must be an absolute path")
+    return os.path.normpath(path).replace("//", "/", 1) if path.startswith("//") else os.path.normpath(path)
+
+
+def _paths(fields: Fields, key: str) -> tuple[str, ...]:
+    return tuple(path for value in fields.many(key) if (path := _absolute(value, key)) is not None)
+
+
+def _names(fields: Fields, key: str) -> frozenset[str]:
+    return frozenset(name for value in fields.many(key) for name in value.split(",") if name)
+
+
+def _terminal(fields: Fields) -> tuple[int, int] | None:
+    if not fields.flag("tty"):
+        return None
+    rows = fields.typed("rows", _count, "a number of rows") or 24
+    columns = fields.typed("cols", _count, "a number of columns") or 80
+    return min(rows, 65535), min(columns, 65535)
+
+
+def _tier(text: str) -> Tier:
+    return SHORT[text] if text in SHORT else Tier(text)
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number) or not 0 <= number <= 1e9:
+        raise ValueError(text)
+    return number
+
+
+def _cores(text: str) -> float:
+    number = _seconds(text)
+    if number <= 0:
+        raise ValueError(text)
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 19 or not 0 < int(text) <= _LARGEST:
+        raise ValueError(text)
+    return int(text)

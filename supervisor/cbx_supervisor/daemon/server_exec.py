@@ -1,0 +1,344 @@
+"""exec.sock: one framed request with the caller's own descriptors, then frames both ways until the job's end.
+
+asyncio's own socket calls lose descriptors, so this reads with recvmsg from a watcher. Whatever a caller sends, the
+descriptors that came with it are closed on every way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
+from cbx_supervisor.daemon import descriptors as received
+from cbx_supervisor.daemon import peers, requests
+from cbx_supervisor.execution.executor import Executor
+from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.outcome import printable
+from cbx_supervisor.execution.submission import Descriptors, Ending, Submission
+from cbx_supervisor.model import result as results
+from cbx_supervisor.protocol import frame
+
+READ_SIZE = 1 << 16
+MAX_DESCRIPTORS = len(requests.DESCRIPTORS)
+# Room for more than are allowed: too many must be seen and closed, not cut off by the kernel.
+_ANCILLARY = socket.CMSG_SPACE(64 * 4)
+MAX_UNSENT = 8 << 20  # a caller that does not read is hung up on
+BACKLOG = 512
+_SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TSTP", "CONT"})
+
+
+class ExecServer:
+    """The listening socket and the connections."""
+
+    def __init__(self, listener: socket.socket, executor: Executor, *, on_activity: Callable[[], None]) -> None:
+        self.executor = executor
+        self.settings = executor.settings
+        self.connections: set[Connection] = set()
+        self._on_activity = on_activity
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.listen(listener)
+
+    def listen(self, listener: socket.socket) -> None:
+        """Take connections from ``listener`` from now on."""
+        self.listener = listener
+        listener.setblocking(False)
+        self._loop.add_reader(listener.fileno(), self.accept)
+
+    def accept(self) -> None:
+        """Take all connections that wait."""
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # EMFILE and the like: the connection stays in the backlog; try again when something was closed.
+                self.executor.log("cannot accept", error=str(error))
+                self._loop.remove_reader(self.listener.fileno())
+                self._loop.call_later(0.5, self._listen_again)
+                return
+            self._welcome(connection)
+
+    def close_listener(self) -> None:
+        """Take no more connections."""
+        if self.listener.fileno() >= 0:
+            self._loop.remove_reader(self.listener.fileno())
+            self.listener.close()
+
+    def close(self) -> None:
+        """Take no more connections, hang up on those that have nothing to wait for."""
+        self.close_listener()
+        for connection in tuple(self.connections):
+            connection.close()
+
+    def gone(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        self._on_activity()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` until it is done, whoever hangs up meanwhile."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _listen_again(self) -> None:
+        if self.listener.fileno() >= 0:
+            self._loop.add_reader(self.listener.fileno(), self.accept)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        accepted.setblocking(False)
+        try:
+            peer = peers.credentials(accepted)
+        except OSError:
+            accepted.close()
+            return
+        connection = Connection(self, accepted, peer)
+        self.connections.add(connection)
+        self._on_activity()
+        try:
+            self._check_room(peer)
+            peers.refuse_jobs(accepted, peer, self.executor.paths.cgroup)
+        except CbxError as error:
+            connection.fail(error)
+
+    def _check_room(self, peer: peers.Peer) -> None:
+        access = self.settings.access
+        mine = sum(1 for other in self.connections if other.peer.uid == peer.uid)
+        if len(self.connections) > access.connections_max or (peer.uid != 0 and mine > access.connections_per_user_max):
+            raise NotStartedError("cannot serve this connection: too many are open", hint="try again later")
+
+
+class Connection:
+    """One caller. Also the executor's way back to it."""
+
+    def __init__(self, server: ExecServer, accepted: socket.socket, peer: peers.Peer) -> None:
+        self.peer = peer
+        self._server = server
+        self._socket = accepted
+        self._loop = asyncio.get_running_loop()
+        self._splitter = frame.Splitter()
+        self._fds: list[int] = []
+        self._live: LiveJob | None = None
+        self._detached = False
+        self._requested = False
+        self._open = True
+        self._closing = False
+        self._unsent: collections.deque[tuple[bytes, int | None]] = collections.deque()
+        self._unsent_size = 0
+        self._deadline = self._loop.call_later(server.settings.timeouts.first_frame_seconds, self._too_late)
+        self._loop.add_reader(accepted.fileno(), self._readable)
+
+    # ── the executor's side ──
+
+    def accepted(self, job: int) -> None:
+        """The job is on disk."""
+        self._send([("kind", b"accepted"), ("job", str(job).encode())])
+        if self._detached:
+            self._finish()
+
+    def waiting(self, text: str) -> None:
+        """It waits, and for whom."""
+        self._send([("kind", b"waiting"), ("text", printable(text).replace("\0", "").encode())])
+
+    def terminal(self, master: int) -> None:
+        """Pass the master of the job's terminal on."""
+        self._send([("kind", b"pty")], os.dup(master))
+
+    def fail(self, error: CbxError, json: bytes = b"") -> None:
+        """Say why nothing ran, and hang up."""
+        text = printable(str(error)).replace("\0", "").encode()
+        status = str(error.exit_status).encode()
+        self._send([("kind", b"error"), ("status", status), ("text", text), ("json", json)])
+        self._finish()
+
+    def close(self) -> None:
+        """The daemon ends: its jobs have ended before."""
+        self._close()
+
+    # ── reading ──
+
+    def _readable(self) -> None:
+        try:
+            data, ancillary, flags, _ = self._socket.recvmsg(READ_SIZE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._hang_up()
+            return
+        self._fds += received.unpack(ancillary)
+        if not data:
+            self._hang_up()
+            return
+        try:
+            if flags & socket.MSG_CTRUNC or len(self._fds) > MAX_DESCRIPTORS or (self._requested and self._fds):
+                raise UsageError(f"cannot take the request: more than {MAX_DESCRIPTORS} descriptors, or too late")
+            for payload in self._splitter.feed(data):
+                self._handle(frame.decode(payload))
+                if not self._open or self._closing:
+                    return
+        except CbxError as error:
+            self._close_fds()
+            self.fail(error)
+        except (frame.FrameError, OSError) as error:
+            self._close_fds()
+            self.fail(UsageError(f"cannot take the request: {error}"))
+
+    def _handle(self, fields: list[tuple[str, bytes]]) -> None:
+        if not self._requested:
+            self._deadline.cancel()
+            self._requested = True
+            self._begin(fields)
+            return
+        kind = dict(fields).get("kind")
+        if self._live is None:
+            return
+        if kind == b"kill":
+            self._live.kill()
+        elif kind == b"signal":
+            name = dict(fields).get("name", b"").decode("ascii", "replace")
+            if name not in _SIGNALS:
+                raise UsageError(f"cannot pass the signal {name[:20]} on")
+            self._live.signal(name, signal.Signals["SIG" + name])
+        else:
+            raise UsageError("cannot take the frame: expected signal or kill")
+
+    def _begin(self, raw: list[tuple[str, bytes]]) -> None:
+        fds, self._fds = self._fds, []
+        owned = received.Owned(fds)
+        with contextlib.ExitStack() as stack:
+            stack.callback(owned.close)
+            fields = requests.Fields(raw)
+            passed = owned.named(requests.names_of_descriptors(fields))
+            stack.callback(passed.close)
+            submission = requests.submission(fields, self.peer)
+            received.check(passed, submission)
+            live = None if submission.dry_run else self._server.executor.submit(submission)
+            if live is not None:
+                stack.callback(self._server.executor.forget, live)
+            if live is not None and submission.detached:
+                received.detach(passed, submission, self._server.executor.paths.log_of(live.number))
+            stack.pop_all()
+        self._detached = submission.detached
+        self._live = live
+        if live is None:
+            passed.close()
+            self._server.spawn(self._describe(submission))
+        else:
+            self._server.spawn(self._run(live, passed))
+
+    async def _describe(self, submission: Submission) -> None:
+        try:
+            described = await self._server.executor.describe(submission)
+        except CbxError as error:
+            self.fail(error)
+        else:
+            self._send([("kind", b"result"), ("status", b"0"), ("line", b""), ("json", described)])
+            self._finish()
+
+    async def _run(self, live: LiveJob, passed: Descriptors) -> None:
+        try:
+            ending = await self._server.executor.run(live, passed, self)
+        except Exception as error:  # noqa: BLE001  # a bug must not leave the caller waiting
+            self._server.executor.log("internal error", job=live.number, error=repr(error))
+            self.fail(CbxError(f"internal error: {error!r}"))
+        else:
+            self._tell(ending)
+        finally:
+            self._live = None
+
+    def _tell(self, ending: Ending) -> None:
+        json = results.encode(ending.result)
+        if ending.error is not None:
+            self.fail(ending.error, json)
+            return
+        result = ending.result
+        line = result.message.replace("\0", "").replace("\n", " ").encode()
+        self._send([("kind", b"result"), ("status", str(result.status).encode()), ("line", line), ("json", json)])
+        self._finish()
+
+    # ── writing ──
+
+    def _send(self, fields: list[tuple[str, bytes]], fd: int | None = None) -> None:
+        if not self._open or self._closing:
+            if fd is not None:
+                os.close(fd)
+            return
+        data = frame.encode(fields)
+        self._unsent.append((data, fd))
+        self._unsent_size += len(data)
+        if len(self._unsent) == 1:
+            self._flush()
+        if self._open and self._unsent_size > MAX_UNSENT:
+            self._hang_up()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            data, fd = self._unsent[0]
+            try:
+                sent = socket.send_fds(self._socket, [data], [] if fd is None else [fd])
+            except BlockingIOError:
+                self._loop.add_writer(self._socket.fileno(), self._writable)
+                return
+            except OSError:
+                self._hang_up()
+                return
+            if fd is not None:
+                os.close(fd)
+            self._unsent_size -= sent
+            if sent < len(data):
+                self._unsent[0] = (data[sent:], None)
+            else:
+                self._unsent.popleft()
+
+    def _writable(self) -> None:
+        self._flush()
+        if self._open and not self._unsent:
+            self._loop.remove_writer(self._socket.fileno())
+            if self._closing:
+                self._close()
+
+    # ── the end ──
+
+    def _finish(self) -> None:
+        """Hang up once everything was sent."""
+        self._closing = True
+        if self._open and not self._unsent:
+            self._close()
+
+    def _hang_up(self) -> None:
+        """The caller is gone: so is its job, unless it is detached. Its lease says the same to init."""
+        if self._live is not None and not self._detached:
+            self._live.stop()
+        self._close()
+
+    def _too_late(self) -> None:
+        self.fail(UsageError("cannot wait longer for the request"))
+
+    def _close_fds(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+    def _close(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._deadline.cancel()
+        self._loop.remove_reader(self._socket.fileno())
+        self._loop.remove_writer(self._socket.fileno())
+        self._close_fds()
+        for _, fd in self._unsent:
+            if fd is not None:
+                os.close(fd)
+        self._unsent.clear()
+        self._socket.close()
+        self._server.gone(self)

@@ -1,0 +1,177 @@
+"""The daemon's parts and the order in which they start; they stop in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.box.launcher_client import LauncherClient
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
+from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.daemon import home, recovery
+from cbx_supervisor.daemon.log import Log
+from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
+from cbx_supervisor.daemon.server_http import HttpServer
+from cbx_supervisor.execution.executor import Executor
+from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.review import Review
+from cbx_supervisor.paths import Paths
+from cbx_supervisor.settings import Settings
+from cbx_supervisor.store.database import Database
+
+LOG_AFTER = 1.0  # s; structlog is imported when the first callers have been served
+
+
+class Service:
+    """All of it."""
+
+    def __init__(self, paths: Paths, settings: Settings, launcher: LauncherClient, log: Log, idle_exit: float) -> None:
+        self.paths = paths
+        self.settings = settings
+        self.log = log
+        self.idle_exit = idle_exit
+        self.started = time.time()
+        self._launcher = launcher
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._last_activity = self._loop.time()
+        self._lost = False
+
+    async def run(self, ready_fd: int | None) -> int:
+        """Serve until told to stop or idle; returns the exit status."""
+        async with contextlib.AsyncExitStack() as stack:
+            # The database first: it refuses what a newer release wrote, before anything was changed.
+            self.database = Database(self.paths.database)
+            stack.callback(self.database.close)
+            # The launcher ends what its predecessor left running; only then the books are closed on that.
+            launching = Launching(self._launcher, self._launcher_lost)
+            stack.callback(launching.close)
+            report = await asyncio.wait_for(launching.ready, self.settings.timeouts.recovery_timeout_seconds)
+            for job in recovery.recover(self.database, self.paths):
+                self.log("job of an earlier supervisor", job=job)
+            self.executor = Executor(
+                paths=self.paths,
+                settings=self.settings,
+                database=self.database,
+                launching=launching,
+                report=runner.HostReport(report.missing, report.hybrid, report.landlock),
+                log=self.log,
+            )
+            self.review = Review(self.executor)
+            self._prepare_boxes()
+            # The sockets last: the first answer is already true.
+            self._open_sockets()
+            # On the way out: no new callers, then the jobs' ends, then nobody is left to be told.
+            stack.callback(self._hang_up)
+            stack.push_async_callback(self.executor.stop, self.settings.timeouts.cleanup_timeout_seconds)
+            stack.callback(self._close_door)
+            self._catch_signals()
+            if ready_fd is not None:
+                os.write(ready_fd, b"ready")
+                os.close(ready_fd)
+            self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
+            self._loop.call_later(LOG_AFTER, lambda: self._loop.run_in_executor(None, self.log.start))
+            self._watch_idleness()
+            await self._stop.wait()
+            self.log("ending", live=len(self.executor.live))
+        return 1 if self._lost else 0
+
+    def stop(self) -> None:
+        """End in order: no new jobs, running ones ended and recorded."""
+        self._stop.set()
+
+    def active(self) -> None:
+        """Somebody came or went."""
+        self._last_activity = self._loop.time()
+
+    def _open_sockets(self) -> None:
+        group = self.settings.access.group
+        self.http = HttpServer(home.listen(self.paths.http_socket, group, BACKLOG), self)
+        listener = home.listen(self.paths.exec_socket, group, BACKLOG)
+        self.exec = ExecServer(listener, self.executor, on_activity=self.active)
+        with open(self.paths.pid_file, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+        os.chmod(self.paths.pid_file, 0o644)
+
+    def _close_door(self) -> None:
+        self._unlink_sockets()
+        self.exec.close_listener()
+        self.http.close_listener()
+
+    def _hang_up(self) -> None:
+        self.exec.close()
+        self.http.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.paths.pid_file)
+
+    def _unlink_sockets(self) -> None:
+        for path in (self.paths.exec_socket, self.paths.http_socket):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _launcher_lost(self) -> None:
+        if not self._stop.is_set():
+            # Inits go on without it and leave their records; a new supervisor sorts that out.
+            self.log("the launcher has ended")
+            self._lost = True
+            self.stop()
+
+    def _prepare_boxes(self) -> None:
+        policy = Policy(
+            tier=Tier.SAFE_PARALLEL,
+            identity=Identity(0, 0, (), "root", "/root"),
+            workdir="/",
+            network=NetworkMode.NONE,
+            grants=(),
+            environment={},
+            limits=self.settings.limits(Tier.SAFE_PARALLEL),
+            commit=CommitMode.AUTO,
+        )
+        try:
+            self._launcher.prepare([step.to_json() for step in box.standard(policy, self.executor.host.view())])
+        except OSError as error:
+            raise CbxError(f"cannot reach the launcher: {error}") from error
+
+    # ── idleness ──
+
+    def _watch_idleness(self) -> None:
+        if self.idle_exit <= 0:
+            return
+        idle = self._loop.time() - self._last_activity
+        if self._busy():
+            self.active()
+            idle = 0.0
+        if idle >= self.idle_exit and self._may_end():
+            self.log("idle", seconds=round(idle))
+            self.stop()
+            return
+        self._loop.call_later(max(0.05, self.idle_exit - idle), self._watch_idleness)
+
+    def _busy(self) -> bool:
+        return bool(self.executor.live or self.exec.connections or self.http.connections)
+
+    def _may_end(self) -> bool:
+        """Close the door and look once more: a caller who knocked meanwhile is served, and the door opened again."""
+        self._unlink_sockets()
+        self.exec.accept()
+        self.http.accept_waiting()
+        if not self._busy():
+            return True
+        self.exec.close_listener()
+        self.http.close_listener()
+        group = self.settings.access.group
+        self.http.listen(home.listen(self.paths.http_socket, group, BACKLOG))
+        self.exec.listen(home.listen(self.paths.exec_socket, group, BACKLOG))
+        self.active()
+        return False

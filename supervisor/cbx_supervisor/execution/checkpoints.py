@@ -1,0 +1,148 @@
+"""A job's overlays: made before it starts, and decided on after it has ended. Blocking: called in worker threads."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.checkpoint import layers as layer_store
+from cbx_sandbox.checkpoint import session as sessions
+from cbx_sandbox.checkpoint.changes import Change, Summary, live_path, summarise
+from cbx_sandbox.checkpoint.commit import OnConflict, commit
+from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.errors import CbxError, ConflictError
+from cbx_sandbox.linux.credentials import Submitter
+from cbx_supervisor.model.checkpoint import CheckpointState
+from cbx_supervisor.model.result import Changes
+
+
+def begin(planned: runner.Plan, view: box.HostView, targets: list[str], number: int, state_dir: str) -> Session:
+    """Make the layers of one job. Leaves nothing behind when it fails."""
+    policy = planned.policy
+    identity = policy.identity
+    placed = layer_store.place(
+        targets,
+        state_dir,
+        view.mounts,
+        checkpoint=number,
+        redirect_dir=not policy.overlay_all,
+        idmapped=policy.shifted,
+    )
+    try:
+        for layer in placed:
+            layer_store.create(layer)
+        return sessions.begin(placed, Submitter(identity.uid, identity.gid, identity.groups), checkpoint=number)
+    except BaseException:
+        for layer in placed:
+            with contextlib.suppress(OSError):
+                layer_store.remove(layer)
+        raise
+
+
+def places(session: Session) -> list[box.OverlayPlace]:
+    """The overlays to mount."""
+    return [box.OverlayPlace(layer.target, layer.root, layer.redirect_dir) for layer in session.layers]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a job changed, and what is to become of it."""
+
+    changes: list[Change]
+    summary: Summary
+    fate: runner.Fate
+    why: str
+
+    @property
+    def empty(self) -> bool:
+        """True if it changed nothing."""
+        return self.summary.empty
+
+
+def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
+    """Read the layers and decide."""
+    changes = diff(session)
+    targets = session.targets
+    changed = [os.fsdecode(live_path(change, targets)) for change in changes if not change.implied]
+    fate, why = runner.decide(planned, outcome, changed)
+    return Found(changes, summarise(changes), fate, why)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a checkpoint."""
+
+    state: CheckpointState
+    changes: Changes | None
+    message: str
+
+
+def as_changes(summary: Summary) -> Changes:
+    """Counts, for the result."""
+    return Changes(summary.added, summary.changed, summary.deleted, summary.bytes)
+
+
+def roll_back(session: Session, found: Found | None, why: str) -> Settled:
+    """Throw the changes away."""
+    sessions.discard(session)
+    if found is not None and found.empty:
+        return Settled(CheckpointState.EMPTY, as_changes(found.summary), "nothing was changed")
+    changes = None if found is None else as_changes(found.summary)
+    return Settled(CheckpointState.ROLLED_BACK, changes, f"changes rolled back: {why}")
+
+
+def hold(session: Session, summary: Summary | None, why: str, state: CheckpointState = CheckpointState.HELD) -> Settled:
+    """Keep the changes; on disk before anybody is told so."""
+    sessions.sync(session)
+    number = session.checkpoint
+    hint = f"`cbx-sandbox checkpoint diff {number}`, then commit or rollback"
+    return Settled(
+        state, None if summary is None else as_changes(summary), f"changes held as checkpoint {number}: {why} ({hint})"
+    )
+
+
+def apply(
+    session: Session,
+    changes: list[Change] | None,
+    rights: Submitter,
+    *,
+    allow_privileged: bool,
+    on_conflict: OnConflict = OnConflict.ABORT,
+) -> Settled:
+    """Commit; whatever keeps it from that holds it."""
+    try:
+        result = commit(session, changes, rights, allow_privileged=allow_privileged, on_conflict=on_conflict)
+    except ConflictError as error:
+        return hold(session, None, error.brief, CheckpointState.CONFLICT)
+    except CbxError as error:
+        return hold(session, None if changes is None else summarise(changes), str(error))
+    except OSError as error:
+        return hold(session, None if changes is None else summarise(changes), f"the commit failed: {error}")
+    state = CheckpointState(result.state.value)
+    if state is CheckpointState.CONFLICT:
+        first = "; ".join(f"{os.fsdecode(c.path)}: {c.reason}" for c in result.conflicts[:3])
+        return hold(session, result.summary, f"others changed the same paths ({first})", state)
+    counts = as_changes(result.summary)
+    notes = "".join(f"; {note}" for note in result.notes[:3])
+    if state is CheckpointState.EMPTY:
+        return Settled(state, counts, "nothing was changed")
+    number = counts.added + counts.changed + counts.deleted
+    return Settled(state, counts, f"{number} change{'' if number == 1 else 's'} committed{notes}")
+
+
+def commit_directories(session: Session, changes: list[Change], limit: int = 64) -> list[str]:
+    """The existing directories in which a commit of ``changes`` writes: at most ``limit``, else their targets."""
+    found = set()
+    for change in changes:
+        path = os.fsdecode(live_path(change, session.targets))
+        parent = os.path.dirname(path)
+        while not os.path.isdir(parent) or os.path.islink(parent):
+            parent = os.path.dirname(parent)
+        found.add(os.path.realpath(parent))
+    outermost = {p for p in found if not any(p != o and p.startswith(o.rstrip("/") + "/") for o in found)}
+    return sorted(outermost) if len(outermost) <= limit else sorted(session.targets)

@@ -1,0 +1,169 @@
+"""What all jobs share: numbers, locks, slots, the host, the store; and the list of those that are not over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.checkpoint.session import boot_id
+from cbx_sandbox.errors import NotStartedError
+from cbx_sandbox.facts import HostFacts
+from cbx_sandbox.policy import NetworkMode
+from cbx_sandbox.shell.tiers import Reason, Tier
+from cbx_supervisor.execution.host import Host
+from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.live import LiveJob, Slots
+from cbx_supervisor.execution.run import Run
+from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
+from cbx_supervisor.execution.waiting import Locks
+from cbx_supervisor.model.job import Ended
+from cbx_supervisor.paths import Paths
+from cbx_supervisor.settings import Settings
+from cbx_supervisor.store import jobs
+from cbx_supervisor.store.database import Database
+
+INLINE_BYTES = 16 << 10  # a longer command is analysed in a thread: it must not hold up the others
+
+T = TypeVar("T")
+Log = Callable[..., None]
+
+
+class Executor:
+    """Runs jobs."""
+
+    def __init__(
+        self,
+        *,
+        paths: Paths,
+        settings: Settings,
+        database: Database,
+        launching: Launching,
+        report: runner.HostReport,
+        log: Log,
+    ) -> None:
+        self.paths = paths
+        self.settings = settings
+        self.database = database
+        self.launching = launching
+        self.report = report
+        self.log = log
+        self.host = Host(paths, settings.sandbox.hide)
+        self.locks = Locks()
+        self.slots = Slots(settings.instances.total_capacity_max)
+        self.boot_id = boot_id()
+        self.live: dict[int, LiveJob] = {}
+        self.stopping = False
+        self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
+        self._checkpoint = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
+        self._defaults = runner.Defaults(
+            limits={tier: settings.limits(tier) for tier in Tier},
+            predicted_network=NetworkMode(settings.sandbox.network),
+            strict=settings.sandbox.strict,
+        )
+
+    def submit(self, submission: Submission) -> LiveJob:
+        """Give a submission its number. Raises NotStartedError when the supervisor is ending or the queue is full."""
+        if self.stopping:
+            raise NotStartedError("cannot start the job: the supervisor is ending", hint="try again")
+        if submission.uid != 0:
+            mine = sum(1 for live in self.live.values() if live.submission.uid == submission.uid)
+            if mine >= self.settings.access.queue_per_user_max:
+                raise NotStartedError(f"cannot take the job: you have {mine} unfinished ones", hint="try again later")
+        self._job += 1
+        live = self.live[self._job] = LiveJob(self._job, submission, time.time())
+        return live
+
+    def forget(self, live: LiveJob) -> None:
+        """Take a submission back that :meth:`run` was never called for."""
+        self.live.pop(live.number, None)
+        live.result.cancel()
+
+    async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller) -> Ending:
+        """Take a job from its submission to its result, and tell everybody who waits for it."""
+        try:
+            ending = await Run(self, live, descriptors, caller).whole()
+        except BaseException:
+            live.result.cancel()
+            raise
+        finally:
+            descriptors.close()
+            del self.live[live.number]
+        live.state = Ended(ending.result, time.time())
+        live.result.set_result(ending.result)
+        return ending
+
+    async def plan(self, submission: Submission, at_least: Reason | None = None) -> runner.Plan:
+        """Analyse and decide. Raises DeniedError, UsageError, UnavailableError."""
+        request = submission.request
+        size = len(request.line or "") + sum(map(len, request.argv or ()))
+        if size <= INLINE_BYTES:
+            return self._plan(request, at_least)
+        return await asyncio.to_thread(self._plan, request, at_least)
+
+    async def describe(self, submission: Submission) -> bytes:
+        """What would be done, as JSON; nothing is."""
+        planned = await self.plan(submission)
+        view = self.host.view()
+        places = [
+            box.OverlayPlace(target, "(a new layer)", redirect=True)
+            for target in box.overlay_targets(planned.policy, view)
+        ]
+        locked = [box.LockedDirectory(grant.path, 0, 0) for grant in planned.policy.grants if grant.direct]
+        operations = box.operations(planned.policy, view, places, locked)
+        # Not msgspec: paths may hold bytes that are no text, which json escapes.
+        return json.dumps(planned.describe(operations), default=str).encode()
+
+    def next_checkpoint(self) -> int:
+        """A number for a checkpoint."""
+        self._checkpoint += 1
+        return self._checkpoint
+
+    async def write(self, *operations: Callable[[Any], object]) -> None:
+        """Have all of these written, whole or not at all; on disk when this returns."""
+
+        def together(connection: Any) -> None:
+            for operation in operations:
+                operation(connection)
+
+        await asyncio.wrap_future(self.database.write(together))
+
+    def write_later(self, *operations: Callable[[Any], object]) -> None:
+        """Have these written some time: what may be lost in a crash."""
+        for operation in operations:
+            self.database.write(operation)
+
+    async def stop(self, patience: float) -> None:
+        """Take no more jobs, end those that run, wait until their results are on disk."""
+        self.stopping = True
+        for live in tuple(self.live.values()):
+            live.stop()
+        pending = [live.result for live in self.live.values()]
+        if pending:
+            await asyncio.wait(pending, timeout=patience)
+        for live in tuple(self.live.values()):
+            live.kill()
+        pending = [live.result for live in self.live.values()]
+        if pending:
+            await asyncio.wait(pending, timeout=5.0)
+
+    def _plan(self, request: runner.Request, at_least: Reason | None) -> runner.Plan:
+        facts = HostFacts(
+            request.options.workdir or request.cwd,
+            _seen(request),
+            home=request.identity.home,
+            uid=request.identity.uid,
+        )
+        return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+
+
+def _seen(request: runner.Request) -> Mapping[str, str]:
+    """The variables that the command will see, as far as the analysis resolves them."""
+    options = request.options
+    own = {"HOME": request.identity.home, "USER": request.identity.name, "LOGNAME": request.identity.name}
+    inherited = {} if options.clear_environment else request.environment
+    return {**inherited, **own, **options.set_environment}

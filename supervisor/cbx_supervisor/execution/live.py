@@ -1,0 +1,124 @@
+"""A job that is not over yet, as others can act on it; and the slots that running jobs take."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+
+from cbx_supervisor.execution.launching import Init
+from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.model.job import JobState, Queued
+from cbx_supervisor.model.result import Result
+
+# What a job that waits cannot handle yet, and would end most programs.
+_ENDING = frozenset({"HUP", "INT", "QUIT", "TERM", "KILL"})
+
+
+class Cancelled(Exception):  # noqa: N818  # an order that was given, not a fault
+    """The job was cancelled before it was started."""
+
+
+class LiveJob:
+    """One job between its submission and its result."""
+
+    def __init__(self, number: int, submission: Submission, since: float) -> None:
+        self.number = number
+        self.submission = submission
+        self.since = since
+        self.state: JobState = Queued(since)
+        self.init: Init | None = None
+        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._launching = False
+        self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._orders: list[tuple[str, int]] = []
+
+    @property
+    def withdrawn(self) -> asyncio.Future[None]:
+        """Done once somebody cancelled the job before it was started."""
+        return self._withdrawn
+
+    def about_to_launch(self) -> None:
+        """The last moment to withdraw it. Raises Cancelled."""
+        if self._withdrawn.done():
+            raise Cancelled
+        self._launching = True
+
+    def launched(self, init: Init) -> None:
+        """It runs: carry out what was ordered meanwhile."""
+        self.init = init
+        for order, number in self._orders:
+            self._carry_out(init, order, number)
+        self._orders.clear()
+
+    def signal(self, name: str, number: int) -> None:
+        """Pass a signal on to the command; a job that waits is withdrawn by those that would end it."""
+        if self._launching or name not in _ENDING:
+            self._order("signal", number)
+        else:
+            self._withdraw()
+
+    def stop(self) -> None:
+        """End it: SIGTERM first."""
+        self._order("stop", 0) if self._launching else self._withdraw()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._order("kill", 0) if self._launching else self._withdraw()
+
+    def _withdraw(self) -> None:
+        if not self._withdrawn.done():
+            self._withdrawn.set_result(None)
+
+    def _order(self, order: str, number: int) -> None:
+        if self.init is not None:
+            self._carry_out(self.init, order, number)
+        elif len(self._orders) < 64:
+            self._orders.append((order, number))
+
+    def _carry_out(self, init: Init, order: str, number: int) -> None:
+        if init.closed:
+            return
+        match order:
+            case "signal":
+                init.control.signal(number)
+            case "stop":
+                init.control.stop()
+            case _:
+                init.control.kill()
+
+
+class Slots:
+    """So many jobs at once, first come first served."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+
+    def take_now(self) -> bool:
+        """Take one if one is free."""
+        if self._free <= 0 or self._waiting:
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self) -> None:
+        """Wait for one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give()  # it was handed over in the same moment
+            else:
+                self._waiting.remove(waiter)
+            raise
+
+    def give(self) -> None:
+        """Give one back, to who has waited longest."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1

@@ -1,0 +1,164 @@
+"""Held checkpoints: shown, committed, rolled back; one decision at a time for each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from cbx_sandbox.checkpoint import history, render
+from cbx_sandbox.checkpoint.commit import OnConflict
+from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.errors import CbxError, ConflictError, DeniedError, NotStartedError, UsageError
+from cbx_sandbox.linux.credentials import Submitter
+from cbx_sandbox.policy import Grant, LockMode
+from cbx_supervisor.execution import checkpoints as work
+from cbx_supervisor.execution import lockset
+from cbx_supervisor.execution.waiting import describe
+from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.scheduling.locks import Blocked
+from cbx_supervisor.store import audit
+from cbx_supervisor.store import checkpoints as rows
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.executor import Executor
+
+
+class Review:
+    """Decisions on held checkpoints. Who asks is checked by the caller of these."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self._busy: dict[int, asyncio.Lock] = {}
+
+    async def shown(self, checkpoint: Checkpoint, form: str, reader: Submitter) -> tuple[str, object]:
+        """The change set as ("text", text) or ("json", values)."""
+        async with self._alone(checkpoint.id):
+            session = _session(self._again(checkpoint.id))
+            return await asyncio.to_thread(_rendered, session, form, reader)
+
+    async def commit(
+        self, checkpoint: Checkpoint, *, uid: int, pid: int, allow_privileged: bool, on_conflict: OnConflict
+    ) -> Checkpoint:
+        """Make the changes real. Raises ConflictError, DeniedError, NotStartedError (locked by others for too long)."""
+        if allow_privileged and uid != 0:
+            raise DeniedError("cannot use --allow-privileged: only root may", hint="leave it out, or use sudo")
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
+            session = _session(found)
+            changes = await _in_thread(diff, session)
+            directories = await _in_thread(work.commit_directories, session, changes)
+            owner = -found.id
+            locks = await self._lock(owner, directories)
+            try:
+                settled = await _in_thread(
+                    work.apply,
+                    session,
+                    changes,
+                    session.submitter,
+                    allow_privileged=allow_privileged,
+                    on_conflict=on_conflict,
+                )
+                decided = await self._decide(found, settled, uid, pid, "committed")
+            finally:
+                self.executor.locks.release(owner)
+                locks.close()
+        if settled.state is CheckpointState.CONFLICT:
+            raise ConflictError(
+                f"cannot commit checkpoint {found.id}: others changed the same paths",
+                details=settled.message,
+                hint="--on-conflict ours or theirs decides, `checkpoint rollback` throws the changes away",
+            )
+        if not settled.state.final:
+            raise CbxError(f"cannot commit checkpoint {found.id}", details=settled.message)
+        return decided
+
+    async def roll_back(self, checkpoint: Checkpoint, *, uid: int, pid: int) -> Checkpoint:
+        """Throw the changes away."""
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            history.follow(history.State(found.state.value), history.State.ROLLED_BACK, found.id)
+            if found.state is CheckpointState.ROLLED_BACK:
+                return found
+            settled = await _in_thread(work.roll_back, _session(found), None, "as asked")
+            return await self._decide(found, settled, uid, pid, "rolled back")
+
+    def _alone(self, number: int) -> asyncio.Lock:
+        return self._busy.setdefault(number, asyncio.Lock())
+
+    def _again(self, number: int) -> Checkpoint:
+        found = self.executor.database.read(lambda connection: rows.find(connection, number))
+        if found is None:
+            raise UsageError(f"there is no checkpoint {number}")
+        if found.state is CheckpointState.OPEN:
+            raise UsageError(f"cannot use checkpoint {number}: its job {found.job} still runs", hint="wait for it")
+        return found
+
+    async def _lock(self, owner: int, directories: list[str]) -> lockset.LockSet:
+        patience = self.executor.settings.timeouts.lock_acquisition_timeout_seconds
+        try:
+            locks = lockset.resolve(
+                [Grant(path, LockMode.X, overlay=False) for path in directories], self.executor.host.table
+            )
+        except OSError as error:
+            raise ConflictError(f"cannot commit: a directory of the change set is gone: {error}") from error
+        if isinstance(self.executor.locks.request(owner, locks.wants), Blocked):
+            left = await self.executor.locks.granted(
+                owner, patience=patience, notice=patience + 1, on_notice=lambda _: None
+            )
+            if left is not None:
+                locks.close()
+                raise NotStartedError(
+                    f"cannot commit now: its directories were not free for {patience:g} s",
+                    details=describe(left),
+                    hint="the checkpoint is kept; try again when that job has ended",
+                )
+        return locks
+
+    async def _decide(self, found: Checkpoint, settled: work.Settled, uid: int, pid: int, action: str) -> Checkpoint:
+        now = time.time()
+        counts = None
+        if settled.changes is not None:
+            counts = {name: getattr(settled.changes, name) for name in ("added", "changed", "deleted", "bytes")}
+        detail = {"job": found.job, "outcome": settled.state.value}
+        await self.executor.write(
+            rows.decided(found.id, settled.state, now, changes=counts, message=settled.message),
+            audit.record(now, action, f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
+        )
+        return self.executor.database.read(lambda connection: rows.find(connection, found.id)) or found
+
+
+def _session(found: Checkpoint) -> Session:
+    if found.session is None:
+        raise CbxError(f"cannot use checkpoint {found.id}: its layers are not on record")
+    if found.state.final:
+        raise UsageError(f"checkpoint {found.id} was {found.state.value}: its changes are not kept apart any more")
+    return Session.from_json(found.session)
+
+
+def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, object]:
+    changes = diff(session, leaves=True)
+    targets = session.targets
+    plain: dict[str, Callable[..., str]] = {
+        "list": render.as_list,
+        "tree": render.as_tree,
+        "stat": render.stat,
+        "name-status": render.name_status,
+    }
+    if form == "json":
+        return "json", render.as_json(changes, targets)
+    if form == "text":
+        return "text", render.as_text(session, changes, reader)
+    if form not in plain:
+        raise UsageError(f"no such format: {form}", hint=f"known: text, json, {', '.join(plain)}")
+    return "text", plain[form](changes, targets)
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except OSError as error:
+        raise CbxError(f"cannot use the checkpoint's layers: {error}") from error

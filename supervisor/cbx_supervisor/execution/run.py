@@ -1,0 +1,443 @@
+"""The life of one job: each step in order, and what undoes it.
+
+    plan → locks → slot → layers → "starting" on disk → launch → watch → changes → result on disk → told
+
+A job that gets its locks at once costs two commits: its submission and "starting" in one, its result in the other. The
+result is on disk before the caller is told: what `run` printed, `show` finds, also after a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.errors import CbxError, NotStartedError
+from cbx_sandbox.linux.credentials import Submitter
+from cbx_sandbox.policy import Grant, LockMode
+from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
+from cbx_supervisor.execution import checkpoints as work
+from cbx_supervisor.execution import linkscan, lockset, outcome
+from cbx_supervisor.execution.launching import Init, process_start
+from cbx_supervisor.execution.live import Cancelled, LiveJob
+from cbx_supervisor.execution.submission import Caller, Descriptors, Ending
+from cbx_supervisor.execution.waiting import describe
+from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.model.job import Job, Running, Starting
+from cbx_supervisor.model.result import CheckpointRef, Result
+from cbx_supervisor.scheduling.locks import Blocked, Blocker
+from cbx_supervisor.store import audit, jobs
+from cbx_supervisor.store import checkpoints as rows
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.executor import Executor
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+PLANS = 5  # tries until a lock set stays what it was when it was asked for
+ATTEMPT = 1
+NOTED_AFTER = 0.5  # s; a job that is over sooner is never written down as running
+
+
+class _Stale(Exception):  # noqa: N818  # not a fault: plan again
+    """The lock set is not what it was when it was asked for."""
+
+
+class Run:
+    """One job on its way. Nothing of it is left when :meth:`whole` returns, but what was meant to stay."""
+
+    def __init__(self, executor: Executor, live: LiveJob, descriptors: Descriptors, caller: Caller) -> None:
+        self.executor = executor
+        self.live = live
+        self.number = live.number
+        self.submission = live.submission
+        self.descriptors = descriptors
+        self.caller = caller
+        self.planned: runner.Plan | None = None
+        self.locks = lockset.LockSet(())
+        self.session: Session | None = None
+        self.has_slot = False
+        self.recorded = False
+        self.note = ""
+        self.record = f"{executor.paths.jobs}/{self.number}.json"
+
+    async def whole(self) -> Ending:
+        """From the plan to the result on disk."""
+        error: CbxError | None = None
+        settled: work.Settled | None = None
+        try:
+            try:
+                planned = await self._admit()
+                result, settled = await self._execute(planned, time.time())
+            except Cancelled:
+                error = NotStartedError(f"job {self.number} was cancelled before it was started")
+                result = self._never_ran(error, "cancelled")
+            except CbxError as raised:
+                error = raised
+                result = self._never_ran(error, outcome.state_of(error))
+            except Exception as raised:  # noqa: BLE001  # a bug of ours must not leave locks, jobs or callers behind
+                self.executor.log("internal error", job=self.number, error=repr(raised), trace=traceback.format_exc())
+                error = CbxError(
+                    f"internal error: {raised!r}", hint="please report this; the supervisor's log has more"
+                )
+                result = self._never_ran(error, "failed-to-start")
+            await self._record(result, settled, error)
+        finally:
+            self._let_go()
+        return Ending(result, error)
+
+    async def _record(self, result: Result, settled: work.Settled | None, error: CbxError | None) -> None:
+        try:
+            await self._write_result(result, settled, error)
+        except (CbxError, sqlite3.Error) as raised:
+            # The caller is told how it ended all the same; the log says that it was not kept.
+            self.executor.log("result not recorded", job=self.number, error=str(raised))
+
+    def _never_ran(self, error: CbxError, state: str) -> Result:
+        request = self.submission.request
+        return outcome.never_ran(self.number, request, self.planned, error, state=state, at=time.time())
+
+    # ── admission ──
+
+    async def _admit(self) -> runner.Plan:
+        """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
+        at_least: Reason | None = None
+        for _ in range(PLANS):
+            planned = self.planned = await self.executor.plan(self.submission, at_least)
+            try:
+                waited = await self._take(planned)
+                if waited and not self.locks.unchanged(self.executor.host.table):
+                    raise _Stale  # noqa: TRY301  # one place that lets go and tries again
+                await self._check_links(at_least)
+            except _Stale:
+                self._let_go()
+            except linkscan.LinkedOutside as found:
+                self._let_go()
+                at_least = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
+            else:
+                return planned
+        raise NotStartedError(
+            "cannot start the job: the directories that it writes keep changing under their names",
+            hint="somebody moves them about or swaps symlinks on their paths; try again when that is over",
+        )
+
+    async def _take(self, planned: runner.Plan) -> bool:
+        """Take all locks, then a slot; True if either was waited for."""
+        try:
+            self.locks = lockset.resolve(planned.policy.grants, self.executor.host.table)
+        except OSError as error:
+            raise _Stale from error
+        waited = False
+        wants = self.locks.wants
+        if wants and isinstance(self.executor.locks.request(self.number, wants), Blocked):
+            waited = True
+            await self._submitted()
+            await self._wait_for_locks()
+        if not self.executor.slots.take_now():
+            waited = True
+            await self._submitted()
+            await self._unless_withdrawn(self.executor.slots.take())
+        self.has_slot = True
+        return waited
+
+    async def _wait_for_locks(self) -> None:
+        timeouts = self.executor.settings.timeouts
+        left = await self._unless_withdrawn(
+            self.executor.locks.granted(
+                self.number,
+                patience=self.submission.lock_timeout,
+                notice=timeouts.lock_acquisition_timeout_seconds,
+                on_notice=self._notice,
+            )
+        )
+        if left is not None:
+            raise NotStartedError(
+                f"cannot start job {self.number}: its locks were not free for {self.submission.lock_timeout:g} s",
+                details=describe(left),
+                hint="a longer --lock-timeout waits longer, none waits as long as it takes",
+            )
+
+    def _notice(self, blockers: tuple[Blocker, ...]) -> None:
+        text = f"job {self.number} waits: {describe(blockers)}"
+        self.caller.waiting(text)
+        self.executor.log("waiting", job=self.number, text=text)
+
+    async def _unless_withdrawn(self, waiting: Coroutine[Any, Any, T]) -> T:
+        """Wait for ``waiting``, or raise Cancelled as soon as somebody withdraws the job."""
+        task = asyncio.ensure_future(waiting)
+        try:
+            both: list[asyncio.Future[Any]] = [task, self.live.withdrawn]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Cancelled
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _check_links(self, at_least: Reason | None) -> None:
+        direct = [entry.fd for entry in self.locks.entries if entry.grant.direct]
+        if not direct:
+            return
+        if at_least is not None:
+            # Root insisted on this tier although the scan said no: it is told, not overruled.
+            self.note = at_least.text
+            return
+        await asyncio.to_thread(linkscan.scan, direct)
+
+    def _let_go(self) -> None:
+        self.executor.locks.release(self.number)
+        self.locks.close()
+        if self.has_slot:
+            self.has_slot = False
+            self.executor.slots.give()
+
+    # ── on disk ──
+
+    def _job(self) -> Job:
+        submission, request = self.submission, self.submission.request
+        return Job(
+            number=self.number,
+            uid=submission.uid,
+            gid=submission.gid,
+            command=outcome.text_of(request),
+            workdir=outcome.printable(request.options.workdir or request.cwd),
+            submitted=self.live.since,
+            tier=None if self.planned is None else self.planned.policy.tier.value,
+            session=submission.session,
+            detached=submission.detached,
+            sudo_uid=submission.sudo_uid,
+        )
+
+    async def _submitted(self) -> None:
+        """Have the submission on disk and tell the caller, once."""
+        if not self.recorded:
+            self.recorded = True
+            await self.executor.write(jobs.insert(self._job(), "queued"))
+            self.caller.accepted(self.number)
+
+    async def _starting(self, planned: runner.Plan, started: float) -> None:
+        tier = planned.policy.tier.value
+        writes = [jobs.starting(self.number, ATTEMPT, tier, started, self.executor.boot_id)]
+        if not self.recorded:
+            writes.insert(0, jobs.insert(self._job(), "starting"))
+        if self.session is not None:
+            writes.append(rows.insert(self._checkpoint(self.session, started)))
+        first, self.recorded = not self.recorded, True
+        await self.executor.write(*writes)
+        self.live.state = Starting(ATTEMPT, started)
+        if first:
+            self.caller.accepted(self.number)
+
+    def _checkpoint(self, session: Session, at: float) -> Checkpoint:
+        who = self.submission
+        return Checkpoint(
+            id=session.checkpoint,
+            job=self.number,
+            uid=who.uid,
+            gid=who.gid,
+            state=CheckpointState.OPEN,
+            created=at,
+            session=session.to_json(),
+        )
+
+    async def _write_result(self, result: Result, settled: work.Settled | None, error: CbxError | None) -> None:
+        now = time.time()
+        writes = [jobs.ended(result, now)]
+        if not self.recorded:
+            writes.insert(0, jobs.insert(self._job(), result.state))
+        if self.session is not None:
+            settled = settled or work.Settled(CheckpointState.ROLLED_BACK, None, "the job was not started")
+            changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}
+            number = self.session.checkpoint
+            writes.append(rows.decided(number, settled.state, now, changes=changes, message=settled.message))
+        if noted := self._audited(error):
+            who = self.submission
+            subject = f"job {self.number}"
+            writes.append(audit.record(now, noted[0], subject, uid=who.uid, pid=who.pid, detail=noted[1]))
+        await self.executor.write(*writes)
+        with contextlib.suppress(OSError):
+            os.unlink(self.record)
+
+    def _audited(self, error: CbxError | None) -> tuple[str, dict[str, object]] | None:
+        """What of this job belongs into the audit trail: refusals and everything that loosened a rule."""
+        options, submission = self.submission.request.options, self.submission
+        detail: dict[str, object] = {"command": outcome.text_of(submission.request)}
+        if submission.sudo_uid is not None:
+            detail["sudo_uid"] = submission.sudo_uid
+        if error is not None and outcome.state_of(error) == "denied":
+            return "refused", {**detail, "reason": error.brief}
+        loosened = {
+            "allow_missing": sorted(options.allow_missing),
+            "allow_privileged": options.allow_privileged,
+            "host_effects": sorted(options.host_effects),
+            "tier": options.tier.value if options.tier else None,
+            "user": submission.request.identity.uid if submission.request.identity.uid != submission.uid else None,
+        }
+        used = {name: value for name, value in loosened.items() if value}
+        return ("loosened", {**detail, **used}) if used else None
+
+    # ── running ──
+
+    async def _execute(self, planned: runner.Plan, started: float) -> tuple[Result, work.Settled | None]:
+        view = self.executor.host.view()
+        targets = box.overlay_targets(planned.policy, view)
+        if targets:
+            number = self.executor.next_checkpoint()
+            state_dir = self.executor.paths.state
+            self.session = await _in_thread(work.begin, planned, view, targets, number, state_dir)
+            view = self.executor.host.view()  # a directory for layers may have been made, which jobs must not see
+        try:
+            await self._starting(planned, started)
+            self.live.about_to_launch()
+            init = await self._launch(planned, view)
+        except BaseException:
+            if self.session is not None:
+                await _in_thread(work.roll_back, self.session, None, "the job was not started")
+            raise
+        try:
+            ended = await init.outcome()
+        except BaseException:
+            init.control.kill()
+            raise
+        finally:
+            init.close()
+        leaks = await self.executor.launching.reaped(str(self.number))
+        settled = await self._settle(planned, ended)
+        result = outcome.ran(
+            self.number,
+            planned,
+            self.executor.report,
+            ended,
+            missing=init.missing,
+            started=started,
+            ended=time.time(),
+            leaks=leaks,
+            changes=None if settled is None else settled.changes,
+            checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
+            note="; ".join(filter(None, (settled.message if settled else "", self.note))),
+        )
+        return result, settled
+
+    def _checkpoint_number(self) -> int:
+        assert self.session is not None
+        return self.session.checkpoint
+
+    async def _launch(self, planned: runner.Plan, view: box.HostView) -> Init:
+        names, fds = self._passed(planned)
+        started = await self.executor.launching.start(self._spec(planned, view, names), fds)
+        # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
+        self.descriptors.close()
+        init = Init(started, self.record, self.caller.terminal)
+        self.live.launched(init)
+        self.live.state = Running(ATTEMPT, time.time(), init.pid)
+        asyncio.get_running_loop().call_later(NOTED_AFTER, self._note_running, init)
+        return init
+
+    def _note_running(self, init: Init) -> None:
+        if not init.closed:
+            start = process_start(init.pid)
+            self.executor.write_later(
+                jobs.running(self.number, ATTEMPT, init_pid=init.pid, init_start=start, cgroup_inode=None)
+            )
+
+    def _passed(self, planned: runner.Plan) -> tuple[list[str], list[int]]:
+        standard = () if self.submission.terminal else ("stdin", "stdout", "stderr")
+        names = [name for name in (*standard, "lease") if name in self.descriptors]
+        fds = [self.descriptors[name] for name in names]
+        if not planned.policy.overlay_all:
+            names += [f"lock:{entry.grant.path}" for entry in self.locks.entries]
+            fds += [entry.fd for entry in self.locks.entries]
+        return names, fds
+
+    def _spec(self, planned: runner.Plan, view: box.HostView, names: list[str]) -> BoxSpec:
+        places = [] if self.session is None else work.places(self.session)
+        locked = [
+            box.LockedDirectory(entry.grant.path, entry.device, entry.inode)
+            for entry in self.locks.entries
+            if entry.grant.direct
+        ]
+        size = self.submission.terminal
+        return box.spec(
+            planned.policy,
+            str(self.number),
+            list(planned.argv),
+            box.operations(planned.policy, view, places, locked),
+            descriptors=names,
+            record=self.record,
+            landlock=self.executor.report.landlock,
+            terminal=None if size is None else {"rows": size[0], "columns": size[1]},
+        )
+
+    # ── what it changed ──
+
+    async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
+        session = self.session
+        if session is None:
+            return None
+        if ended is None:
+            return await _in_thread(work.hold, session, None, "the job was lost")
+        if ended["reason"] == "not-started":
+            return await _in_thread(work.roll_back, session, None, "the command was not started")
+        try:
+            found = await _in_thread(work.look, planned, session, ended)
+        except CbxError as error:
+            return await _in_thread(work.hold, session, None, f"the changes could not be read: {error.brief}")
+        if found.empty or found.fate is runner.Fate.ROLL_BACK:
+            return await _in_thread(work.roll_back, session, found, found.why)
+        if found.fate is runner.Fate.HOLD:
+            return await _in_thread(work.hold, session, found.summary, found.why)
+        if not await self._lock_for_commit(planned, found):
+            patience = self.executor.settings.timeouts.lock_acquisition_timeout_seconds
+            return await _in_thread(work.hold, session, found.summary, f"its locks were not free for {patience:g} s")
+        who = planned.policy.identity
+        rights = Submitter(who.uid, who.gid, who.groups)
+        privileged = planned.policy.allow_privileged
+        return await _in_thread(work.apply, session, found.changes, rights, allow_privileged=privileged)
+
+    async def _lock_for_commit(self, planned: runner.Plan, found: work.Found) -> bool:
+        timeouts = self.executor.settings.timeouts
+        patience, grace = timeouts.lock_acquisition_timeout_seconds, timeouts.commit_reader_grace_seconds
+        locks = self.executor.locks
+        if not planned.policy.overlay_all:
+            keys = [key for key, mode in self.locks.wants if mode is LockMode.U]
+            return await locks.upgrade(self.number, keys, patience=patience, reader_grace=grace)
+        # It wrote anywhere, so what it has to lock is known only now; the conflict clock covers the gap.
+        assert self.session is not None
+        directories = await _in_thread(work.commit_directories, self.session, found.changes)
+        locks.release(self.number)
+        self.locks.close()
+        grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
+        try:
+            self.locks = lockset.resolve(grants, self.executor.host.table)
+        except OSError:
+            return False
+        if not isinstance(locks.request(self.number, self.locks.wants), Blocked):
+            return True
+        left = await locks.granted(self.number, patience=patience, notice=patience + 1, on_notice=lambda _: None)
+        return left is None
+
+
+_COUNTS = ("added", "changed", "deleted", "bytes")
+
+
+async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run file work beside the event loop; what the system refuses becomes an error for people."""
+    try:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except OSError as error:
+        raise CbxError(
+            f"cannot keep the job's changes apart: {error}", hint="is the disk full or read-only?"
+        ) from error

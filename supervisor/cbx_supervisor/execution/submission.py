@@ -1,0 +1,104 @@
+"""What somebody asked for, and the way back to them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Protocol, Self
+
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.runner import Request
+from cbx_supervisor.model.result import Result
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Submission:
+    """One request to run, as far as it is not the sandbox's business."""
+
+    request: Request
+    uid: int
+    gid: int
+    pid: int
+    detached: bool = False
+    interactive: bool = False  # a detached job keeps the stdin that was passed
+    dry_run: bool = False
+    lock_timeout: float | None = None
+    session: str | None = None
+    terminal: tuple[int, int] | None = None  # rows and columns
+    sudo_uid: int | None = None
+
+
+class Descriptors:
+    """The caller's descriptors by name; whoever holds this closes them, once."""
+
+    def __init__(self, fds: Mapping[str, int]) -> None:
+        self._fds = dict(fds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fds
+
+    def __getitem__(self, name: str) -> int:
+        return self._fds[name]
+
+    def take(self) -> Descriptors:
+        """Hand all of them over to the returned object."""
+        taken = Descriptors(self._fds)
+        self._fds = {}
+        return taken
+
+    def put(self, name: str, fd: int) -> None:
+        """Add one, in place of the one of that name."""
+        self.drop(name)
+        self._fds[name] = fd
+
+    def drop(self, name: str) -> None:
+        """Close one, if it is there."""
+        fd = self._fds.pop(name, None)
+        if fd is not None:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close all that are left."""
+        for name in tuple(self._fds):
+            self.drop(name)
+
+
+class Caller(Protocol):
+    """Who waits for a job; every method returns at once, also when nobody listens any more."""
+
+    def accepted(self, job: int) -> None:
+        """The job is on disk."""
+
+    def waiting(self, text: str) -> None:
+        """It waits, and for whom."""
+
+    def terminal(self, master: int) -> None:
+        """Here is the master of its private terminal; still the executor's to close."""
+
+
+class Nobody:
+    """The caller of a job that nobody waits for."""
+
+    def accepted(self, job: int) -> None:
+        """Nobody listens."""
+
+    def waiting(self, text: str) -> None:
+        """Nobody listens."""
+
+    def terminal(self, master: int) -> None:
+        """Nobody listens."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How it ended: the result, and the error if the job never came to run."""
+
+    result: Result
+    error: CbxError | None = None
