@@ -1,0 +1,37 @@
+"""A launcher for each module, in a mount namespace that neither other tests nor other programs change."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.root.box.harness import Harness, launcher
+
+from cbx_sandbox.linux import mounts, namespaces
+
+MS_SHARED, MS_PRIVATE = 1 << 20, mounts.MS_PRIVATE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_mounts() -> Iterator[None]:
+    """What a test mounts is seen by this process alone. Shared within, as the root of most hosts is."""
+    if os.geteuid() != 0:
+        yield
+        return
+    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    directory = os.getcwd()
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    try:
+        for propagation in (MS_PRIVATE, MS_SHARED):
+            mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=propagation, recursive=True)
+        yield
+    finally:
+        namespaces.setns(before, namespaces.CLONE_NEWNS)
+        os.close(before)
+        os.chdir(directory)
+
+
+@pytest.fixture(scope="module")
+def box(own_mounts: None) -> Iterator[Harness]:
+    """A launcher and a place for sacrifices."""
+    with launcher() as harness:
+        yield harness
