@@ -78,7 +78,8 @@ class Interpreter(Paths):
         super().__init__(facts, record, state)
         self.nesting = nesting
         self.steps = [0]
-        self.calls: list[str] = []
+        self.calls: list[tuple[Function, int]] = []
+        self.asides = 0
         self.called: set[str] = set()
         self.anchor: Where | None = None
         self.conditional = False
@@ -173,8 +174,8 @@ class Interpreter(Paths):
                 self.arithmetic(expand_one(node.inner, self))
             case Coproc():
                 self.state.arrays[node.name] = None
-                output = self._aside(node.body, HOLE)
-                self.state.descriptors["coproc"] = output
+                self.state.descriptors["coproc"] = self._aside(node.body, HOLE)
+                return HOLE
         return ""
 
     def _sequence(self, node: Sequence, stdin: str | None) -> str:
@@ -196,7 +197,9 @@ class Interpreter(Paths):
         """Run in a subshell: what it prints and touches stays, its variables do not."""
         saved = self.state
         self.state = saved.copy()
+        self.asides += 1
         output = self.run(node, stdin)
+        self.asides -= 1
         saved.files.update(self.state.files)
         self.state = saved
         return output
@@ -249,6 +252,8 @@ class Interpreter(Paths):
 
     def _repeat(self, condition: Sequence | None, body: Sequence, stdin: str | None) -> str:
         """Run a loop twice: the second time with what the first may have changed."""
+        if _endless(condition) and _background(body):
+            self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
         outputs = ""
         for _ in range(2):
             before = self.state.copy()
@@ -279,18 +284,10 @@ class Interpreter(Paths):
 
     def _define(self, node: Function) -> None:
         self.state.functions[node.name] = node
-        if _calls_itself(node):
-            self.record.checks.append(
-                Check(
-                    "fork-bomb",
-                    Verdict.DENY,
-                    "a function that starts copies of itself without end",
-                    self.record.offsets.span(self.where(node.start, node.end)),
-                )
-            )
-            self.record.reason(
-                "fork-bomb", "starts copies of itself without end", DANGEROUS, self.where(node.start, node.end)
-            )
+
+    def _bomb(self, why: str, where: Where) -> None:
+        self.record.checks.append(Check("fork-bomb", Verdict.DENY, why, self.record.offsets.span(where)))
+        self.record.reason("fork-bomb", why, DANGEROUS, where)
 
     def uncalled(self) -> None:
         """Look at functions that were defined and never called: something else may call them."""
@@ -301,11 +298,14 @@ class Interpreter(Paths):
     def call(self, function: Function, args: list[str] | None, stdin: str | None) -> str:
         """Call a function."""
         self.called.add(function.name)
-        if function.name in self.calls:
+        begun = next((asides for other, asides in self.calls if other is function), None)
+        if begun is not None:
+            if self.asides > begun:
+                self._bomb("starts copies of itself without end", self.where(function.start, function.end))
             return HOLE
         if len(self.calls) >= MAX_NESTING:
             return self.opaque("functions that call each other too deeply", self.where(function.start, function.end))
-        self.calls.append(function.name)
+        self.calls.append((function, self.asides))
         positional, self.state.positional = self.state.positional, args
         before = dict(self.state.variables)
         output = self.run(function.body, stdin)
@@ -586,8 +586,8 @@ def _command_names(node: object, text: str, names: set[str]) -> None:
             if item.words:
                 first = item.words[0]
                 names.add(text[first.start : first.end])
-                if "`" in text:
-                    names.update(re.findall(r"[^\s`;|&()]+", text[first.start : first.end]))
+                if isinstance(first, Word) and first.start == first.end:  # read inside back-ticks
+                    names.add("".join(getattr(part, "value", "") for part in first.parts))
             stack += [*item.assigns, *item.words, *item.redirects]
         elif isinstance(item, tuple):
             stack += item
@@ -597,27 +597,15 @@ def _command_names(node: object, text: str, names: set[str]) -> None:
             stack += [getattr(item, name) for name in item.__dataclass_fields__]
 
 
-def _calls_itself(function: Function) -> bool:
-    """Whether a function starts itself in a pipeline or in the background."""
-    stack: list[tuple[object, bool]] = [(function.body, False)]
-    while stack:
-        node, aside = stack.pop()
-        if isinstance(node, Simple):
-            first = node.words[0] if node.words else None
-            if (
-                aside
-                and isinstance(first, Word)
-                and "".join(getattr(p, "value", "") for p in first.parts) == function.name
-            ):
-                return True
-        elif isinstance(node, Pipeline):
-            stack += [(command, aside or len(node.commands) > 1) for command in node.commands]
-        elif isinstance(node, Sequence):
-            stack += [(command, aside or operator == "&") for command, operator in node.items]
-        elif isinstance(node, Group):
-            stack.append((node.body, aside))
-        elif isinstance(node, (If, Case)):
-            stack += [(branch, aside) for branch in node.branches]
-        elif isinstance(node, (Loop, For, ArithFor)):
-            stack.append((node.body, aside))
-    return False
+def _endless(condition: Sequence | None) -> bool:
+    """Whether a loop's condition is one that always holds, written down."""
+    if condition is None:
+        return False
+    command = condition.items[-1][0] if len(condition.items) == 1 else None
+    if isinstance(command, Simple) and len(command.words) == 1 and isinstance(command.words[0], Word):
+        return "".join(getattr(part, "value", "") for part in command.words[0].parts) in {"true", ":"}
+    return isinstance(command, Test) and len(command.words) == 1
+
+
+def _background(body: Sequence) -> bool:
+    return any(operator == "&" for _, operator in body.items)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import Facts
     from cbx_sandbox.shell.state import Record, State, Where
 
-_GLOB = re.compile(r"[*?\[]")
+_GLOB = re.compile(r"[*?]|\[[^/]*\]")
 _HARMLESS_DEVICE = re.compile(
     r"/dev/(?:null|zero|full|random|urandom|tty|stdin|stdout|stderr|ptmx|fd/\d+|pts/\d+)$|/proc/(?:self|thread-self|\d+)/fd/\d+$"
 )
@@ -147,6 +147,8 @@ class Paths:
         if certainty is Certainty.LITERAL and (_HARMLESS_DEVICE.match(path) or _HARMLESS_DEVICE.match(arg.text)):
             return False
         if self.state.remote:
+            if arg.text.startswith("/"):
+                self._dangers(posixpath.normpath(arg.text), access, where)
             self.record.reason("writes-remote", f"writes {arg.text} elsewhere", SEQUENTIAL, where)
             return True
         if under and certainty is Certainty.LITERAL:
@@ -167,7 +169,8 @@ class Paths:
             self.record.reason("writes-device", f"writes the device {path}", DANGEROUS, where)
             self.record.checks.append(Check("disk-overwrite", Verdict.CONFIRM, f"writes the device {path}", span))
         elif path.startswith(("/proc/", "/sys/")):
-            self.record.host_effect(HostKind.KERNEL, f"writes {path}", where)
+            if not self.state.remote:
+                self.record.host_effect(HostKind.KERNEL, f"writes {path}", where)
             self.record.reason("writes-kernel", f"changes the kernel through {path}", DANGEROUS, where)
         elif checks.persistent(path):
             self.record.reason("persistence", f"{path} decides who may log in or what runs later", DANGEROUS, where)

@@ -190,7 +190,7 @@ def _holds(when: When, parsed: Parsed) -> bool:
 def option_effects(run: Interpreter, call: Call, rule: Rule, given: Given) -> bool:
     """Note what an option does with its argument; True where it changes a file."""
     role, value, where = given.option.role, given.value, call.where
-    if value is None:
+    if value is None or (value.text == "-" and role != "dir"):
         return False
     if role == "read":
         run.reads(value, where)
@@ -303,7 +303,7 @@ def _may_wrap(run: Interpreter, call: Call) -> None:
             probe.nested(arg.text, call.where)
         else:
             rule = rules.find(arg.text.rpartition("/")[2])
-            if rule is None or rule.worst() is not DANGEROUS or index + 1 >= len(call.args):
+            if rule is None or index + 1 >= len(call.args) or not (rule.handler or rule.worst() is DANGEROUS):
                 continue
             probe.dispatch(call.args[index:], call.stdin, call.where)
         if probe.record.tier is DANGEROUS and not probe.record.opaque:

@@ -19,7 +19,7 @@ HOLE = "\ue000"
 MAX_TOKENS = 300  # pieces of a word with braces; more is a pattern as well
 MAX_BRACES = 64  # words that one brace expansion may make before it is a pattern instead
 
-_GLOB = re.compile(r"[*?\[]")
+_GLOB = re.compile(r"[*?]|\[[^/]*\]")
 _RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.-?\d+)?$")
 _FIELD = re.compile(r"[^ \t\n]+")
 _NUMBERS = frozenset({"?", "#", "$", "!", "UID", "EUID", "PPID", "RANDOM", "SECONDS", "LINENO", "BASHPID"})

@@ -30,7 +30,7 @@ def _rm(run: Interpreter, call: Call, rule: Rule) -> str:
         run.record.reason("rm-recursive", "deletes trees", DANGEROUS, call.where)
     elif parsed.open:
         run.record.reason("rm-unknown", "deletes what is not known before it runs", DANGEROUS, call.where)
-    elif forced and not parsed.operands:
+    elif forced and (not parsed.operands or any(HOLE in arg.text for arg in parsed.operands)):
         run.record.reason("rm-forced", "deletes without asking", DANGEROUS, call.where)
     for arg in parsed.operands:
         where = run.where(arg.start, arg.end)

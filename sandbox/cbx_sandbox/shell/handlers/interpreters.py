@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import Where
 
@@ -116,9 +117,11 @@ def _python(run: Interpreter, call: Call, rule: Rule) -> str:
         return run.executes_unknown(f"what {call.name} executes is not known", call.where)
     if after and not words:
         flag, value, rest = after
+        if call.stdin is not None and HOLE in call.stdin and run.record.network:
+            run.record.reason("network-to-code", "feeds what comes from the network to code", SEQUENTIAL, call.where)
         if flag == "-c":
             return _python_text(run, value.text, run.where(value.start, value.end), rest)
-        return _module(run, call, rule, value, rest)
+        return _module(run, call, rule, parsed, value, rest)
     if words and words[0].text != "-":
         return _script(run, call, words[0], pythoncode.look)
     if call.stdin is None or HOLE in call.stdin:
@@ -156,7 +159,7 @@ def _python_text(run: Interpreter, text: str, where: Where, rest: list[Arg]) -> 
     return HOLE
 
 
-def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg]) -> str:
+def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg, rest: list[Arg]) -> str:
     sub = rule.sub(value.text) if value.known else None
     if sub is None:
         if not value.known:
@@ -165,6 +168,11 @@ def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg
         if other is not None and other.local:
             return programs.apply(run, type(call)(value.text, rest, other, call.where, call.stdin))
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
+    if sub.tier is SAFE and not parsed.has("-I", "-P") and call.texts()[-1] not in {"--help", "--version"}:
+        # A module is looked for in the working directory first, and nobody vouches for what lies there.
+        run.record.reason(
+            "module-from-here", "runs a module that the working directory can replace", SEQUENTIAL, call.where
+        )
     inner = type(call)(value.text, rest, rules.find(sub.handler.partition(":")[2]) or rule, call.where, call.stdin)
     if sub.handler.startswith("as:"):
         return programs.apply(run, inner)

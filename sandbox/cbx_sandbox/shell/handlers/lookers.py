@@ -44,6 +44,8 @@ def _find(run: Interpreter, call: Call, rule: Rule) -> str:
         if text in {"-H", "-L", "-P", "-E", "-X", "-d", "-s", "-x"} and index == 1:
             continue
         if text in {"-exec", "-execdir", "-ok", "-okdir"}:
+            if text in {"-ok", "-okdir"}:
+                run.record.reason("find-ok", "asks before it runs something", SEQUENTIAL, call.where)
             index = _find_exec(run, call, args, index, starts)
         elif text == "-delete":
             run.record.reason("find-delete", "deletes what it finds", DANGEROUS, call.where)
@@ -123,6 +125,8 @@ def _sed(run: Interpreter, call: Call, rule: Rule) -> str:
             run.reads(file, call.where)
             run.record.reason("script-file", "a sed script that is not read", SEQUENTIAL, call.where)
     in_place = parsed.has("-i", "-I", "--in-place")
+    if any(given.name == "-e" and re.fullmatch(r"-\w*e[A-Za-z]{1,3}", given.arg.text) for given in parsed.options):
+        run.record.reason("sed-options", "a script that looks like options", SEQUENTIAL, call.where)
     for arg in operands:
         if in_place:
             run.reads(arg, call.where)
@@ -196,8 +200,11 @@ def _sed_command(run: Interpreter, script: str, position: int, where: Where) -> 
         return end
     if command and command in ":btTvqQlL":
         return _until(script, position, "\n;}" if command != ":" else "\n;")
-    if command in _SED_PLAIN or command in {"{", "}"}:
+    if command in {"{", "}"}:
         return position
+    if command in _SED_PLAIN:
+        after = _skip(script, position, " \t" + ("0123456789" if command in "qQl" else ""))
+        return after if after >= len(script) or script[after] in "\n;}#" else -1
     return -1
 
 

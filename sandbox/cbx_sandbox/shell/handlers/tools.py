@@ -27,7 +27,10 @@ _CLOUD_ACTS = re.compile(
 )
 _SOCAT_RUNS = re.compile(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
 _SOCAT_FILES = re.compile(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
-_FZF_RUNS = re.compile(r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)\)(?=[,+]|$)|\[(.*?)\]|:(.*))", re.DOTALL)
+_FZF_RUNS = re.compile(
+    r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)\)(?=[,+]|$)|\[(.*?)\]|:(.*))",
+    re.DOTALL,
+)
 
 
 def _sysctl(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -136,7 +139,9 @@ def _cmake(run: Interpreter, call: Call, rule: Rule) -> str:
         if words and words[0].text in {"rm", "remove", "remove_directory"}:
             run.record.reason("cmake-rm", "deletes files", SEQUENTIAL, call.where)
             programs.settle(run, call, replace(rule, handler="", options={}), parse_options(rule, []))
-            if words[0].text != "remove" and (words[0].text == "remove_directory" or any("r" in a.text for a in words if a.text.startswith("-"))):
+            if words[0].text != "remove" and (
+                words[0].text == "remove_directory" or any("r" in a.text for a in words if a.text.startswith("-"))
+            ):
                 run.record.reason("cmake-rm", "deletes trees", DANGEROUS, call.where)
             return HOLE
         if words and words[0].text in {"env", "time"}:

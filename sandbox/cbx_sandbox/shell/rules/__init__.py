@@ -115,7 +115,7 @@ class Rule:
 
     def worst(self) -> Tier:
         """Return the strictest tier that the rule or a subcommand can have."""
-        tiers = [self.tier, *(sub.worst() for sub in self.subs.values())]
+        tiers = [self.tier, self.unknown or self.tier, *(sub.worst() for sub in self.subs.values())]
         tiers += [option.tier for option in self.options.values() if option.tier is not None]
         return max(tiers, key=lambda tier: tier.rank)
 
@@ -229,10 +229,14 @@ def _rule(name: str, table: dict[str, Any], parent: Rule | None) -> Rule:
     if parent is not None:
         for key in ("cost", "style", "network", "resources", "local", "caches", "processes"):
             values.setdefault(key, getattr(parent, key))
+    whens = tuple(_when(entry) for entry in table.get("when", ()))
+    for when in whens:  # so that a longer option does not pass for them
+        for spelling in (*when.has, *when.lacks):
+            options.setdefault(spelling, Option(0, "flag"))
     rule = Rule(
         name=name,
         options=options,
-        whens=tuple(_when(entry) for entry in table.get("when", ())),
+        whens=whens,
         examples=tuple(table.get("examples", {}).items()),
         **values,
     )
