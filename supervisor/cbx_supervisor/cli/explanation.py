@@ -11,19 +11,23 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box_plan
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
 from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor import paths as places
+from cbx_supervisor import settings_sources
 from cbx_supervisor.cli import analyses, output
-from cbx_supervisor.client.failure import printable
-from cbx_supervisor.settings import Settings
+from cbx_supervisor.client import plans
+from cbx_supervisor.execution.host import Host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cbx_sandbox.box.operations import Operation
+    from cbx_sandbox.box.plan import HostView
     from cbx_supervisor.client.options import Values
+    from cbx_supervisor.paths import Paths
+    from cbx_supervisor.settings import Settings
 
 
 class Explanation:
@@ -39,7 +43,7 @@ class Explanation:
         self.refusal: CbxError | None = None
         self.operations: Sequence[Operation] = ()
         try:
-            settings = Settings()
+            paths, settings = _settings()
             defaults = runner.Defaults(
                 limits={tier: settings.limits(tier) for tier in Tier},
                 predicted_network=NetworkMode(settings.sandbox.network),
@@ -47,7 +51,7 @@ class Explanation:
                 hidden=settings.sandbox.hide,
             )
             self.plan = runner.plan(request, facts, defaults, runner.HostReport())
-            self.operations = _operations(self.plan, settings.sandbox.hide)
+            self.operations = _operations(self.plan, Host(paths, settings.sandbox.hide).view())
         except CbxError as why:
             self.refusal = why
 
@@ -71,62 +75,20 @@ class Explanation:
         plan = self.plan
         if plan is None:
             return analyses.render(self.analysis) + "\n\nrefused: " + output.lines(str(self.refusal))
-        policy = plan.policy
-        parts = [analyses.render(self.analysis, plan.policy.tier, plan.reasons)]
-        if policy.grants:
-            parts += ["", "locks:"]
-            parts += [
-                f"  {grant.mode.value}  {printable(grant.path)}" + ("  (through an overlay)" if grant.overlay else "")
-                for grant in policy.grants
-            ]
-        limits = policy.limits
-        parts += ["", "policy:"]
-        parts += [
-            "  " + line
-            for line in output.pairs(
-                [
-                    ("user", f"{policy.identity.name} ({policy.identity.uid})" + (", ids shifted" * policy.shifted)),
-                    ("directory", policy.workdir),
-                    ("network", policy.network.value),
-                    ("changes", _changes(plan)),
-                    ("memory", output.size(limits.memory) or "not limited"),
-                    ("CPU", f"{limits.cpus:g} cores" if limits.cpus else "not limited"),
-                    ("processes", limits.pids or "not limited"),
-                    ("time", output.seconds(limits.timeout) or "not limited"),
-                ]
-            ).splitlines()
-        ]
-        parts += ["", "mounts:"]
-        parts += [f"  {printable(operation.describe())}" for operation in self.operations]
-        return "\n".join(parts)
+        return f"{analyses.render(self.analysis, plan.policy.tier, plan.reasons)}\n\n{plans.details(self.describe())}"
 
 
-def _changes(plan: runner.Plan) -> str:
-    policy = plan.policy
-    if not policy.grants and not policy.overlay_all:
-        return "none are possible"
-    if not policy.overlay_all and not any(grant.overlay for grant in policy.grants):
-        return "written directly, kept"
-    words = {
-        CommitMode.AUTO: "in an overlay, committed when the command succeeds",
-        CommitMode.HOLD: "in an overlay, held for review",
-        CommitMode.NEVER: "in an overlay, thrown away",
-    }
-    return words[policy.commit]
+def _settings() -> tuple[Paths, Settings]:
+    paths = places.from_environment(os.environ, uid=os.getuid())
+    return paths, settings_sources.load(paths.config, os.environ)
 
 
-def _operations(plan: runner.Plan, hidden: tuple[str, ...]) -> list[Operation]:
+def _operations(plan: runner.Plan, view: HostView) -> list[Operation]:
     """Return the steps that would build the box; the layers' directories exist only in a real run."""
-    policy = plan.policy
-    view = box_plan.HostView(tuple(mountinfo.visible(mountinfo.read())), hidden)
-    targets = box_plan.overlay_targets(policy, view)
-    places = [box_plan.OverlayPlace(target, "<layer>", redirect=not policy.overlay_all) for target in targets]
-    locked = []
-    for grant in policy.grants:
-        if grant.direct:
-            found = os.stat(grant.path)
-            locked.append(box_plan.LockedDirectory(grant.path, found.st_dev, found.st_ino))
-    return box_plan.operations(policy, view, places, locked)
+    targets = box_plan.overlay_targets(plan.policy, view)
+    new = [box_plan.OverlayPlace(target, "(a new layer)", redirect=True) for target in targets]
+    locked = [box_plan.LockedDirectory(grant.path, 0, 0) for grant in plan.policy.grants if grant.direct]
+    return box_plan.operations(plan.policy, view, new, locked)
 
 
 def request_of(values: Values, command: Sequence[str]) -> runner.Request:

@@ -36,6 +36,7 @@ class Reporter:
         self._json = "json" in values
         self._quiet = "quiet" in values
         self._detached = "detach" in values
+        self._dry_run = "dry_run" in values
         self._status = -1
         if "status_fd" in values:
             self._status = int(values["status_fd"][0])
@@ -79,6 +80,12 @@ class Reporter:
             self._emit(b'{"event":"result",' + described[1:])
             if self._json:
                 write(1, described + b"\n")
+            elif self._dry_run:
+                import json
+
+                from cbx_supervisor.client.plans import summary
+
+                write(1, summary(json.loads(described)) + "\n")
         line = _text(fields, "line")
         if line and not self._quiet:
             write(2, f"cbx: {printable(line)}\n")
