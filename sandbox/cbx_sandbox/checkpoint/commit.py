@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 from collections.abc import Sequence
 
-from cbx_sandbox.checkpoint.changes import Change, Summary
-from cbx_sandbox.checkpoint.conflicts import Conflict
+from cbx_sandbox.checkpoint.apply import REFUSALS, Applier, RacedError, explain
+from cbx_sandbox.checkpoint.changes import Change, Meta, Summary, live_path, summarise
+from cbx_sandbox.checkpoint.conflicts import Conflict, check, same_target, theirs
+from cbx_sandbox.checkpoint.diff import diff, live_root
 from cbx_sandbox.checkpoint.history import State
-from cbx_sandbox.checkpoint.session import Session
-from cbx_sandbox.linux.credentials import Submitter
+from cbx_sandbox.checkpoint.session import Session, discard
+from cbx_sandbox.checkpoint.stage import Plan, Staging, links_inside, plan, printable
+from cbx_sandbox.errors import CbxError, DeniedError
+from cbx_sandbox.linux import files
+from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
+
+
+_NEVER = 1 << 63
 
 
 class OnConflict(enum.StrEnum):
@@ -29,7 +38,7 @@ class CommitResult:
     summary: Summary
     conflicts: tuple[Conflict, ...] = ()
     skipped: tuple[Change, ...] = ()  # left out because ``theirs`` was asked for
-    notes: tuple[str, ...] = ()  # what a reader should know: links that were broken, times that could not be set
+    notes: tuple[str, ...] = ()  # what a reader should know: hard links that were broken
 
 
 def commit(
@@ -46,4 +55,122 @@ def commit(
     back those before it. Raises DeniedError for what the submitter may not do or what needs ``allow_privileged``. The
     layers are gone after COMMITTED and EMPTY, and as they were otherwise.
     """
-    raise NotImplementedError
+    rights = rights or session.submitter
+    wanted = list(diff(session) if changes is None else changes)
+    summary = summarise(wanted)
+    if summary.empty:
+        discard(session)
+        return CommitResult(State.EMPTY, summary)
+    conflicts = check(session, wanted)
+    skipped: list[Change] = []
+    if conflicts and (on_conflict is OnConflict.ABORT or _target_lost(session)):
+        return CommitResult(State.CONFLICT, summary, tuple(conflicts))
+    if conflicts and on_conflict is OnConflict.THEIRS:
+        wanted, skipped = theirs(wanted, conflicts)
+    if conflicts and on_conflict is OnConflict.OURS:
+        wanted = list(diff(session))  # against what is there now
+    _review(session, wanted, allow_privileged=allow_privileged)
+    forced = bool(conflicts) and on_conflict is OnConflict.OURS
+    try:
+        notes = _apply(session, wanted, rights, forced=forced)
+    except RacedError as error:
+        layer = next((change.layer for change in wanted if change.path == error.path), 0)
+        raced = Conflict(layer, error.path, error.reason, error.path)
+        return CommitResult(State.CONFLICT, summary, (*conflicts, raced))
+    discard(session)
+    return CommitResult(State.COMMITTED, summarise(wanted), tuple(conflicts), tuple(skipped), tuple(notes))
+
+
+def _target_lost(session: Session) -> bool:
+    """Nobody's version can be chosen where the directory itself is another."""
+    for index in range(len(session.layers)):
+        with live_root(session, index) as fd:
+            if not same_target(session, index, fd):
+                return True
+    return False
+
+
+def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bool) -> None:
+    if allow_privileged:
+        return
+    refused = [change for change in changes if any(flag.privileged for flag in change.flags)]
+    if refused:
+        lines = [
+            f"{printable(live_path(change, session.targets))}: {', '.join(sorted(change.flags))}" for change in refused
+        ]
+        more = f"\nand {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise DeniedError(
+            f"cannot commit: {len(refused)} of {len(changes)} changes give or keep privileges",
+            details="\n".join(lines[:20]) + more,
+            hint="look at them, then commit with --allow-privileged",
+        )
+
+
+def _apply(session: Session, changes: Sequence[Change], rights: Submitter, *, forced: bool) -> list[str]:
+    """Stage everything, then do the steps of all layers; what fails takes all of them back."""
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        ready: list[tuple[int, list[Change], Plan, Staging, Applier]] = []
+        for index, layer in enumerate(session.layers):
+            own = [change for change in changes if change.layer == index]
+            if not own:
+                continue
+            live_fd = stack.enter_context(live_root(session, index))
+            if not same_target(session, index, live_fd):
+                raise RacedError(b"", "the checkpoint's directory is not the one it was")
+            steps = plan(own, _Inside(live_fd, own, whole=layer.whole_mount))
+            notes += steps.notes
+            staging = stack.enter_context(Staging(layer, live_fd, rights))
+            staging.prepare(steps)
+            t0 = _NEVER if forced else session.clocks[index]
+            applier = stack.enter_context(Applier(live_fd, staging, rights, t0))
+            ready.append((index, own, steps, staging, applier))
+        for *_, staging, _applier in ready:
+            staging.sync()
+        _run(ready, rights)
+        for *_, staging, _applier in ready:
+            staging.keep()
+            files.syncfs(staging.fd)
+    return notes
+
+
+def _run(ready: Sequence[tuple[int, list[Change], Plan, Staging, Applier]], rights: Submitter) -> None:
+    try:
+        with acting_as(rights):
+            for _, _, steps, _, applier in ready:
+                applier.run(steps.steps)
+            for _, own, _, _, applier in ready:
+                applier.finish(own)
+    except BaseException as error:
+        with acting_as(ROOT):
+            for *_, applier in reversed(ready):
+                applier.undo()
+        if isinstance(error, OSError):
+            raise _worded(error) from error
+        raise
+
+
+def _worded(error: OSError) -> CbxError:
+    path = error.filename if isinstance(error.filename, bytes) else b""
+    kind = DeniedError if error.errno in REFUSALS else CbxError
+    return kind(f"cannot commit {printable(path)}: {explain(error)}", details="nothing was changed")
+
+
+class _Inside:
+    """Whether all links of a live file lie in the target; the tree is walked at most once, and only if it matters."""
+
+    def __init__(self, live_fd: int, changes: Sequence[Change], *, whole: bool) -> None:
+        self._live_fd = live_fd
+        self._whole = whole  # a whole mount: there is no name outside, short of another bind mount
+        self._wanted = {c.old.inode for c in changes if c.old is not None and c.old.is_file and c.old.nlink > 1}
+        self._found: frozenset[int] | None = None
+
+    def __call__(self, old: Meta) -> bool:
+        if self._whole:
+            return True
+        if self._found is None:
+            try:
+                self._found = frozenset(links_inside(self._live_fd, self._wanted))
+            except OSError:
+                self._found = frozenset()
+        return old.inode in self._found

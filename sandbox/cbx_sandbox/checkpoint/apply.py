@@ -1,0 +1,377 @@
+"""The steps of one layer, done to the live tree in order, each of them reversible while this process lives.
+
+Everything here runs with the submitter's rights, so the kernel refuses what the submitter could not do; the few places
+that need more say so. Each name is checked when its turn comes, and what comes out is checked again: if it is not what
+was verified, it goes back and the commit ends as a conflict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from cbx_sandbox.checkpoint import attributes
+from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, split
+from cbx_sandbox.checkpoint.conflicts import CHANGED, GONE, MADE, PARENT, REPLACED
+from cbx_sandbox.checkpoint.stage import Action, Staging, Step
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import files
+from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
+
+_SETID = stat.S_ISUID | stat.S_ISGID
+
+
+class RacedError(CbxError):
+    """The live tree changed between the check and the step; nothing is left changed."""
+
+    def __init__(self, path: bytes, reason: str) -> None:
+        super().__init__(f"cannot commit: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Applier:
+    """Does the steps of one layer. Use it inside ``acting_as(rights)``, but :meth:`undo` as root."""
+
+    def __init__(self, live_fd: int, staging: Staging, rights: Submitter, t0: int) -> None:
+        self._live_fd = live_fd
+        self._staging = staging
+        self._stage_fd = staging.fd
+        self._rights = rights
+        self._t0 = t0
+        self._undo: list[Callable[[], None]] = []
+        self._touched: set[int] = set()  # inodes whose change time is our own doing
+        self._parents: dict[bytes, tuple[int, int]] = {}  # modification and change time before the first step
+        self._loosened: dict[
+            bytes, int
+        ] = {}  # directories of the submitter's that were not open to him, and their modes
+        self._marked: list[tuple[bytes, int]] = []
+        self._actions = {
+            Action.OUT: self._out,
+            Action.IN: self._in,
+            Action.SWAP: self._swap,
+            Action.LINK: self._link,
+            Action.SET: self._set,
+        }
+
+    def __enter__(self) -> Self:
+        self._live = files.Cursor(self._live_fd, os.O_PATH)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.close()
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Do all ``steps``. Raises RacedError or OSError; call :meth:`undo` then."""
+        for step in steps:
+            try:
+                self._actions[step.action](step)
+            except OSError as error:
+                error.filename = step.path
+                raise
+
+    def undo(self) -> None:
+        """Take everything back, the last step first."""
+        while self._undo:
+            self._undo.pop()()
+
+    # -- getting there ------------------------------------------------------------------------------------------------
+
+    def _enter(self, step: Step) -> tuple[int, bytes]:
+        """The directory that holds the step's path, checked to be the one that the job saw."""
+        directory, name = split(step.path)
+        try:
+            fd = self._live.go(directory)
+        except PermissionError:
+            fd = self._open_up(directory)
+        except OSError as error:
+            raise RacedError(step.path, PARENT) from error
+        status = os.fstat(fd)
+        if directory not in self._parents:
+            expected = (
+                step.change.parent if not (step.action is Action.OUT and step.change.kind is Kind.RENAMED) else b""
+            )
+            handle = files.file_handle(fd)
+            if expected and handle and handle != expected:
+                raise RacedError(step.path, PARENT)
+            self._parents[directory] = status.st_mtime_ns, status.st_ctime_ns
+        self._touched.add(status.st_ino)
+        if self._closed(status):
+            self._loosen(directory, fd, status)
+        return fd, name
+
+    def _closed(self, status: os.stat_result) -> bool:
+        """A directory of the submitter's own that its mode keeps him out of: he could open it, so it is opened."""
+        return not self._rights.is_root and status.st_uid == self._rights.uid and status.st_mode & 0o300 != 0o300
+
+    def _open_up(self, directory: bytes) -> int:
+        names = directory.split(b"/")
+        for depth in range(len(names) + 1):
+            path = b"/".join(names[:depth])
+            fd = self._live.go(path)
+            status = os.fstat(fd)
+            if self._closed(status):
+                self._loosen(path, fd, status)
+        return self._live.fd
+
+    def _loosen(self, path: bytes, fd: int, status: os.stat_result) -> None:
+        mode = stat.S_IMODE(status.st_mode)
+        os.chmod(files.inside(fd), mode | 0o300)
+        self._touched.add(status.st_ino)
+        self._loosened[path] = mode
+        self._undo.append(functools.partial(self._chmod, path, mode))
+
+    def _chmod(self, path: bytes, mode: int) -> None:
+        with files.Cursor(self._live_fd, os.O_PATH) as cursor:
+            os.chmod(files.inside(cursor.go(path)), mode)
+
+    def _expect(self, step: Step, fd: int, name: bytes, old: Meta | None) -> os.stat_result:
+        """Look at the live object once more: it must be the inode that was verified, unchanged but by ourselves."""
+        try:
+            status = os.stat(name or files.inside(fd), dir_fd=fd if name else None, follow_symlinks=not name)
+        except FileNotFoundError:
+            raise RacedError(step.path, GONE) from None
+        if old is None or status.st_ino != old.inode:
+            raise RacedError(step.path, REPLACED)
+        if status.st_ctime_ns != old.ctime_ns and status.st_ino not in self._touched:
+            raise RacedError(step.path, CHANGED)
+        self._touched.add(status.st_ino)
+        return status
+
+    def _rights_for(self, change: Change) -> contextlib.AbstractContextManager[None]:
+        # Allowed by name (commit has checked it), and nothing that the submitter's own rights reach.
+        if any(flag.privileged for flag in change.flags):
+            return acting_as(ROOT)
+        return contextlib.nullcontext()
+
+    def _unprotect(self, step: Step, fd: int, name: bytes, old: Meta | None) -> None:
+        """Clear the immutable mark where the job has cleared it; only root's jobs can."""
+        if old is None or not old.attributes or (step.change.new and step.change.new.attributes):
+            return
+        attributes.protect(fd, name, 0)
+        self._touched.add(old.inode)
+        self._undo.append(functools.partial(self._protect, step.path, old.attributes))
+
+    def _protect(self, path: bytes, marks: int) -> None:
+        directory, name = split(path)
+        with files.Cursor(self._live_fd, os.O_PATH) as cursor:
+            attributes.protect(cursor.go(directory), name, marks)
+
+    # -- the steps ----------------------------------------------------------------------------------------------------
+
+    def _out(self, step: Step) -> None:
+        fd, name = self._enter(step)
+        old = step.change.old
+        status = self._expect(step, fd, name, old)
+        self._unprotect(step, fd, name, old)
+        slot = b"%d" % step.slot
+        mode = self._movable(fd, name, status)
+        try:
+            files.renameat2(fd, name, self._stage_fd, slot, files.RENAME_NOREPLACE)
+        except PermissionError:
+            if not stat.S_ISDIR(status.st_mode) or step.change.kind is Kind.RENAMED:
+                raise
+            # Somebody else's empty directory may be removed by who may not move it.
+            os.rmdir(name, dir_fd=fd)
+            self._undo.append(functools.partial(self._make_again, step.path, old))
+            return
+        self._undo.append(functools.partial(self._rename_back, step.path, slot, old))
+        self._came_out(step, slot, old, mode)
+
+    def _in(self, step: Step) -> None:
+        fd, name = self._enter(step)
+        slot = b"%d" % step.slot
+        try:
+            with self._rights_for(step.change):
+                files.renameat2(self._stage_fd, slot, fd, name, files.RENAME_NOREPLACE)
+        except FileExistsError:
+            raise RacedError(step.path, MADE) from None
+        self._undo.append(functools.partial(self._rename_back_in, step.path, slot))
+        self._came_in(step, fd, name)
+
+    def _swap(self, step: Step) -> None:
+        fd, name = self._enter(step)
+        slot = b"%d" % step.slot
+        old = step.change.over if step.change.kind is Kind.RENAMED else step.change.old
+        status = self._expect(step, fd, name, old)
+        self._unprotect(step, fd, name, old)
+        mode = self._movable(fd, name, status)
+        with self._rights_to_write(step.change, fd, name):
+            files.renameat2(self._stage_fd, slot, fd, name, files.RENAME_EXCHANGE)
+        self._undo.append(functools.partial(self._swap_back, step.path, slot, old))
+        self._came_out(step, slot, old, mode)
+        self._came_in(step, fd, name)
+
+    def _link(self, step: Step) -> None:
+        base_dir, base_name = split(step.base)
+        slot = b"%d" % step.slot
+        with files.Cursor(self._live_fd, os.O_PATH) as cursor:
+            directory = cursor.go(base_dir)
+            os.link(base_name, slot, src_dir_fd=directory, dst_dir_fd=self._stage_fd, follow_symlinks=False)
+        status = os.stat(slot, dir_fd=self._stage_fd, follow_symlinks=False)
+        self._touched.add(status.st_ino)
+        self._undo.append(functools.partial(self._unlink_slot, slot))
+        if step.change.old is None:
+            self._in(step)
+        else:
+            self._swap(step)
+
+    def _set(self, step: Step) -> None:
+        fd, name = self._enter(step)
+        old, new = step.change.old, step.change.new
+        assert old is not None
+        assert new is not None
+        status = self._expect(step, fd, name, old)
+        # The mode may be one that was opened up on the way; what is wanted is the difference to what the job saw.
+        self._unprotect(step, fd, name, old)
+        with self._rights_to_write(step.change, fd, name):
+            self._undo.append(functools.partial(self._set_back, step.path, new, old))
+            if (
+                not self._rights.is_root
+                and old.xattrs != new.xattrs
+                and status.st_uid == self._rights.uid
+                and not (new.is_symlink or status.st_mode & stat.S_IWUSR)
+            ):
+                files.chmod(fd, name or b".", stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
+            attributes.change(fd, name, old, new)
+        self._loosened.pop(step.path, None)
+        if new.attributes != old.attributes and new.attributes:
+            self._marked.append((step.path, new.attributes))
+
+    def _rights_to_write(self, change: Change, fd: int, name: bytes) -> contextlib.AbstractContextManager[None]:
+        """The submitter's rights; root's for a file of somebody else's that the submitter may write.
+
+        The job has written that file's copy, and could write the file itself: the kernel is asked by opening it. To
+        exchange it may take a right to its directory that writing does not.
+        """
+        old, new = change.old, change.new
+        if self._rights.is_root or old is None or new is None or old.uid == self._rights.uid or not old.is_file:
+            return self._rights_for(change)
+        if any(flag.privileged for flag in change.flags):
+            return acting_as(ROOT)
+        kept = old.mode & ~_SETID == new.mode & ~_SETID and (old.uid, old.gid, old.xattrs) == (
+            new.uid,
+            new.gid,
+            new.xattrs,
+        )
+        if not (new.is_file and kept):
+            return contextlib.nullcontext()
+        os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
+        return acting_as(ROOT)
+
+    # -- around a rename ----------------------------------------------------------------------------------------------
+
+    def _movable(self, fd: int, name: bytes, status: os.stat_result) -> int | None:
+        """Let a directory of the submitter's be moved: that changes its ".." and so needs the right to write it."""
+        if not stat.S_ISDIR(status.st_mode) or not self._closed(status):
+            return None
+        mode = stat.S_IMODE(status.st_mode)
+        files.chmod(fd, name, mode | 0o300)
+        return mode
+
+    def _came_out(self, step: Step, slot: bytes, old: Meta | None, mode: int | None) -> None:
+        status = os.stat(slot, dir_fd=self._stage_fd, follow_symlinks=False)
+        if old is None or status.st_ino != old.inode:
+            raise RacedError(step.path, REPLACED)
+        if mode is not None:
+            files.chmod(self._stage_fd, slot, mode)
+        taken = step.change.kind is Kind.RENAMED and step.action is Action.OUT
+        if stat.S_ISDIR(status.st_mode) and not taken:
+            self._nothing_new(step, slot)
+
+    def _nothing_new(self, step: Step, slot: bytes) -> None:
+        """What went out as a whole is out of reach by name now, so this look is the last word on it."""
+        with acting_as(ROOT), files.Cursor(self._stage_fd) as cursor:
+            cursor.enter(slot)
+            for _, status in files.walk(cursor):
+                if status.ctime_ns >= self._t0 and status.ino not in self._touched:
+                    raise RacedError(step.path, CHANGED)
+
+    def _came_in(self, step: Step, fd: int, name: bytes) -> None:
+        mode = self._staging.modes.get(step.slot)
+        if mode is not None and step.change.kind is not Kind.RENAMED:
+            files.chmod(fd, name, mode)
+        self._touched.add(os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino)
+        new = step.change.new
+        if new is not None and new.attributes and step.change.kind is not Kind.RENAMED:
+            self._marked.append((step.path, new.attributes))
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def finish(self, changes: Sequence[Change]) -> None:
+        """Give directories the times and modes that they have for the job; marks that forbid changes come last."""
+        wanted = {change.path: change.new for change in changes if change.new is not None and change.new.is_dir}
+        shared = set(self._parents) - wanted.keys()  # where somebody else may have put something, too
+        for change in changes:
+            if change.implied and change.old is not None:
+                self._parents.setdefault(change.path, (change.old.mtime_ns, change.old.ctime_ns))
+                shared.add(change.path)
+            elif not change.carried and change.new is not None and change.new.is_dir:
+                # Some file systems count a new parent as a change of the directory (xfs).
+                self._parents.setdefault(change.path, (0, 0))
+        for path in sorted(self._parents, key=len, reverse=True):
+            before, changed = self._parents[path]
+            new = wanted.get(path)
+            if path in shared and changed >= self._t0:
+                continue
+            self._restore_time(path, before if new is None else new.mtime_ns)
+        for path, mode in sorted(self._loosened.items(), key=lambda item: len(item[0]), reverse=True):
+            self._chmod(path, mode)
+        for path, marks in self._marked:
+            with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
+                self._protect(path, marks)
+
+    def _restore_time(self, path: bytes, mtime_ns: int) -> None:
+        # Who may write a directory of somebody else's may not set its time: it keeps the time of the commit.
+        with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError):
+            attributes.set_mtime(self._live.go(path), b"", mtime_ns)
+
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    def _at(self, path: bytes) -> tuple[int, bytes]:
+        directory, name = split(path)
+        return self._live.go(directory), name
+
+    def _rename_back(self, path: bytes, slot: bytes, old: Meta | None) -> None:
+        fd, name = self._at(path)
+        files.renameat2(self._stage_fd, slot, fd, name, files.RENAME_NOREPLACE)
+        if old is not None and old.is_dir:
+            attributes.set_mtime(fd, name, old.mtime_ns)
+
+    def _rename_back_in(self, path: bytes, slot: bytes) -> None:
+        fd, name = self._at(path)
+        files.renameat2(fd, name, self._stage_fd, slot, files.RENAME_NOREPLACE)
+
+    def _swap_back(self, path: bytes, slot: bytes, old: Meta | None) -> None:
+        fd, name = self._at(path)
+        files.renameat2(self._stage_fd, slot, fd, name, files.RENAME_EXCHANGE)
+        if old is not None and old.is_dir:
+            attributes.set_mtime(fd, name, old.mtime_ns)
+
+    def _set_back(self, path: bytes, new: Meta, old: Meta) -> None:
+        fd, name = self._at(path)
+        attributes.change(fd, name, new, old)
+
+    def _unlink_slot(self, slot: bytes) -> None:
+        os.unlink(slot, dir_fd=self._stage_fd)
+
+    def _make_again(self, path: bytes, old: Meta | None) -> None:
+        fd, name = self._at(path)
+        os.mkdir(name, 0o700, dir_fd=fd)
+        if old is not None:
+            made = files.statx(fd, name)
+            bare = old._replace(uid=made.uid, gid=made.gid, xattrs=())
+            attributes.change(fd, name, bare, old)
+
+
+def explain(error: OSError) -> str:
+    """An error of the kernel's in one line."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+REFUSALS = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
