@@ -29,7 +29,7 @@ packages:
 # Order-only: the packages are looked at every time, which is quick, but never make .venv out of date.
 $(STAMP): pyproject.toml | packages
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -e '.[test,lint]'
+	$(BIN)/python -m pip install -q --use-pep517 -e '.[test,lint]'
 	touch $@
 
 run: setup ## the demonstration

@@ -37,7 +37,8 @@ class Guest:
             raise ValueError("a saved state belongs to the machine it was saved from")
         self.image = image
         self.machine = machine or Machine()
-        self.work = Path(tempfile.mkdtemp(prefix="cbx-vm-"))
+        # Not /tmp, which may be in memory: the disk grows there, and cache="none" wants a file system on a device.
+        self.work = Path(tempfile.mkdtemp(prefix="cbx-vm-", dir=os.environ.get("TMPDIR", "/var/tmp")))
         self.disk = self.work / "disk.qcow2"
         self._state = saved / "state" if saved else None
         self._lay_disk(saved / "disk.qcow2" if saved else image / "base.qcow2")

@@ -59,7 +59,9 @@ def _digest(*parts: bytes) -> str:
 
 
 def ensure() -> Path:
-    """The folder of the image; builds it if there is none."""
+    """The folder of the image; builds it if there is none, but not on a host that could not run it."""
+    machine.find_qemu()
+    machine.find_virtiofsd()
     return _cached(f"image-{image_key()}", build_image)
 
 

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def cbx_place(request: pytest.FixtureRequest) -> str:
     """Where this item of a test that is both `root` and `vm` runs: "host" or "guest"."""
-    return request.param
+    return str(request.param)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
