@@ -334,7 +334,8 @@ def _directories(path: str) -> list[str]:
 def main() -> None:
     """``python -I -S -m … NAME``: serve on descriptor 3 with the cgroup name given as argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.umask(0o077)
+    # A job sees its group and its /run as its own user: what nobody may read says so where it is made.
+    os.umask(0o022)
     connection = socket.socket(fileno=REQUEST_FD)
     connection.set_inheritable(False)
     groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
