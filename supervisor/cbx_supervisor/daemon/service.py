@@ -60,7 +60,7 @@ class Service:
                 settings=self.settings,
                 database=self.database,
                 launching=launching,
-                report=runner.HostReport(report.missing, report.hybrid, report.landlock),
+                report=runner.HostReport(report.missing, report.hybrid, report.landlock, report.unshifted),
                 log=self.log,
             )
             self.review = Review(self.executor)

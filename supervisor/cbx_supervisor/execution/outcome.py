@@ -137,6 +137,8 @@ def _verdict(outcome: Outcome) -> tuple[str, str, int]:
     if reason == "oom":
         # The kernel's kill may have hit a child only: the command's own status stands, unless it hides the cause.
         return "exited", "oom", own or 128 + signal.SIGKILL
+    if reason == "disk":
+        return "exited", "disk", own or 128 + signal.SIGKILL
     return "exited", "exited", own
 
 
@@ -156,6 +158,8 @@ def _how(outcome: Outcome, planned: runner.Plan, status: int) -> str:
         peak = usage.get("memory_peak_bytes") or 0
         limit = "none" if limits.memory is None else f"{limits.memory >> 20} MiB"
         return f"out of memory: limit {limit}, peak {int(peak) >> 20} MiB (--memory raises it)"
+    if reason == "disk":
+        return "ended because its changes took too much of the disk"
     if reason == "cancelled":
         return "cancelled"
     number = outcome["signal"]
