@@ -6,6 +6,7 @@ command. Limits, killing and freezing act on the payload only. On hybrid hosts t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -15,6 +16,7 @@ from cbx_sandbox.linux import cgroupfs
 from cbx_sandbox.linux.mountinfo import Mount
 
 CPU_PERIOD_US = 100_000
+SUPERVISOR = "supervisor"  # where the daemon and the launcher live, unless systemd gave them a group
 LIMITS = ("memory", "swap", "cpus", "pids", "io")
 _CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
 
@@ -60,9 +62,19 @@ class Groups:
         self.unavailable[limit] = why
 
     def remove(self) -> None:
-        """Remove what is empty; a supervisor that still lives below keeps its own."""
-        v1 = [f"{mount}/{self.name}" for mount in self.layout.v1.values()]
-        for directory in (self.spares, self.jobs, self.base, *v1):
+        """Remove what is empty, as the last act of a process that may live in the supervisor's own group itself."""
+        v1 = list(self.layout.v1.values())
+        for directory in (self.spares, self.jobs):
+            cgroupfs.remove(directory, patience=0)
+        for mount in (self.layout.unified, *v1):
+            group = f"{mount}/{self.name}/{SUPERVISOR}"
+            if not os.path.isdir(group):
+                continue
+            # A group with a process in it cannot be removed, and the supervisor may need a moment to end.
+            with contextlib.suppress(OSError):
+                cgroupfs.write(f"{mount}/cgroup.procs", "0")
+            cgroupfs.remove(group, patience=2.0)
+        for directory in (self.base, *(f"{mount}/{self.name}" for mount in v1)):
             cgroupfs.remove(directory, patience=0)
 
     def missing(self) -> dict[str, str]:
@@ -199,6 +211,7 @@ class Meter:
         """What the payload used: seconds, bytes, counts; pressure where the kernel tracks it."""
         cpu = cgroupfs.flat(cgroupfs.read("cpu.stat", self.payload))
         io = cgroupfs.nested_totals(cgroupfs.read("io.stat", self.payload))
+        pids = cgroupfs.flat(cgroupfs.read("pids.events", self.payload))
         v1 = hybrid.usage(self.v1)
         throttled_us = cpu.get("throttled_usec", 0) + v1.get("throttled_ns", 0) / 1000
         return {
@@ -210,8 +223,8 @@ class Meter:
             "oom_kills": self.oom_kills(),
             "io_read_bytes": io.get("rbytes", v1.get("io_read_bytes", 0)),
             "io_write_bytes": io.get("wbytes", v1.get("io_write_bytes", 0)),
-            "pids_peak": int(cgroupfs.read("pids.peak", self.payload) or 0),
-            "pids_refused": cgroupfs.flat(cgroupfs.read("pids.events", self.payload)).get("max", 0),
+            "pids_peak": int(cgroupfs.read("pids.peak", self.payload) or v1.get("pids_peak", 0)),
+            "pids_refused": pids.get("max", v1.get("pids_refused", 0)),
             "pressure": self._pressure(),
         }
 

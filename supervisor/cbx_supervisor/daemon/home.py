@@ -130,8 +130,20 @@ def leave_callers_groups(name: str) -> list[str]:
     for root in sorted(roots):
         group = f"{root}/{name}/supervisor"
         try:
-            os.makedirs(group, 0o755, exist_ok=True)
-            cgroupfs.write(f"{group}/cgroup.procs", str(os.getpid()))
+            _enter(group)
         except OSError as error:
             failed.append(f"{group}: {error.strerror}")
     return failed
+
+
+def _enter(group: str) -> None:
+    for last in (False, True):
+        os.makedirs(group, 0o755, exist_ok=True)
+        try:
+            cgroupfs.write(f"{group}/cgroup.procs", str(os.getpid()))
+        except OSError:
+            # The launcher of a supervisor that has just ended removes the group behind it.
+            if last:
+                raise
+        else:
+            return
