@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 import stat
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -177,6 +178,12 @@ def beneath(path: bytes, directory: bytes) -> bool:
     return not directory or path == directory or path.startswith(directory + b"/")
 
 
+def absolute(path: bytes, target: str) -> bytes:
+    """The absolute path of ``path``, which is relative to ``target``."""
+    directory = os.fsencode(target).rstrip(b"/")
+    return directory + b"/" + path if path else directory or b"/"
+
+
 def live_path(change: Change, targets: Sequence[str]) -> bytes:
     """The absolute path that ``change`` is about. ``targets`` are those of the layers, by index."""
-    return join(targets[change.layer].encode(errors="surrogateescape").rstrip(b"/"), change.path) or b"/"
+    return absolute(change.path, targets[change.layer])

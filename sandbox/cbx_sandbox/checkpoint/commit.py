@@ -18,7 +18,6 @@ from cbx_sandbox.errors import CbxError, DeniedError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 
-
 _NEVER = 1 << 63
 
 

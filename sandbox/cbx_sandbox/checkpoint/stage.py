@@ -317,9 +317,8 @@ class Staging:
 
     def _exchange(self, path: bytes, aside: bytes) -> None:
         directory, name = split(path)
-        with files.Cursor(self.fd, os.O_PATH) as cursor:
-            with _times_kept(cursor.go(directory)):
-                files.renameat2(self.fd, aside, cursor.fd, name, files.RENAME_EXCHANGE)
+        with files.Cursor(self.fd, os.O_PATH) as cursor, _times_kept(cursor.go(directory)):
+            files.renameat2(self.fd, aside, cursor.fd, name, files.RENAME_EXCHANGE)
 
     def sync(self) -> None:
         """Put what is staged on disk before a name leads to it."""

@@ -22,7 +22,7 @@ def compare(where, workload, *, redirect, outside=False, copied=False):
         state = stack.enter_context(tempfile.TemporaryDirectory(dir=harness.SCRATCH)) if outside else None
         box = stack.enter_context(harness.box(where, redirect=redirect, state=state))
         if copied:
-            stack.enter_context(mock.patch.object(layers, "_own_directory", lambda mount_point: None))
+            stack.enter_context(mock.patch.object(layers, "_own_directory", return_value=None))
             # The clock of such a target is estimated two seconds early; nobody changes anything here.
             stack.enter_context(mock.patch.object(session_module, "_COARSE_NS", 0))
         box.shell(SETUP)
