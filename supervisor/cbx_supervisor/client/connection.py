@@ -45,10 +45,7 @@ def open_socket(path: bytes) -> _socket.socket:
     try:
         server.connect(path)
     except PermissionError:
-        raise ClientError(
-            f"cannot connect to {shown(path)}: permission denied",
-            hint='members of the group cbx may use it: sudo usermod -aG cbx "$USER", then log in again',
-        ) from None
+        raise ClientError(f"cannot connect to {shown(path)}: permission denied", hint=_how_to_be_allowed()) from None
     except OSError as why:
         if isinstance(why, (FileNotFoundError, ConnectionRefusedError)):
             raise
@@ -58,6 +55,17 @@ def open_socket(path: bytes) -> _socket.socket:
     if uid != 0:
         raise ClientError(f"cannot trust {shown(path)}: it is served by user {uid}, not by root")
     return server
+
+
+def _how_to_be_allowed() -> str:
+    import grp
+
+    join = 'sudo usermod -aG cbx "$USER", then log in again'
+    try:
+        grp.getgrnam("cbx")
+    except KeyError:
+        return f"root and the group cbx may use it: sudo groupadd --system cbx, restart the supervisor, {join}"
+    return f"root and the group cbx may use it: {join}"
 
 
 class Connection:

@@ -81,6 +81,19 @@ def test_a_reader_that_leaves_is_no_error():
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [("run", "--help"), ("--version",)])
+def test_neither_directory_nor_environment_bring_in_code(tmp_path, arguments):
+    """Root may start it in a directory that somebody else has prepared."""
+    for name in ("cbx_supervisor", "click", "encodings", "_socket", "sitecustomize"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('this ran')")
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path), "PYTHONHOME": "/x", "PYTHONSTARTUP": "x.py"}
+    done = subprocess.run(
+        [CLIENT, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_version_is_the_packages():
     """--version needs no supervisor."""
     assert run("--version").stdout.startswith("cbx-sandbox 0.")

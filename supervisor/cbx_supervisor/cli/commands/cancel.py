@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cbx_supervisor.cli import output
 from cbx_supervisor.client.http import Api
 
 
@@ -14,4 +15,6 @@ def command(jobs: tuple[int, ...], kill: bool) -> None:
     """End jobs: SIGTERM, then the kill when the grace period is over."""
     api = Api()
     for job in jobs:
-        api.post(f"/v1/jobs/{job}/cancel", {"signal": "KILL" if kill else "TERM"})
+        answer = api.post(f"/v1/jobs/{job}/cancel", {"signal": "KILL" if kill else "TERM"})
+        if not answer.get("cancelled", True):
+            output.remark(f"job {job} is over already ({answer.get('state')})")
