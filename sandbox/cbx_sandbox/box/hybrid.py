@@ -84,7 +84,7 @@ def _limit_io(blkio: BlkIOController, rate: int, devices: list[str]) -> None:
 
 
 def usage(directories: dict[str, int]) -> dict[str, int]:
-    """Peak memory, throttled time (s/10^9), I/O bytes and OOM kills of a payload, from its v1 groups."""
+    """Peaks of memory and processes, throttled time (s/10^9), I/O bytes, OOM kills, refused forks, from v1 groups."""
     found: dict[str, int] = {}
     if (fd := directories.get("memory")) is not None:
         found["memory_peak_bytes"] = int(cgroupfs.read("memory.max_usage_in_bytes", fd) or 0)
@@ -92,6 +92,7 @@ def usage(directories: dict[str, int]) -> dict[str, int]:
     if (fd := directories.get("cpu")) is not None:
         found["throttled_ns"] = cgroupfs.flat(cgroupfs.read("cpu.stat", fd)).get("throttled_time", 0)
     if (fd := directories.get("pids")) is not None:
+        found["pids_peak"] = int(cgroupfs.read("pids.peak", fd) or 0)
         found["pids_refused"] = cgroupfs.flat(cgroupfs.read("pids.events", fd)).get("max", 0)
     if (fd := directories.get("blkio")) is not None:
         for line in (cgroupfs.read("blkio.throttle.io_service_bytes", fd) or "").splitlines():
