@@ -186,11 +186,9 @@ class Connection:
                 if not self._open or self._closing:
                     return
         except CbxError as error:
-            self._close_fds()
-            self.fail(error)
+            self._break(error)
         except (frame.FrameError, OSError) as error:
-            self._close_fds()
-            self.fail(UsageError(f"cannot take the request: {error}"))
+            self._break(UsageError(f"cannot take the request: {error}"))
 
     def _handle(self, fields: list[tuple[str, bytes]]) -> None:
         if not self._requested:
@@ -316,9 +314,18 @@ class Connection:
 
     def _hang_up(self) -> None:
         """The caller is gone: so is its job, unless it is detached. Its lease says the same to init."""
+        self._abandon()
+        self._close()
+
+    def _break(self, error: CbxError) -> None:
+        """The caller does not keep to the protocol: it is told, and treated like one that is gone."""
+        self._close_fds()
+        self._abandon()
+        self.fail(error)
+
+    def _abandon(self) -> None:
         if self._live is not None and not self._detached:
             self._live.stop()
-        self._close()
 
     def _too_late(self) -> None:
         self.fail(UsageError("cannot wait longer for the request"))

@@ -1,0 +1,143 @@
+"""Start, race, idle exit, stop, crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.daemon.conftest import until
+
+pytestmark = pytest.mark.root
+
+
+def test_two_starters_end_with_one_daemon(made):
+    """The second says who holds the lock and exits 0."""
+    first, second = made.spawn(), made.spawn()
+    made.process = first
+    until(lambda: first.poll() is not None or second.poll() is not None)
+    loser, made.process = (first, second) if first.poll() is not None else (second, first)
+    assert loser.wait() == 0
+    until(lambda: os.path.exists(made.paths.pid_file))
+    assert f"process {made.process.pid} serves" in made.log.read_text()
+    assert made.get("/v1/status")["supervisor"]["pid"] == made.process.pid
+
+
+def test_it_ends_when_idle_and_leaves_no_socket(made):
+    """After the last caller and job, not before."""
+    made.start("--idle-exit", "0.7")
+    call = made.run("sleep 1.2")
+    assert call.end()["status"] == 0
+    assert made.process.poll() is None
+    assert made.process.wait(20) == 0
+    assert not os.path.exists(made.paths.exec_socket)
+    assert not os.path.exists(made.paths.http_socket)
+
+
+def test_what_ended_is_remembered_after_an_idle_exit(made):
+    """By the next supervisor; numbers go on."""
+    made.start("--idle-exit", "0.3")
+    job = made.run("exit 3").end()["result"]["job"]
+    made.process.wait(20)
+    made.start()
+    assert made.get(f"/v1/jobs/{job}")["status"] == 3
+    assert made.run("true").end()["result"]["job"] == job + 1
+
+
+def test_sigterm_ends_jobs_and_records_them(supervisor):
+    """Running ones are cancelled and recorded, waiting callers are told."""
+    call = supervisor.run("sleep 100")
+    job = call.job()
+    assert supervisor.stop() == 0
+    assert call.end()["result"]["reason"] == "cancelled"
+    supervisor.start()
+    assert supervisor.get(f"/v1/jobs/{job}")["state"] == "cancelled"
+
+
+def test_after_kill_9_nothing_runs_on_unseen(supervisor, project):
+    """The next supervisor ends what was left, calls it lost, and holds its changes."""
+    line = f"echo changed > {project}/file; sleep 100"
+    call = supervisor.run(line, ("cwd", os.fsencode(project)), ("tier", b"SEQUENTIAL_REQUIRED"))
+    job = call.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    until(lambda: any("file" in names for _, _, names in os.walk(supervisor.paths.layers)))
+    supervisor.stop(signal.SIGKILL)
+    supervisor.start()
+    found = supervisor.get(f"/v1/jobs/{job}")
+    assert found["state"] in {"lost", "exited"}
+    assert found["status"] != 0
+    assert supervisor.get(f"/v1/checkpoints/{found['checkpoint']['id']}")["state"] == "held"
+    assert not (project / "file").exists()
+    sleeping = subprocess.run(["pgrep", "-fx", "sleep 100"], capture_output=True, text=True, check=False).stdout.split()
+    groups = [Path(f"/proc/{pid}/cgroup").read_text() for pid in sleeping if os.path.exists(f"/proc/{pid}/cgroup")]
+    assert not any(supervisor.paths.cgroup in group for group in groups)
+
+
+def test_sockets_are_root_s_and_state_is_private(supervisor):
+    """Whatever the umask of who started it."""
+    for path in (supervisor.paths.exec_socket, supervisor.paths.http_socket):
+        status = os.stat(path)
+        assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o660)
+    for path in (supervisor.paths.state, supervisor.paths.jobs, supervisor.paths.logs):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+
+
+def test_it_lives_in_a_group_of_its_own(supervisor):
+    """Not in its caller's, whose end and limits would be its own."""
+    groups = Path(f"/proc/{supervisor.process.pid}/cgroup").read_text()
+    assert f"0::/{supervisor.paths.cgroup}/supervisor" in groups
+
+
+def test_a_stale_socket_is_replaced(made):
+    """Left behind by a crash."""
+    os.makedirs(made.paths.runtime)
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(made.paths.exec_socket)
+    left.close()
+    made.start()
+    assert made.run("true").end()["status"] == 0
+
+
+def test_a_newer_database_stops_the_start(made):
+    """Before anything was changed, with a clear word."""
+    os.makedirs(made.paths.state)
+    connection = sqlite3.connect(made.paths.database)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert made.spawn().wait(30) == 125
+    assert "newer cbx" in made.log.read_text()
+    assert not os.path.exists(made.paths.exec_socket)
+
+
+def test_bad_settings_stop_the_start(made):
+    """They are named."""
+    assert made.spawn(TIMEOUTS_COMMAND_TIMEOUT_SECONDS="soon").wait(30) == 125
+    assert "CBX_TIMEOUTS_COMMAND_TIMEOUT_SECONDS" in made.log.read_text()
+
+
+def test_only_root_starts_one(made):
+    """Nobody else gets as far as a directory."""
+    command = [sys.executable, "-I", "-m", "cbx_supervisor.daemon.main"]
+    done = subprocess.run(command, user=65534, group=65534, env={}, capture_output=True, text=True, check=False)
+    if "Permission denied" in done.stderr and "cbx-supervisor" not in done.stderr:
+        pytest.skip("nobody cannot execute this interpreter")
+    assert done.returncode == 125
+    assert "only root" in done.stderr
+
+
+def test_it_stays_small(supervisor):
+    """Under 80 MB, with the HTTP side loaded."""
+    for _ in range(5):
+        supervisor.run("true").end()
+    supervisor.get("/v1/status")
+    time.sleep(1.5)
+    lines = Path(f"/proc/{supervisor.process.pid}/status").read_text().splitlines()
+    size = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    assert size < 80_000
