@@ -53,6 +53,15 @@ def test_a_wheel_is_found_beside_the_script(prefix):
     assert words[5:] == ["-q", "--", "echo", "a b", "", "*"]
 
 
+def test_the_version_that_the_packages_are_for_is_preferred(prefix):
+    """Where several interpreters share a directory, as in /usr/local."""
+    package(library(prefix))
+    named = prefix / "bin" / "python3.11"
+    named.write_text("#!/bin/sh\nprintf 'named|'\n")
+    named.chmod(0o755)
+    assert call(prefix / "bin" / "cbx-sandbox", "show", "12") == ["named"]
+
+
 def test_an_editable_install_is_found_by_its_pth_file(prefix, tmp_path):
     """The last line of which need not end."""
     source = package(tmp_path / "source tree")
