@@ -1,5 +1,6 @@
 """`cbx-sandbox run` against the real supervisor, from its start by the first client to its end."""
 
+import contextlib
 import json
 import os
 import pty
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from cbx_supervisor import paths
 
 pytestmark = pytest.mark.root
 
@@ -60,12 +63,23 @@ class Domain:
         return json.loads(self.call("status", "--json").stdout)["supervisor"]["pid"]
 
     def stop(self):
-        """End the supervisor, if one runs."""
+        """End the supervisor, if one runs, and remove its control groups."""
         if not (self.directory / "run" / "exec.sock").exists():
             return
         pid = self.pid
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{pid}").exists())
+        name = paths.from_environment(self.environment, uid=0).cgroup
+        groups = [group for depth in ("", "*/") for group in Path("/sys/fs/cgroup").glob(depth + name)]
+        wait_until(lambda: all(removed(group) for group in groups))
+
+
+def removed(group):
+    """Remove a control group with what is in it; the launcher may need a moment to leave."""
+    for directory, _names, _files in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+    return not group.exists()
 
 
 def wait_until(condition):
