@@ -23,7 +23,7 @@ import stat
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, hybrid, init, spare, userns
+from cbx_sandbox.box import cgroup, hybrid, init, payload, spare, userns
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
 
@@ -262,6 +262,8 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
     written = {f"lock:{value['path']}" for value in spec["operations"] if value["op"] == "DirectWrite"}
     own = {}
     for name, fd in received.items():
+        if name in payload.STANDARD:
+            _refuse_ways_out(name, fd)
         if name.startswith("lock:"):
             own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
         elif name == "stdin" and stat.S_ISREG(os.fstat(fd).st_mode):
@@ -270,6 +272,14 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
         if value["op"] == "Overlay":
             own[f"layer:{value['layer']}"] = mounts.open_tree(value["layer"])
     return own
+
+
+def _refuse_ways_out(name: str, fd: int) -> None:
+    """No directory (fchdir leads out of the box), disk or socket (more descriptors could come in) on 0-2."""
+    mode = os.fstat(fd).st_mode
+    for kind, found in (("directory", stat.S_ISDIR), ("block device", stat.S_ISBLK), ("socket", stat.S_ISSOCK)):
+        if found(mode):
+            raise OSError(errno.EINVAL, f"{name} is a {kind}, which no job is given")
 
 
 def _reopen_read_only(fd: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from tests.root.box.harness import Harness, launcher
 
-from cbx_sandbox.linux import mounts, namespaces
+from cbx_sandbox.linux import mountinfo, mounts, namespaces
 
 MS_SHARED, MS_PRIVATE = 1 << 20, mounts.MS_PRIVATE
 
@@ -21,8 +21,12 @@ def own_mounts() -> Iterator[None]:
     directory = os.getcwd()
     namespaces.unshare(namespaces.CLONE_NEWNS)
     try:
-        for propagation in (MS_PRIVATE, MS_SHARED):
-            mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=propagation, recursive=True)
+        mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=MS_PRIVATE, recursive=True)
+        # What other tests have mounted meanwhile would come and go, inside too.
+        for mount in reversed(mountinfo.read()):
+            if mount.target.startswith(("/tmp/", "/var/tmp/")):
+                mounts.umount(mount.target, mounts.MNT_DETACH)
+        mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=MS_SHARED, recursive=True)
         yield
     finally:
         namespaces.setns(before, namespaces.CLONE_NEWNS)
