@@ -155,9 +155,13 @@ class Supervisor:
             self.process.send_signal(number)
         return self.process and self.process.wait(PATIENCE)
 
-    def clean(self):
+    def hang_up(self):
         for call in self._calls:
             call.close()
+        self._calls.clear()
+
+    def clean(self):
+        self.hang_up()
         if self.process is not None:
             self.stop()
         groups = [path for root in ("", "*/") for path in glob.glob(f"/sys/fs/cgroup/{root}{self.paths.cgroup}")]
@@ -174,15 +178,24 @@ def _removed(group):
     return not os.path.exists(group)
 
 
-@pytest.fixture
-def made(tmp_path_factory):
-    """A lock domain; nothing is started yet."""
+@contextlib.contextmanager
+def lock_domain(tmp_path_factory):
+    """A supervisor's directories, and nothing left of it afterwards."""
     # A socket's path has 107 bytes at most: pytest's own directories are too deep.
     directory = tmp_path_factory.mktemp("d")
     supervisor = Supervisor(directory)
-    yield supervisor
-    supervisor.clean()
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        yield supervisor
+    finally:
+        supervisor.clean()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def made(tmp_path_factory):
+    """A lock domain; nothing is started yet."""
+    with lock_domain(tmp_path_factory) as supervisor:
+        yield supervisor
 
 
 @pytest.fixture
