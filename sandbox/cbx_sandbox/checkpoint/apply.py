@@ -79,6 +79,8 @@ class Applier:
         """Take everything back, the last step first."""
         while self._undo:
             self._undo.pop()()
+        for path in sorted(self._parents, key=len, reverse=True):
+            self._restore_time(path, self._parents[path][0])
 
     # -- getting there ------------------------------------------------------------------------------------------------
 

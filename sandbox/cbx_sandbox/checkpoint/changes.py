@@ -19,7 +19,7 @@ class Kind(enum.StrEnum):
     META = "meta"  # owner, mode, times or attributes only
     TYPE = "type"  # something of another type
     REPLACED = "replaced"  # a directory, by a new directory
-    RENAMED = "renamed"  # a directory that came from Change.source
+    RENAMED = "renamed"  # came from Change.source with its content; that of a directory may have changes of its own
 
     @property
     def letter(self) -> str:

@@ -107,7 +107,11 @@ class _Check:
             case _:
                 reason = self._kept(change.old, now)
         if reason is not None:
-            return self._conflict(change, change.path, reason)
+            return self._conflict(change, change.live, reason)
+        if change.over is not None:
+            reason = self._kept(change.over, self._read(*split(change.path)))
+            if reason is not None:
+                return self._conflict(change, change.path, reason)
         goes = change.over if change.kind is Kind.RENAMED else change.old
         if goes is not None and goes.is_dir and change.kind is not Kind.META:
             return self._beneath(change, change.path if change.kind is Kind.RENAMED else change.live)
@@ -140,13 +144,12 @@ class _Check:
     def _renamed(self, change: Change, now: Meta | None) -> str | None:
         if now is None or change.old is None:
             return GONE
-        if change.over is not None:
-            reason = self._kept(change.over, self._read(*split(change.path)))
-            if reason is not None:
-                return reason
         directory, name = split(change.live)
         handle = files.file_handle(self._live.go(directory), name)
-        return REPLACED if not now.is_dir or (change.origin and handle and handle != change.origin) else None
+        if now.type != change.old.type or (change.origin and handle and handle != change.origin):
+            return REPLACED
+        # A directory takes along whatever is in it; a file must be the one that the job has moved.
+        return None if now.is_dir else self._kept(change.old, now)
 
     def _kept(self, old: Meta | None, now: Meta | None) -> str | None:
         if now is None or old is None:
@@ -174,7 +177,7 @@ class _Check:
 
     def _astray(self, change: Change) -> bool:
         """A copy of something other than what is at its live path: moved there by the job, or orphaned."""
-        if not change.origin or change.new is None or change.new.is_dir:
+        if not change.origin or change.new is None or change.new.is_dir or change.kind is Kind.RENAMED:
             return False
         if change.old is None or change.vacated:
             return True

@@ -25,7 +25,7 @@ def diff(session: Session, *, leaves: bool = False) -> list[Change]:
     changes: list[Change] = []
     for index in range(len(session.layers)):
         with live_root(session, index) as live_fd:
-            found = settle(list(_Walk(session, index, live_fd).run()))
+            found = settle(list(_Walk(session, index, live_fd).run()), live_fd, session.layers[index].upper)
         if leaves:
             found = [leaf for change in found for leaf in (change, *_leaves(session, change))]
         changes += found
@@ -207,7 +207,7 @@ class _Walk:
         old = self._lookup(directory, name)
         if old is not None and old.is_dir:
             frame.live, frame.carried = source, False
-        differing = self._lasting(aspects(old, frame.meta), frame.meta) if old is not None else ()
+        differing = self._lasting(aspects(old, frame.meta), old, frame.meta) if old is not None else ()
         return dataclasses.replace(blank, kind=Kind.RENAMED, old=old, over=blank.old, source=source, aspects=differing)
 
     def _merged(self, blank: Change) -> Change | None:
@@ -215,15 +215,15 @@ class _Walk:
         if blank.old is None or blank.new is None:
             return None
         every = aspects(blank.old, blank.new)
-        differing = self._lasting(every, blank.new)
+        differing = self._lasting(every, blank.old, blank.new)
         if not every:
             return None
         change = dataclasses.replace(blank, kind=Kind.META, aspects=differing or every, implied=not differing)
         return self._flagged(change, blank.new)
 
-    def _lasting(self, differing: tuple[str, ...], new: Meta) -> tuple[str, ...]:
-        """Without the time that changes with every entry: only a time that was set by hand lies before the start."""
-        if new.mtime_ns >= self._clock:
+    def _lasting(self, differing: tuple[str, ...], old: Meta, new: Meta) -> tuple[str, ...]:
+        """Without the time that changes with every entry, here or there: only one set by hand lies before the start."""
+        if max(old.mtime_ns, new.mtime_ns) >= self._clock:
             return tuple(aspect for aspect in differing if aspect != "mtime")
         return differing
 

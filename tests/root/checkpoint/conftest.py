@@ -1,13 +1,34 @@
 """Places for checkpoints: directories on the root file system and on images of other ones."""
 
 import contextlib
+import os
 
 import pytest
 from tests.root.checkpoint import harness
 
+from cbx_sandbox.linux import mounts, namespaces
 
-@pytest.fixture(scope="session")
-def mounted():
+
+@pytest.fixture(scope="module", autouse=True)
+def own_mounts():
+    """What is mounted here is seen by this process alone: other supervisors on this host would overlay it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    directory = os.getcwd()
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    try:
+        mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=mounts.MS_PRIVATE, recursive=True)
+        yield
+    finally:
+        namespaces.setns(before, namespaces.CLONE_NEWNS)
+        os.close(before)
+        os.chdir(directory)
+
+
+@pytest.fixture(scope="module")
+def mounted(own_mounts):
     """Give mount points by kind of file system; each is made once, when it is first asked for."""
     with contextlib.ExitStack() as stack:
         made = {}
