@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import Record, Where
 
-MAX_STEPS = 4_000  # commands evaluated for one text, loops and functions included
+MAX_STEPS = 10_000  # pieces of work for one text, loops and functions included
+MAX_UNROLLED_STEPS = 1_000  # beyond, loops are no longer tried word by word
+MAX_WRAPPERS = 40  # sudo env nice …
 MAX_NESTING = 10  # texts within texts: bash -c "bash -c …"
 MAX_UNROLL = 24  # words of a loop that are tried one by one
 MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
@@ -77,7 +79,7 @@ class Interpreter(Paths):
     def __init__(self, facts: Facts, record: Record, state: State, *, nesting: int = 0) -> None:
         super().__init__(facts, record, state)
         self.nesting = nesting
-        self.steps = [0]
+        self.steps = [0, 0]  # pieces of work so far, commands within commands now
         self.calls: list[tuple[Function, int]] = []
         self.asides = 0
         self.called: set[str] = set()
@@ -145,6 +147,8 @@ class Interpreter(Paths):
 
     def run(self, node: Command, stdin: str | None = None) -> str:
         """Run a node and return what it prints, as far as that is known."""
+        if not self._step((-1, -1)):
+            return HOLE
         match node:
             case Simple():
                 return self._simple(node, stdin)
@@ -273,7 +277,8 @@ class Interpreter(Paths):
             values = [Arg(HOLE, 0, 0, many=True)] if known is None else [Arg(text, 0, 0) for text in known]
         for word in node.words or ():
             values += expand(word, self)
-        if node.select or len(values) > MAX_UNROLL or any(value.many for value in values):
+        many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
+        if node.select or many or any(value.many for value in values):
             self.state.variables[node.name] = HOLE
             return self._repeat(None, node.body, stdin)
         outputs = []
@@ -320,10 +325,7 @@ class Interpreter(Paths):
     # -- simple commands ----------------------------------------------------------------------------------------
 
     def _simple(self, node: Simple, stdin: str | None) -> str:
-        self.steps[0] += 1
         where = self.where(node.start, node.end)
-        if self.steps[0] > MAX_STEPS:
-            return self.opaque("more commands than are looked at in one text", where)
         args: list[Arg] = []
         for word in node.words:
             if isinstance(word, Assign):
@@ -378,9 +380,23 @@ class Interpreter(Paths):
 
     def dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         """Run a command whose words are expanded."""
+        if not self._step(where):
+            return HOLE
+        if self.steps[1] >= MAX_WRAPPERS:
+            return self.opaque("commands within commands, nested too deeply", where)
+        self.steps[1] += 1
+        output = self._dispatch(args, stdin, where)
+        self.steps[1] -= 1
+        return output
+
+    def _step(self, where: Where) -> bool:
+        """Count a piece of work; False once there has been too much."""
         self.steps[0] += 1
-        if self.steps[0] > MAX_STEPS:
-            return self.opaque("more commands than are looked at in one text", where)
+        if self.steps[0] == MAX_STEPS:
+            self.opaque("more commands than are looked at in one text", where)
+        return self.steps[0] < MAX_STEPS
+
+    def _dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         head, rest = args[0], args[1:]
         if not head.known:
             return self.executes_unknown("the program's name is computed and not known", where)
@@ -408,6 +424,7 @@ class Interpreter(Paths):
         rule = rules.find(base)
         self.record.programs[base if rule else name] = None
         call = Call(base, args, rule, where, stdin)
+        programs.look_for_miners(self, call, name)
         if rule is None or (not trusted and not rule.local):
             output = programs.unknown(self, call, name)
             if rule is not None:
@@ -528,6 +545,7 @@ class Interpreter(Paths):
 
     def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
         """Set a variable; some make later commands run something."""
+        value = _kept(value)
         self.state.variables[name] = value
         self.state.arrays.pop(name, None)
         builtins.environment(self, name, value, where)

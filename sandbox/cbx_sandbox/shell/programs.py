@@ -32,13 +32,17 @@ def apply(run: Interpreter, call: Call) -> str:
     rule = call.rule
     if rule is None:
         return unknown(run, call, call.name)
-    if miner(call.name) or any(miner(arg.text) for arg in call.args):
-        _mines(run, call)
     if rule.handler:
         from cbx_sandbox.shell.handlers import HANDLERS  # noqa: PLC0415 -- handlers run programs again
 
         return HANDLERS[rule.handler](run, call, rule)
     return generic(run, call, rule)
+
+
+def look_for_miners(run: Interpreter, call: Call, name: str) -> None:
+    """Find a crypto miner by its name or its protocol."""
+    if miner(name) or any(miner(arg.text) for arg in call.args if "stratum" in arg.text):
+        _mines(run, call)
 
 
 def _mines(run: Interpreter, call: Call) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
 
 MAX_DEPTH = 30  # nested substitutions and compounds; each costs about ten frames
-MAX_WORDS = 6_000  # words read in one text, so that the work is bounded
+MAX_WORDS = 4_000  # words read in one text, so that the work is bounded
 
 _PLAIN = re.compile(r"[^ \t\n\r;&|<>()$`\"'\\\x00]+")
 _DOUBLE = re.compile(r"[^$`\"\\\x00]+")
@@ -247,6 +247,9 @@ class Scanner:
 
     def dollar(self, mode: QuoteMode) -> Part:
         """Read an expansion."""
+        self.words += 1
+        if self.words > MAX_WORDS:
+            raise self.fail("too long to be read word by word")
         quoted = mode != "plain"
         following = self.text[self.pos + 1 : self.pos + 2]
         if following == "(":

@@ -225,7 +225,9 @@ def _sed_fields(script: str, position: int, count: int) -> tuple[list[str], int]
             bracket = closing > 0 and delimiter not in script[position:closing]
         elif char == "]":
             bracket = False
-        if char == delimiter and not bracket:
+        if char == delimiter and bracket:
+            return fields, -1  # implementations disagree on whether this delimits
+        if char == delimiter:
             fields.append(script[start:position])
             start = position + 1
             if len(fields) == count:

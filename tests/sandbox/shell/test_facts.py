@@ -1,0 +1,76 @@
+"""The facts about the real file system."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from cbx_sandbox.facts import GLOB_LIMIT, HostFacts
+from cbx_sandbox.shell.analysis import analyse
+
+
+def host(directory: pathlib.Path) -> HostFacts:
+    return HostFacts(str(directory), {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/nonexistent"})
+
+
+def test_kinds(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "f").write_text("")
+    (tmp_path / "l").symlink_to("f")
+    os.mkfifo(tmp_path / "p")
+    facts = host(tmp_path)
+    assert [facts.kind(str(tmp_path / name)) for name in ("f", "", "l", "p", "none")] == [
+        "file",
+        "dir",
+        "link",
+        "other",
+        "missing",
+    ]
+
+
+def test_symlinks_resolve_and_missing_tails_stay(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert host(tmp_path).resolve(str(tmp_path / "link" / "a" / "b")) == str(tmp_path / "real" / "a" / "b")
+
+
+def test_the_project_is_the_nearest_repository_else_the_nearest_marker(tmp_path: pathlib.Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    assert host(deep).project_root(str(deep)) == str(deep)
+    (tmp_path / "a" / "package.json").write_text("{}")
+    assert host(deep).project_root(str(deep)) == str(tmp_path / "a")
+    (tmp_path / ".git").mkdir()
+    assert host(deep).project_root(str(deep)) == str(tmp_path)
+
+
+def test_globs(tmp_path: pathlib.Path) -> None:
+    for name in ("a.c", "b.c", ".c", "-o"):
+        (tmp_path / name).write_text("")
+    facts = host(tmp_path)
+    assert facts.glob(f"{tmp_path}/*.c") == (f"{tmp_path}/a.c", f"{tmp_path}/b.c")
+    assert facts.glob(f"{tmp_path}/none*") == ()
+    assert analyse("sort *", facts).tier == "SEQUENTIAL_REQUIRED"
+
+
+def test_globs_are_bounded(tmp_path: pathlib.Path) -> None:
+    for index in range(50):
+        (tmp_path / f"d{index}").mkdir()
+    assert len(host(tmp_path).glob(f"{tmp_path}/*/*/*")) <= GLOB_LIMIT
+
+
+def test_write_sets_are_real_paths(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    paths = {effect.path for effect in analyse("touch link/x", host(tmp_path)).effects.paths}
+    assert paths == {str(tmp_path / "real" / "x")}
+
+
+def test_answers_are_remembered(tmp_path: pathlib.Path) -> None:
+    facts = host(tmp_path)
+    assert facts.kind(str(tmp_path / "f")) == "missing"
+    (tmp_path / "f").write_text("")
+    assert facts.kind(str(tmp_path / "f")) == "missing"
+
+
+def test_a_program_that_is_not_there(tmp_path: pathlib.Path) -> None:
+    assert host(tmp_path).which("cbx-no-such-program") is None

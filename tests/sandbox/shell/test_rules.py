@@ -1,0 +1,96 @@
+"""The rule files are consistent, and their own examples hold."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import tomllib
+
+import pytest
+
+import cbx_sandbox.shell
+from cbx_sandbox.facts import StaticFacts
+from cbx_sandbox.shell import rules
+from cbx_sandbox.shell.analysis import analyse
+from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.estimate import COSTS
+from cbx_sandbox.shell.handlers import HANDLERS
+from cbx_sandbox.shell.tiers import SHORT
+
+HERE = pathlib.Path(cbx_sandbox.shell.__file__).parent
+ROLES = set("read write append create delete text tree rewrite under into tree-delete host run exec".split())
+KEYS = set(
+    "tier why operands options sub when writes caches network host processes resources benign cost style wrap handler local unknown examples".split()
+)
+
+
+def all_rules() -> dict[int, rules.Rule]:
+    found: dict[int, rules.Rule] = {}
+
+    def add(rule: rules.Rule) -> None:
+        found[id(rule)] = rule
+        for sub in rule.subs.values():
+            add(sub)
+
+    for name in rules.names():
+        rule = rules.find(name)
+        assert rule is not None
+        add(rule)
+    return found
+
+
+def examples() -> list[tuple[str, str]]:
+    found: dict[str, str] = {}
+    for rule in all_rules().values():
+        found.update(rule.examples)
+    return sorted(found.items())
+
+
+@pytest.mark.parametrize(("command", "tier"), examples())
+def test_examples_hold(command: str, tier: str) -> None:
+    assert analyse(command, StaticFacts()).tier is SHORT[tier]
+
+
+def test_enough_is_known() -> None:
+    assert len(rules.names()) >= 400
+    assert len(examples()) >= 100
+
+
+def test_rules_name_only_what_exists() -> None:
+    for rule in all_rules().values():
+        assert {role.rstrip("*") for role in rule.operands} <= ROLES, rule.name
+        assert not rule.handler or rule.handler in HANDLERS or rule.handler.startswith("as:"), rule.name
+        assert not rule.host or HostKind(rule.host), rule.name
+        assert not rule.cost or rule.cost in COSTS, rule.name
+        assert sum(role.endswith("*") for role in rule.operands) <= 1, rule.name
+
+
+def test_files_use_only_known_keys() -> None:
+    def check(table: dict[str, object], where: str) -> None:
+        assert set(table) <= KEYS, (where, set(table) - KEYS)
+        subs = table.get("sub", {})
+        assert isinstance(subs, dict)
+        for name, inner in subs.items():
+            check(inner, f"{where} {name}")
+
+    for path in sorted((HERE / "rules").glob("*.toml")):
+        if path.name != "environment.toml":
+            for name, table in tomllib.loads(path.read_text()).items():
+                check(table, f"{path.name} {name}")
+
+
+def test_system_packages_power_and_disks_are_never_less_than_dangerous() -> None:
+    for name in ("apt", "dnf", "pacman", "mkfs.xfs", "reboot", "pkill", "iptables", "shred", "truncate"):
+        rule = rules.find(name)
+        assert rule is not None
+        assert rule.worst() is SHORT["dangerous"]
+
+
+def test_the_analysis_touches_nothing() -> None:
+    """No module of the analysis can reach the machine; facts are handed in."""
+    forbidden = {"os", "subprocess", "socket", "sqlite3", "time", "threading", "asyncio", "pathlib", "shutil"}
+    for path in HERE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.partition(".")[0] for name in names} & forbidden, path
