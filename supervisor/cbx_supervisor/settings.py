@@ -50,6 +50,9 @@ class Resources(Section, frozen=True):
     file_descriptors_max: Annotated[Count, Meta(description="open descriptors of a process")] = 1024
     processes_max: Annotated[int, Meta(ge=0, description="processes and threads")] = 512
     tmp_mb: Annotated[Size, Meta(description="private temporary files in MiB")] = 256
+    layer_mb: Annotated[
+        Size, Meta(description="changes in one overlay in MiB; never more than a tenth of the free space")
+    ] = 10240
 
 
 class Timeouts(Section, frozen=True):
@@ -112,6 +115,7 @@ class TierLimits(Section, frozen=True):
     io_bandwidth_mbps: Annotated[int, Meta(ge=0)] | None = None
     processes_max: Annotated[int, Meta(ge=0)] | None = None
     tmp_mb: Size | None = None
+    layer_mb: Size | None = None
     command_timeout_seconds: SecondsOrNever | None = None
 
 
@@ -149,6 +153,7 @@ class Settings(Section, frozen=True):
             nofile=resources.file_descriptors_max,
             timeout=_first(own.command_timeout_seconds, self.timeouts.command_timeout_seconds) or None,
             kill_after=self.timeouts.kill_after_seconds,
+            layer_bytes=_first(own.layer_mb, resources.layer_mb) << 20,
             tmp_bytes=_first(own.tmp_mb, resources.tmp_mb) << 20,
         )
 

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.daemon import peers
 from cbx_supervisor.daemon.handlers import checkpoints, jobs, status
-from cbx_supervisor.daemon.handlers.answers import problem
+from cbx_supervisor.daemon.handlers.answers import NotFoundError, problem
 
 if TYPE_CHECKING:
     from cbx_supervisor.daemon.service import Service
@@ -88,10 +88,8 @@ async def _problem(_request: Request, error: Exception) -> Response:
     return problem(error)
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
-    answer = problem(CbxError(f"no such page: {request.method} {request.url.path}"))
-    answer.status_code = getattr(error, "status_code", 404)
-    return answer
+async def _unknown(request: Request, _error: Exception) -> Response:
+    return problem(NotFoundError(f"no such page: {request.method} {request.url.path}"))
 
 
 async def _bug(request: Request, error: Exception) -> Response:

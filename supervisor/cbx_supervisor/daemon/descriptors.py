@@ -83,6 +83,9 @@ def _check_standard(name: str, fd: int) -> None:
             f"cannot pass {name} to a job: a file that can be written lies outside its locks",
             hint="the client copies through a pipe for such files",
         )
+    if kind == stat.S_IFREG and mode == os.O_WRONLY:
+        # It is opened anew for reading, which the caller may have no right to.
+        raise UsageError(f"cannot pass {name} to a job: it was opened for writing only")
     if kind == stat.S_IFCHR and status.st_rdev not in _HARMLESS and not os.isatty(fd):
         raise UsageError(f"cannot pass {name} to a job: that device is neither a terminal nor /dev/null")
 

@@ -7,13 +7,12 @@ without a record is lost, which is never success. Changes that nobody decided on
 from __future__ import annotations
 
 import os
-import signal
 import time
 from typing import Any
 
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution.launching import read_record
-from cbx_supervisor.execution.outcome import FAILED, iso, signal_name
+from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, verdict
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.result import CheckpointRef, Result, Who
 from cbx_supervisor.paths import Paths
@@ -60,14 +59,14 @@ def _result(row: jobs.Row, paths: Paths, held: Checkpoint | None, now: float) ->
     if outcome is None:
         message = f"job {job.number} was lost: its supervisor ended, and it left no record"
         return Result(**common, state="lost", reason="lost", status=FAILED, message=message)
-    code, number = outcome["exit_code"], outcome["signal"]
-    status = code if code is not None else 128 + (number or signal.SIGKILL)
+    state, reason, status = verdict(outcome)
+    number = outcome["signal"]
     return Result(
         **common,
-        state="exited",
-        reason=outcome["reason"],
-        status=124 if outcome["reason"] == "timeout" else status,
-        exit_code=code,
+        state=state,
+        reason=reason,
+        status=status,
+        exit_code=outcome["exit_code"],
         signal=None if number is None else signal_name(number),
         message=f"job {job.number} ended while no supervisor ran",
     )

@@ -112,7 +112,7 @@ def ran(
     if outcome is None:
         message = f"job {job} was lost: its init ended without a record"
         return Result(**fields, state="lost", reason="lost", status=FAILED, message=_joined(message, note))
-    state, reason, status = _verdict(outcome)
+    state, reason, status = verdict(outcome)
     number = outcome["signal"]
     fields["exit_code"] = None if reason == "error" else outcome["exit_code"]
     fields["signal"] = None if number is None else signal_name(number)
@@ -122,7 +122,7 @@ def ran(
     return Result(**fields, state=state, reason=reason, status=status, message=message)
 
 
-def _verdict(outcome: Outcome) -> tuple[str, str, int]:
+def verdict(outcome: Outcome) -> tuple[str, str, int]:
     """State, reason and the client's exit status."""
     reason, code, number = outcome["reason"], outcome["exit_code"], outcome["signal"]
     own = code if code is not None else 128 + number if number is not None else FAILED
@@ -134,9 +134,9 @@ def _verdict(outcome: Outcome) -> tuple[str, str, int]:
         return "exited", "timeout", TIMEOUT
     if reason == "cancelled":
         return "cancelled", "cancelled", own or 128 + signal.SIGTERM
-    if reason == "oom":
+    if reason in {"oom", "disk"}:
         # The kernel's kill may have hit a child only: the command's own status stands, unless it hides the cause.
-        return "exited", "oom", own or 128 + signal.SIGKILL
+        return "exited", reason, own or 128 + signal.SIGKILL
     if reason == "disk":
         return "exited", "disk", own or 128 + signal.SIGKILL
     return "exited", "exited", own
@@ -160,6 +160,9 @@ def _how(outcome: Outcome, planned: runner.Plan, status: int) -> str:
         return f"out of memory: limit {limit}, peak {int(peak) >> 20} MiB (--memory raises it)"
     if reason == "disk":
         return "ended because its changes took too much of the disk"
+    if reason == "disk":
+        limit = "" if limits.layer_bytes is None else f"{limits.layer_bytes >> 20} MiB or "
+        return f"stopped: its changes grew beyond {limit}a tenth of the free space"
     if reason == "cancelled":
         return "cancelled"
     number = outcome["signal"]

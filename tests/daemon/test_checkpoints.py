@@ -1,0 +1,140 @@
+"""Held checkpoints through the daemon: seen, committed, rolled back, locked while that happens."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tests.daemon.conftest import until
+
+pytestmark = pytest.mark.root
+
+SEQUENTIAL, DANGEROUS = ("tier", b"SEQUENTIAL_REQUIRED"), ("tier", b"DANGEROUS_ISOLATED")
+HOLD = ("commit", b"hold")
+
+
+def cwd(path):
+    return ("cwd", os.fsencode(path))
+
+
+def held(supervisor, project, line="echo new > file", tier=SEQUENTIAL):
+    result = supervisor.run(line, tier, HOLD, cwd(project), ("rw", os.fsencode(project))).end()["result"]
+    assert result["checkpoint"]["state"] == "held", result
+    return result["checkpoint"]["id"]
+
+
+def test_a_held_checkpoint_is_committed_on_request(supervisor, project):
+    """Nothing is there before, everything after; a second commit is refused."""
+    number = held(supervisor, project)
+    assert not (project / "file").exists()
+    assert supervisor.get(f"/v1/checkpoints/{number}")["changes"]["added"] == 1
+    status, decided = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})
+    assert (status, decided["state"]) == (200, "committed")
+    assert (project / "file").read_text() == "new\n"
+    status, problem = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})
+    assert (status, problem["exit_status"]) == (400, 125)
+
+
+def test_a_held_checkpoint_is_rolled_back_on_request(supervisor, project):
+    """Twice is no error, and its layers are gone."""
+    number = held(supervisor, project)
+    for _ in range(2):
+        status, decided = supervisor.http("POST", f"/v1/checkpoints/{number}/rollback", {})
+        assert (status, decided["state"]) == (200, "rolled-back")
+    assert not (project / "file").exists()
+    assert os.listdir(supervisor.paths.layers) == []
+
+
+def test_it_survives_the_supervisor(supervisor, project):
+    """Held means on disk."""
+    number = held(supervisor, project)
+    supervisor.stop()
+    supervisor.start()
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})[0] == 200
+    assert (project / "file").read_text() == "new\n"
+
+
+def test_a_conflict_changes_nothing(supervisor, project):
+    """It says so with 409, and the checkpoint can still be decided on."""
+    (project / "file").write_text("old\n")
+    number = held(supervisor, project)
+    (project / "file").write_text("theirs\n")
+    status, problem = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {"on_conflict": "abort"})
+    assert status == 409, problem
+    assert (project / "file").read_text() == "theirs\n"
+    assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "conflict"
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {"on_conflict": "ours"})[0] == 200
+    assert (project / "file").read_text() == "new\n"
+
+
+def test_a_commit_waits_for_locks_and_gives_up(made, project):
+    """With 503 and status 75; the checkpoint stays."""
+    supervisor = made.start(TIMEOUTS_LOCK_ACQUISITION_TIMEOUT_SECONDS="0.5")
+    number = held(supervisor, project)
+    tier = ("tier", b"CONDITIONAL_PARALLEL")
+    call = supervisor.run("sleep 60", ("rw", os.fsencode(project)), tier, cwd(project))
+    job = call.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    status, problem = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})
+    assert (status, problem["exit_status"]) == (503, 75)
+    assert f"job {job} holds" in problem["detail"]
+    assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"
+    call.send(("kind", b"kill"))
+    call.end()
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})[0] == 200
+
+
+def test_a_commit_that_gets_no_lock_is_held_and_never_rolled_back(made, tmp_path):
+    """A dangerous job that commits by itself, where another writes."""
+    supervisor = made.start(TIMEOUTS_LOCK_ACQUISITION_TIMEOUT_SECONDS="0.5")
+    busy, other = tmp_path / "busy", tmp_path / "other"
+    for path in (busy, other):
+        (path / ".git").mkdir(parents=True)
+    tier = ("tier", b"CONDITIONAL_PARALLEL")
+    call = supervisor.run("sleep 60", ("rw", os.fsencode(busy)), tier, cwd(busy))
+    job = call.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    # Where it writes cannot be read off its text, so no lock keeps it from running.
+    script = other / "script"
+    script.write_text(f"#!/bin/sh\necho x > {busy}/file\n")
+    script.chmod(0o755)
+    last = supervisor.run("./script", DANGEROUS, ("commit", b"auto"), cwd(other)).end()
+    checkpoint = last["result"]["checkpoint"]
+    assert checkpoint["state"] == "held", last["result"]
+    assert not (busy / "file").exists()
+    call.send(("kind", b"kill"))
+    call.end()
+    assert supervisor.http("POST", f"/v1/checkpoints/{checkpoint['id']}/commit", {})[0] == 200
+    assert (busy / "file").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"on_conflict": "maybe"}, 400),
+        ({"allow_privileged": "yes"}, 400),
+        ({"colour": "red"}, 400),
+        ([], 400),
+    ],
+)
+def test_bad_bodies_are_refused(supervisor, project, body, status):
+    """And nothing is decided."""
+    number = held(supervisor, project)
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", body)[0] == status
+    assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"
+
+
+def test_unknown_numbers_and_pages_are_404(supervisor):
+    """As problem+json."""
+    for path in ("/v1/checkpoints/9", "/v1/checkpoints/x", "/v1/jobs/9", "/v1/nothing", "/v1/jobs/9/log"):
+        status, problem = supervisor.http("GET", path)
+        assert (status, problem["status"]) == (404, 404), path
+
+
+@pytest.mark.parametrize("form", ["text", "list", "tree", "stat", "name-status", "json"])
+def test_a_diff_in_every_form(supervisor, project, form):
+    """Each names the file."""
+    number = held(supervisor, project)
+    status, content = supervisor.http("GET", f"/v1/checkpoints/{number}/diff?format={form}")
+    assert status == 200
+    assert "file" in str(content)
