@@ -1,6 +1,6 @@
 """Measure the analysis against the corpus: the table AC1 to AC9, AC13 and AC14.
 
-    python tests/bench/accuracy.py [--corpus ../shared/corpus] [--show AC1] [--limit 40]
+python tests/bench/accuracy.py [--corpus ../shared/corpus] [--show AC1] [--limit 40]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ WRAPPERS = (
 )  # fmt: skip
 
 WHOLE_TEXT = frozenset(
-    wrapper for wrapper in WRAPPERS if "{q}" in wrapper and not wrapper.startswith(("env", "parallel")) or "$(" in wrapper or "{p}" in wrapper
+    wrapper
+    for wrapper in WRAPPERS
+    if "{q}" in wrapper and not wrapper.startswith(("env", "parallel")) or "$(" in wrapper or "{p}" in wrapper
 )
 
 
@@ -87,10 +89,16 @@ def classes(corpus: pathlib.Path, report: Report) -> None:
     low = [command for command in danger if tiers[command].rank < SEQUENTIAL.rank]
     percent = share(len(danger) - len(missed), len(danger))
     report.add(
-        "AC2", f"{percent:.1f} % DANGEROUS, {len(low)} below SEQUENTIAL", ">= 99 %, 0", missed, good=percent >= 99 and not low
+        "AC2",
+        f"{percent:.1f} % DANGEROUS, {len(low)} below SEQUENTIAL",
+        ">= 99 %, 0",
+        missed,
+        good=percent >= 99 and not low,
     )
 
-    literal = [command for command in danger if tiers[command] is DANGEROUS and "\n" not in command and len(command) < 60][::4]
+    literal = [
+        command for command in danger if tiers[command] is DANGEROUS and "\n" not in command and len(command) < 60
+    ][::4]
     wrapped = [
         (wrapper, wrap(wrapper, command))
         for command in literal
@@ -125,13 +133,27 @@ def classes(corpus: pathlib.Path, report: Report) -> None:
     allowed = [command for command in missed if re.match(r"rm\s+-+\w*r", command)]  # in /tmp it may be
     missed = [command for command in missed if command not in allowed]
     percent = share(len(missed), len(mild))
-    report.add("AC6", f"{percent:.1f} % of {len(mild)} DANGEROUS, and {len(allowed)} rm -r", "<= 2 %", missed, good=percent <= 2)
+    report.add(
+        "AC6",
+        f"{percent:.1f} % of {len(mild)} DANGEROUS, and {len(allowed)} rm -r",
+        "<= 2 %",
+        missed,
+        good=percent <= 2,
+    )
 
     middle = rows(corpus / "middle_tiers.jsonl")
-    missed = [f"{got} not {row['tier']}: {row['command']}" for row in middle if (got := tier(row["command"])) != row["tier"]]
+    missed = [
+        f"{got} not {row['tier']}: {row['command']}" for row in middle if (got := tier(row["command"])) != row["tier"]
+    ]
     lowest = [row["command"] for row in middle if tier(row["command"]) is SAFE]
     percent = share(len(middle) - len(missed), len(middle))
-    report.add("AC7", f"{percent:.1f} % of {len(middle)} exact, {len(lowest)} SAFE", ">= 90 %, 0", missed, good=percent >= 90 and not lowest)
+    report.add(
+        "AC7",
+        f"{percent:.1f} % of {len(middle)} exact, {len(lowest)} SAFE",
+        ">= 90 %, 0",
+        missed,
+        good=percent >= 90 and not lowest,
+    )
 
     foreign = [text for row in safe[::5] if row.split() for text in foreign_texts(row)]
     missed = [text for text in foreign if tier(text) is SAFE]
@@ -159,7 +181,10 @@ def parsing(corpus: pathlib.Path, report: Report, sample: int) -> None:
         commands = [row["command"] for row in rows(corpus / f"{name}.jsonl")][::step]
         opaque, accepted, valid = [], [], 0
         for command in commands:
-            bash = "\0" not in command and subprocess.run(["bash", "-n", "-c", command], capture_output=True, check=False).returncode == 0
+            bash = (
+                "\0" not in command
+                and subprocess.run(["bash", "-n", "-c", command], capture_output=True, check=False).returncode == 0
+            )
             valid += bash
             try:
                 parse(command)
@@ -212,7 +237,9 @@ def coverage(corpus: pathlib.Path, report: Report) -> None:
         if names:
             unknown.append(f"{','.join(names)}: {command}")
     percent = share(len(commands) - len(unknown), len(commands))
-    report.add("AC14", f"{percent:.1f} % of {len(commands)} made of known programs", ">= 97 %", unknown, good=percent >= 97)
+    report.add(
+        "AC14", f"{percent:.1f} % of {len(commands)} made of known programs", ">= 97 %", unknown, good=percent >= 97
+    )
 
 
 def main() -> int:
@@ -220,7 +247,9 @@ def main() -> int:
     parser.add_argument("--corpus", type=pathlib.Path, default=pathlib.Path("../shared/corpus"))
     parser.add_argument("--show", help="print the misses of one goal")
     parser.add_argument("--limit", type=int, default=40)
-    parser.add_argument("--sample", type=int, default=10, help="of the unlabelled rows, every how many is parsed by bash too")
+    parser.add_argument(
+        "--sample", type=int, default=10, help="of the unlabelled rows, every how many is parsed by bash too"
+    )
     parser.add_argument("--quick", action="store_true", help="leave out parsing, speed and coverage")
     options = parser.parse_args()
     if not options.corpus.is_dir():

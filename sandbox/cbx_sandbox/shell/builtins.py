@@ -68,6 +68,8 @@ def _declare(run: Interpreter, call: Call) -> str:
     nameref = any(arg.text.startswith("-") and "n" in arg.text for arg in call.args)
     for arg in call.args:
         name, equals, value = arg.text.partition("=")
+        if "[" in name:
+            run.arithmetic(name)
         if HOLE in name or arg.many:
             run.record.reason("computed-name", "sets a variable whose name is not known", SEQUENTIAL, call.where)
         elif equals:
@@ -97,6 +99,7 @@ def _shift(run: Interpreter, call: Call) -> str:
 
 
 def _unset(run: Interpreter, call: Call) -> str:
+    _subscripts(run, call)
     for arg in call.args:
         if arg.text == "-f":
             for name in call.texts():
@@ -110,6 +113,7 @@ def _unset(run: Interpreter, call: Call) -> str:
 def _read(run: Interpreter, call: Call) -> str:
     """Set variables from what is read: their values are not known."""
     skip = False
+    _subscripts(run, call)
     for arg in call.args:
         if skip:
             skip = False
@@ -334,10 +338,16 @@ def _shown(conversion: str, value: str) -> str:
 
 def _test(run: Interpreter, call: Call) -> str:
     texts = call.texts()
-    for index, text in enumerate(texts[:-1]):
-        if text in {"-v", "-eq", "-ne", "-lt", "-le", "-gt", "-ge"}:
-            run.arithmetic(texts[index + 1])
+    if any(text in {"-v", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-R"} for text in texts):
+        _subscripts(run, call)
     return ""
+
+
+def _subscripts(run: Interpreter, call: Call) -> None:
+    """Names with a subscript are expanded once more, commands in them and all."""
+    for text in call.texts():
+        if "[" in text:
+            run.arithmetic(text)
 
 
 def _kill(run: Interpreter, call: Call) -> str:

@@ -173,7 +173,9 @@ class Interpreter(Paths):
                 self._define(node)
             case Test():
                 for word in node.words:
-                    expand_one(word, self)
+                    text = expand_one(word, self)
+                    if re.search(r"\[.*(?:\$\(|`)", text):
+                        self.arithmetic(text)
             case ArithCommand():
                 self.arithmetic(expand_one(node.inner, self))
             case Coproc():
@@ -403,15 +405,18 @@ class Interpreter(Paths):
         name = head.text
         if name in self.state.aliases:
             alias = self.state.aliases.pop(name)
-            output = self.execute_text(
-                " ".join([alias, *(_quoted(arg.text) for arg in rest)]), where, stdin, self.state
-            )
+            # Whether aliases are on is not followed: both what it stands for and what it hides may run.
+            text = " ".join([alias, *(_quoted(arg.text) for arg in rest)])
+            output = self.execute_text(text, where, stdin, self.state)
+            other = self._dispatch(args, stdin, where)
             self.state.aliases[name] = alias
-            return output
+            return output if output == other else HOLE
         function = self.state.functions.get(name)
         if function is not None:
             known = all(arg.known for arg in rest)
-            return self.call(function, [arg.text for arg in rest] if known else None, stdin)
+            output = self.call(function, [arg.text for arg in rest] if known else None, stdin)
+            if name not in self.state.unsure:
+                return output
         return self.program(name, rest, stdin, where)
 
     def program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
@@ -532,6 +537,8 @@ class Interpreter(Paths):
             return HOLE if self.state.cwd is None else self.state.cwd
         if name == "HOME":
             return self.facts.home
+        if name == "!":
+            return "%!"  # a process of this shell's own, as kill %1 names it
         if name in {"UID", "EUID"}:
             return str(self.facts.uid)
         # A variable that the environment lacks may be set by whoever starts the job: not known.
@@ -563,7 +570,9 @@ class Interpreter(Paths):
         return f"/dev/fd/{number}"
 
     def arithmetic(self, text: str) -> None:
-        """Look at an arithmetic expression."""
+        """Look at an arithmetic expression; subscripts in it are expanded once more, commands and all."""
+        if "$(" in text or "`" in text:
+            self.executes_unknown("arithmetic that executes what is quoted in it", (-1, -1))
         for found in _ASSIGNED.finditer(text):
             self.state.variables[found.group(1) or found.group(2)] = HOLE
         for name in set(re.findall(r"[A-Za-z_]\w*", text)):

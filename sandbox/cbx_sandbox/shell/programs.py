@@ -82,11 +82,15 @@ def subcommand(run: Interpreter, call: Call, rule: Rule, parsed: Parsed) -> str:
             "unknown-subcommand", f"which subcommand of {call.name} is meant is not known", tier, call.where
         )
         return settle(run, call, rule, Parsed(operands=parsed.rest))
-    for given in parsed.options:
-        option_effects(run, call, rule, given)
     sub = rule.sub(word.text)
     if sub is None:
-        return settle(run, call, rule, parse_options(rule, [*parsed.operands, *parsed.rest]))
+        whole = parse_options(rule, [*parsed.operands, *parsed.rest])
+        whole.options[:0] = parsed.options
+        return settle(run, call, rule, whole)
+    for given in parsed.options:
+        option_effects(run, call, rule, given)
+        if given.option.tier is not None:
+            run.record.reason(rule.name, f"{rule.name} {given.name}", given.option.tier, call.where)
     if sub.handler:
         from cbx_sandbox.shell.handlers import HANDLERS  # noqa: PLC0415 -- handlers run programs again
 

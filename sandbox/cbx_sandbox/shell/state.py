@@ -39,6 +39,7 @@ class State:
     positional: list[str] | None = None
     files: dict[str, str] = field(default_factory=dict)  # what this text has written: path to content
     descriptors: dict[str, str | None] = field(default_factory=dict)  # number to what can be read from it
+    unsure: frozenset[str] = frozenset()  # functions that may or may not be defined, or not so
     path_changed: bool = False
     remote: bool = False  # on another host or in another root: paths here are not meant
 
@@ -53,6 +54,7 @@ class State:
             self.positional,
             dict(self.files),
             dict(self.descriptors),
+            self.unsure,
             self.path_changed,
             self.remote,
         )
@@ -73,6 +75,10 @@ class State:
         for name, content in other.files.items():
             if self.files.get(name) != content:
                 self.files[name] = HOLE
+        for name in self.functions.keys() | other.functions.keys():
+            if self.functions.get(name) is not other.functions.get(name):
+                self.unsure |= {name}
+                self.functions.setdefault(name, other.functions.get(name) or self.functions[name])
         if self.positional != other.positional:
             self.positional = None
         if not keep_cwd and self.cwd != other.cwd:

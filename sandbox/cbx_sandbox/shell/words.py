@@ -135,7 +135,7 @@ def _fields(parts: list[Part], word: Word, values: Values) -> list[Arg]:
             current.begun = True
             current.many = current.many or _spreads(part)
         else:
-            current = _split(text, part, done, current)
+            current = _split(text, part, done, current, values)
     if current.begun:
         done.append(current)
     return [arg for made in done for arg in _finish(made, word, values)]
@@ -153,7 +153,7 @@ def _all_fields(part: Param, values: Values, done: list[_Field], current: _Field
     if known is None or not part.quoted:
         text = HOLE if known is None else " ".join(known)
         if known is not None:
-            return _split(text, part, done, current)
+            return _split(text, part, done, current, values)
         current.text += HOLE
         current.many = current.begun = True
         return current
@@ -170,8 +170,10 @@ def _all_fields(part: Param, values: Values, done: list[_Field], current: _Field
     return current
 
 
-def _split(text: str, part: Part, done: list[_Field], current: _Field) -> _Field:
+def _split(text: str, part: Part, done: list[_Field], current: _Field, values: Values) -> _Field:
     """Add an unquoted value: split at blanks, matched as a pattern, unknown text may be anything."""
+    if values.lookup("IFS") not in {HOLE, None, " \t\n"} and text:
+        text = HOLE  # split at other characters: not followed
     if HOLE in text:
         number = isinstance(part, Arith) or (
             isinstance(part, Param) and (part.name in _NUMBERS or part.operator == "#")
@@ -260,6 +262,8 @@ def _operate(part: Param, value: str | None, values: Values) -> str:
     if operator == "":
         return value or ""
     if operator.startswith(("!", "#")) and operator not in {"#", "##"}:
+        if operator.startswith("!") and value:
+            values.arithmetic(value)
         return HOLE
     if operator == "#" and part.argument is None:
         return HOLE

@@ -43,7 +43,7 @@ WRAP = st.sampled_from(
         "timeout 5 {}",
         "nohup {}",
         "command {}",
-        "({})",
+        " ( {} )",
         "{{ {}; }}",
         "ls; {}",
         "! {}",

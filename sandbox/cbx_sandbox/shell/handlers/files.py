@@ -55,7 +55,12 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
         args = _bundled(args)
     parsed = parse_options(rule, args)
     for given in parsed.options:
-        if given.option.role in {"run", "attached-run"}:
+        if given.name == "--checkpoint-action":
+            if given.value is not None and given.value.text.startswith("exec="):
+                run.execute_text(given.value.text[5:], call.where)
+            elif given.value is None or HOLE in given.value.text:
+                run.executes_unknown("what tar executes is not known", call.where)
+        elif given.option.role in {"run", "attached-run"}:
             programs.option_effects(run, call, rule, given)
         if given.option.tier is not None:
             run.record.reason("tar", f"tar {given.name}", given.option.tier, call.where)
@@ -95,7 +100,7 @@ def _bundled(args: list[Arg]) -> list[Arg]:
     rest = list(args[1:])
     for letter in args[0].text:
         out.append(replace(args[0], text="-" + letter))
-        if letter in "fCTXIbgHVLKN" and rest:
+        if letter in "fCTXIFbgHVLKN" and rest:
             out.append(rest.pop(0))
     return out + rest
 
@@ -142,6 +147,11 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
             path = run.absolute(given.value.text)
             if path is not None and path in {effect.path for effect in run.record.paths.values()}:
                 run.state.files[path] = HOLE
+    if any(
+        given.name in {"-w", "--write-out"} and given.value and "%output{" in given.value.text
+        for given in parsed.options
+    ):
+        run.record.reason("writes", "writes a file that the format names", SEQUENTIAL, call.where)
     method = parsed.value("-X", "--request", "--method")
     if method is not None and method.text.upper() not in {"GET", "HEAD", "OPTIONS"}:
         run.record.reason("sends", f"sends a {method.text.upper()} request", SEQUENTIAL, call.where)

@@ -115,6 +115,9 @@ def _python(run: Interpreter, call: Call, rule: Rule) -> str:
     words = parsed.operands + parsed.rest
     if parsed.open:
         return run.executes_unknown(f"what {call.name} executes is not known", call.where)
+    attached = call.args[len(before)].text[1:-1] if after and len(before) < len(call.args) else ""
+    if parsed.has("-i") or "i" in attached.partition(after[0][1] if after else "c")[0]:
+        run.record.reason("interactive", "goes on with what it reads", SEQUENTIAL, call.where)
     if after and not words:
         flag, value, rest = after
         if call.stdin is not None and HOLE in call.stdin and run.record.network:

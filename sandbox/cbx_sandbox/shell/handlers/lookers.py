@@ -343,8 +343,13 @@ def _awk_tokens(text: str) -> list[str]:
     position = 0
     while position < len(text):
         regex = _AWK_REGEX.match(text, position) if text[position] == "/" else None
-        if regex and not (
-            tokens and re.match(r"[\w)\]$\"]", tokens[-1][-1:]) and tokens[-1] not in {"print", "return", "in"}
+        stepped = tokens[-2:] in (["+", "+"], ["-", "-"])  # after i++ a slash divides
+        if (
+            regex
+            and not stepped
+            and not (
+                tokens and re.match(r"[\w)\]$\"]", tokens[-1][-1:]) and tokens[-1] not in {"print", "return", "in"}
+            )
         ):
             tokens.append("/re/")
             position = regex.end()

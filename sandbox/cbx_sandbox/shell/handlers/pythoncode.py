@@ -18,9 +18,9 @@ MAX_TEXT = 20_000
 _COMPUTING = frozenset(
     """abc argparse array ast base64 binascii bisect calendar cmath collections colorsys copy csv dataclasses datetime
     decimal difflib email enum fractions functools hashlib heapq hmac html io itertools json keyword locale math
-    numbers operator platform pprint random re secrets statistics string struct sys textwrap time timeit tomllib
-    traceback typing unicodedata urllib.parse uuid warnings zlib __future__ contextlib types graphlib ipaddress token
-    tokenize errno stat sysconfig site""".split()
+    numbers operator platform pprint random re secrets statistics string struct sys textwrap time tomllib
+    traceback typing unicodedata urllib.parse uuid warnings zlib __future__ contextlib graphlib ipaddress token
+    tokenize errno stat""".split()
 )
 _SAFE_OS = frozenset(
     """path environ getcwd listdir getenv sep linesep name uname cpu_count getpid getppid getuid geteuid stat lstat
@@ -41,7 +41,7 @@ _RUNS_TEXT = frozenset(
 _RUNS = frozenset({"run", "call", "check_call", "check_output", "Popen"})
 _DELETES = frozenset({("os", "remove"), ("os", "unlink"), ("os", "rmdir"), ("os", "removedirs")})
 _SAFE_SYS = frozenset(
-    """argv version version_info platform path stdin stdout stderr exit maxsize executable byteorder prefix modules
+    """argv version version_info platform path stdin stdout stderr exit maxsize executable byteorder prefix
     getsizeof getrecursionlimit implementation flags float_info int_info hexversion api_version base_prefix
     getdefaultencoding getfilesystemencoding builtin_module_names""".split()
 )
@@ -50,6 +50,13 @@ _SAFE_ATTRIBUTES_NOT = frozenset(
     writelines truncate setattr __globals__ __builtins__ __subclasses__ __code__ __class__ __bases__ __mro__
     __getattribute__ __reduce__ __dict__ f_globals f_builtins gi_frame load_module exec_module""".split()
 )
+
+
+# Modules that others carry along, and the double-underscored names that lead nowhere.
+_CARRIED = frozenset(
+    "os sys subprocess shutil io socket builtins pathlib importlib posix signal ctypes threading tempfile runpy pickle".split()
+)
+_HARMLESS_DUNDERS = frozenset({"__name__", "__doc__", "__version__", "__len__", "__file__", "__init__", "__main__"})
 
 
 def look(run: Interpreter, text: str, where: Where) -> None:
@@ -78,11 +85,16 @@ class _Reader:
         self.where = where
         self.modules: dict[str, str] = {}  # a name here to what it was imported as
         self.defined: set[str] = set()
+        self.heads: set[str] = set()
+        self.bases: set[ast.AST] = set()  # names that stand before a dot
 
     def look(self, tree: ast.AST) -> None:
         nodes = list(ast.walk(tree))
         for node in nodes:
             self._names(node)
+            if isinstance(node, ast.Attribute):
+                self.bases.add(node.value)
+        self.heads = {origin.partition(".")[0] for origin in self.modules.values()}
         for node in nodes:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 self._import(node)
@@ -147,6 +159,8 @@ class _Reader:
             origin = self.modules[node.id]
             if "." in origin:
                 self._member(tuple(origin.split(".")))
+            if node not in self.bases and origin.partition(".")[0] in _CARRIED and "." not in origin:
+                self.unknown(f"Python that passes {origin} on")
         elif node.id in _EXECUTES:
             self.run.executes_unknown(f"Python that calls {node.id}", self.where)
         elif node.id not in self.defined and node.id not in _BUILTINS and node.id != "open":
@@ -154,6 +168,8 @@ class _Reader:
 
     def _attribute(self, node: ast.Attribute) -> None:
         dotted = self._dotted(node)
+        if node.attr.startswith("__") and node.attr not in _HARMLESS_DUNDERS:
+            self.unknown(f"Python that uses .{node.attr}")
         if dotted:
             self._member(dotted)
         elif node.attr in _SAFE_ATTRIBUTES_NOT:
@@ -162,6 +178,10 @@ class _Reader:
     def _member(self, dotted: tuple[str, ...]) -> None:
         """Judge a member of a module where it is named."""
         head, tail = dotted[0], dotted[1] if len(dotted) > 1 else ""
+        if head in self.heads and any(
+            part in _CARRIED or (part.startswith("_") and not part.startswith("__")) for part in dotted[1:]
+        ):
+            self.unknown(f"Python that uses {'.'.join(dotted)}")
         if head == "os" and tail and tail not in _SAFE_OS:
             self.unknown(f"Python that uses os.{tail}")
         elif head == "sys" and tail and tail not in _SAFE_SYS:
@@ -172,7 +192,7 @@ class _Reader:
             if tail == "rmtree":
                 self.run.record.reason("python", "Python that deletes a tree", DANGEROUS, self.where)
             self.unknown(f"Python that uses shutil.{tail}")
-        elif any(part in _SAFE_ATTRIBUTES_NOT for part in dotted[1:]) and head in self.modules.values():
+        elif any(part in _SAFE_ATTRIBUTES_NOT for part in dotted[1:]) and head in self.heads:
             self.unknown(f"Python that uses .{dotted[-1]}")
         elif head == "io" and tail in {"open", "FileIO", "open_code"}:
             self.unknown("Python that opens files")
@@ -203,6 +223,8 @@ class _Reader:
                 mode = _string(keyword.value)
             elif keyword.arg == "opener":
                 mode = None
+        if any(isinstance(argument, ast.Starred) for argument in node.args):
+            mode = None
         path = _string(node.args[0]) if node.args else None
         if mode is None or set(mode) - set("rbtU"):
             self.unknown("Python that writes files")

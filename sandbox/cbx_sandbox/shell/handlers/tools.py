@@ -89,6 +89,23 @@ def _socat(run: Interpreter, call: Call, rule: Rule) -> str:
     return programs.settle(run, call, quiet, parse_options(quiet, call.args))
 
 
+def _date(run: Interpreter, call: Call, rule: Rule) -> str:
+    """An operand of date sets the clock unless it is a format."""
+    parsed = parse_options(rule, call.args)
+    if any(not arg.text.startswith("+") for arg in parsed.operands):
+        run.record.reason("date", "may set the clock", DANGEROUS, call.where)
+        run.record.host_effect(HostKind.KERNEL, "sets the clock", call.where)
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
+def _pager(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Words that begin with a plus are commands of the pager, and those can run programs."""
+    for arg in call.args:
+        if arg.text.startswith("+") and not re.fullmatch(r"\+\+?(?:[0-9]+|[GF]|/.*)", arg.text):
+            run.record.reason("pager-command", "a command of the pager can run programs", SEQUENTIAL, call.where)
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
 def _rest(run: Interpreter, call: Call, rule: Rule) -> str:
     """Everything that follows is a command."""
     programs.finish(run, call, rule, rule.tier, touched=False)
@@ -188,6 +205,8 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     "ip": _ip,
     "socat": _socat,
     "rest": _rest,
+    "date": _date,
+    "pager": _pager,
     "api": _api,
     "npx": _npx,
     "uv": _uv,
