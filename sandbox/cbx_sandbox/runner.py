@@ -170,9 +170,9 @@ def plan(
         shifted=tier is Tier.DANGEROUS_ISOLATED and request.identity.uid == 0 and host.unshifted is None,
         # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
         host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
-        hide=tuple(facts.resolve(path) for path in options.hide),
-        readonly=tuple(facts.resolve(path) for path in options.readonly),
-        tmpfs=tuple(facts.resolve(path) for path in options.tmpfs),
+        hide=_covered("hide", options.hide, facts),
+        readonly=_covered("ro", options.readonly, facts),
+        tmpfs=_covered("tmpfs", options.tmpfs, facts),
         explicit=_explicit(options),
         allow_missing=options.allow_missing,
         allow_privileged=options.allow_privileged,
@@ -256,6 +256,14 @@ def _grants(
     overlay = tier.rank >= Tier.SEQUENTIAL_REQUIRED.rank
     mode = LockMode.U if overlay else LockMode.X
     return tier, tuple(Grant(path, mode, overlay) for path in outermost)
+
+
+def _covered(option: str, paths: Sequence[str], facts: Facts) -> tuple[str, ...]:
+    resolved = tuple(facts.resolve(path) for path in paths)
+    if "/" in resolved:
+        # A mount over the root would change nothing, and a write rule for it would allow writing everywhere.
+        raise UsageError(f"cannot use --{option} for /", hint="name directories below it")
+    return resolved
 
 
 def _network(options: Options, analysis: Analysis, tier: Tier, defaults: Defaults) -> NetworkMode:

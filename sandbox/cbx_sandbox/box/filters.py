@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from cbx_sandbox.linux import landlock, seccomp
+from cbx_sandbox.linux import files, landlock, seccomp
 
 # The job's own memory file systems: /run with its TMPDIR, and /dev with its terminals and shared memory.
 ALWAYS_WRITABLE = ("/run", "/dev")
@@ -17,7 +17,11 @@ def open_writable(paths: list[str]) -> list[int]:
     A descriptor of the caller's that is a character device may be opened anew by name (/dev/stderr): it is part of
     what the caller handed over. Regular files are not: they were reopened or are relayed.
     """
-    beneath = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (*ALWAYS_WRITABLE, *paths)]
+    # No symlinks: whoever owns a parent could swap one in after the mounts were made.
+    beneath = [
+        files.openat2(-1, path, os.O_PATH | os.O_CLOEXEC, resolve=files.RESOLVE_NO_SYMLINKS)
+        for path in (*ALWAYS_WRITABLE, *paths)
+    ]
     devices = [standard for standard in (0, 1, 2) if stat.S_ISCHR(os.fstat(standard).st_mode)]
     return beneath + [os.dup(standard) for standard in devices]
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
+import functools
 import gc
 import json
 import os
@@ -23,7 +25,7 @@ import stat
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, hybrid, init, payload, spare, userns
+from cbx_sandbox.box import cgroup, init, operations, payload, spare, userns
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
 
@@ -31,7 +33,6 @@ REQUEST_FD = 3
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
 
 
-SPARES = 4  # boxes in waiting; each holds a few MB
 IDLE_MS = 2  # without a request for this long there is time to make another
 
 
@@ -51,7 +52,7 @@ class Launcher:
         self.connection = connection
         self.groups = groups
         self.namespaces = userns.Pool()
-        self.spares = spare.Pool(groups, SPARES)
+        self.spares = spare.Pool()
         self.running: dict[int, Running] = {}
         self.last_capability = privileges.last_capability()
         self.connected = True
@@ -65,9 +66,10 @@ class Launcher:
         poll.register(self.connection, select.POLLIN)
         poll.register(self.wakeup, select.POLLIN)
         while self.connected or self.running or self.spares.ending:
-            events = poll.poll(IDLE_MS if self.connected and self.spares.wanted() else None)
-            if not events:
-                self._make_spare()
+            wanted = self.spares.wanted() if self.connected else None
+            events = poll.poll(None if wanted is None else IDLE_MS)
+            if not events and wanted is not None:
+                self._make_spare(wanted)
             for fd, _ in events:
                 if fd == self.wakeup:
                     os.read(self.wakeup, 512)
@@ -124,23 +126,26 @@ class Launcher:
 
     def _launch(self, spec: BoxSpec, spec_fd: int, received: dict[str, int]) -> None:
         waiting = self.spares.take(spec)
-        # mkdir of the group is the token: the same job cannot be started twice.
-        group = self.groups.create(spec["job"], spec["limits"], waiting.v1 if waiting else None)
+        group: cgroup.JobGroup | None = None
         own: dict[str, int] = {}
         namespace: tuple[int, int] | None = None
         try:
+            # mkdir of the job's group is the token: the same job cannot be started twice.
+            if waiting is not None:
+                waiting.group.take(spec["job"], spec["limits"])
+            group = waiting.group if waiting else self.groups.create(spec["job"], spec["limits"])
             if spec["identity"]["shifted"]:
                 namespace = self.namespaces.acquire()
             own = _prepare_descriptors(spec, received)
-            own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
+            if waiting is None:
+                own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
             own["record"] = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             given = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
             theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with theirs, ours:
                 given["control"] = ours.fileno()
                 if waiting is not None:
-                    pid = self._hand_over(waiting, group, {"spec": spec_fd, **given})
-                    pidfd = os.pidfd_open(pid)
+                    pid, pidfd = _hand_over(waiting, {"spec": spec_fd, **given}, namespace)
                 else:
                     pid, pidfd = namespaces.clone3(_namespace_flags(spec), group.init)
                     if pid == 0:
@@ -153,9 +158,10 @@ class Launcher:
             group.close()
         except BaseException:
             if waiting is not None:
-                waiting.close()
-            group.close()
-            group.remove()
+                self.spares.let_go(waiting)
+            elif group is not None:
+                group.close()
+                group.remove()
             if namespace is not None:
                 self.namespaces.release(namespace)
             raise
@@ -163,41 +169,31 @@ class Launcher:
             for fd in own.values():
                 os.close(fd)
 
-    def _hand_over(self, waiting: spare.Spare, group: cgroup.JobGroup, given: dict[str, int]) -> int:
-        directories = {f"v1:{name}": fd for name, fd in group.v1_directories.items()}
-        spare.send(waiting.handover, {**given, **directories, "payload": group.payload})
-        waiting.close()
-        return waiting.pid
-
-    def _make_spare(self) -> None:
-        v1 = hybrid.V1Group(self.groups.layout.v1, self.groups.name, self.spares.name())
-        procs: list[int] = []
+    def _make_spare(self, built: spare.Operations) -> None:
+        group: cgroup.JobGroup | None = None
         try:
-            v1.create()
-            procs = v1.open_procs()
-            leaf = os.open(self.groups.spares, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            group = self.groups.create_ahead(self.spares.name())
+            tree = mounts.open_tree("", dir_fd=group.payload)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with theirs:
-                pid, pidfd = namespaces.clone3(_NAMESPACES | namespaces.CLONE_NEWNET, leaf)
+                pid, pidfd = namespaces.clone3(_NAMESPACES | namespaces.CLONE_NEWNET, group.init)
                 if pid == 0:
                     try:
                         signal.set_wakeup_fd(-1)
-                        _close_others({theirs.fileno(), *procs})
-                        init.wait(theirs, self.spares.standard, procs, self.last_capability)
+                        _close_others({theirs.fileno(), tree, *group.descriptors})
+                        init.wait(theirs, built, group, tree, self.last_capability)
                     except OSError as error:
                         _log(f"cannot build a box ahead: {error}")
                     finally:
                         os._exit(1)
-            os.close(pidfd)
-            os.close(leaf)
-            self.spares.waiting.append(spare.Spare(pid, ours, v1))
+            os.close(tree)
+            self.spares.waiting.append(spare.Spare(pid, pidfd, ours, group, built))
         except OSError as error:
             _log(f"cannot make a box ahead: {error}")
             self.spares.failures += 1
-            v1.remove()
-        finally:
-            for fd in procs:
-                os.close(fd)
+            if group is not None:
+                group.close()
+                group.remove()
 
     def _become_init(
         self, spec: BoxSpec, group: cgroup.JobGroup, given: dict[str, int], namespace: tuple[int, int] | None
@@ -253,12 +249,23 @@ def _read_json(fd: int) -> Any:
 _NAMESPACES = namespaces.CLONE_NEWNS | namespaces.CLONE_NEWPID | namespaces.CLONE_NEWIPC | namespaces.CLONE_NEWUTS
 
 
+def _hand_over(waiting: spare.Spare, given: dict[str, int], namespace: tuple[int, int] | None) -> tuple[int, int]:
+    """Give a job to a box in waiting. Nothing may fail after that: it serves the job then."""
+    first_id = 0
+    if namespace is not None:
+        given = {**given, "userns": namespace[1]}
+        first_id = userns.first_id(namespace[0])
+    spare.send(waiting.handover, given, first_id)
+    waiting.handover.close()
+    return waiting.pid, waiting.pidfd
+
+
 def _namespace_flags(spec: BoxSpec) -> int:
     return _NAMESPACES | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
 
 
 def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, int]:
-    """What only a process in the host's mount namespace can make: trees of locked directories, a read-only stdin."""
+    """What only a process in the host's mount namespace can make: trees of locked directories, descriptors."""
     written = {f"lock:{value['path']}" for value in spec["operations"] if value["op"] == "DirectWrite"}
     own = {}
     for name, fd in received.items():
@@ -266,8 +273,8 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
             _refuse_ways_out(name, fd)
         if name.startswith("lock:"):
             own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
-        elif name == "stdin" and stat.S_ISREG(os.fstat(fd).st_mode):
-            own[name] = _reopen_read_only(fd)
+        elif name in payload.STANDARD and (again := _reopened(fd)) is not None:
+            own[name] = again
     for value in spec["operations"]:
         if value["op"] == "Overlay":
             own[f"layer:{value['layer']}"] = mounts.open_tree(value["layer"])
@@ -282,24 +289,67 @@ def _refuse_ways_out(name: str, fd: int) -> None:
             raise OSError(errno.EINVAL, f"{name} is a {kind}, which no job is given")
 
 
-def _reopen_read_only(fd: int) -> int:
-    """The regular file ``fd`` through a read-only clone of its mount: opening it anew by /proc/self/fd cannot write."""
+def _reopened(fd: int) -> int | None:
+    """The file or device ``fd`` through a read-only clone of its mount, None for what has no such: pipes.
+
+    Through the caller's own mount the owner of a file could change its mode or times by any descriptor, and open it
+    anew for writing by /proc/self/fd. Devices can be written through read-only mounts.
+    """
+    status = os.fstat(fd)
+    access = fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
+    if stat.S_ISREG(status.st_mode):
+        return _reopen_file(fd, status)
+    if not stat.S_ISCHR(status.st_mode):
+        return None
+    name = operations.HARMLESS_DEVICES.get(status.st_rdev)
+    try:
+        tree = _device_tree(name) if name is not None else _read_only_clone(fd)
+        try:
+            again = os.open(f"/proc/self/fd/{tree}", access | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        finally:
+            if name is None:
+                os.close(tree)
+    except OSError:
+        # A terminal of another mount namespace, or one that only its session can open (/dev/tty).
+        return None
+    if os.fstat(again).st_rdev != status.st_rdev or stat.S_IFMT(os.fstat(again).st_mode) != stat.S_IFCHR:
+        os.close(again)
+        return None
+    os.set_blocking(again, True)
+    return again
+
+
+def _reopen_file(fd: int, status: os.stat_result) -> int:
     position = os.lseek(fd, 0, os.SEEK_CUR)
     try:
-        tree = mounts.open_tree("", dir_fd=fd)
+        tree = _read_only_clone(fd)
     except OSError as error:
-        # An unlinked file (a here-document) has no place to be mounted: nobody else can reach it either.
         if error.errno not in {errno.ENOENT, errno.EINVAL}:
             raise
+        if status.st_nlink:
+            raise OSError(
+                "a file on its stdin, stdout or stderr lies in another mount namespace: pass it through a pipe"
+            ) from error
+        # An unlinked file (a here-document) has no place to be mounted: nobody else can reach it either.
         tree = os.dup(fd)
-    else:
-        mounts.mount_setattr(tree, set_=mounts.ATTR_RDONLY | mounts.ATTR_NODEV | mounts.ATTR_NOSUID)
     try:
         again = os.open(f"/proc/self/fd/{tree}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     finally:
         os.close(tree)
     os.lseek(again, position, os.SEEK_SET)
     return again
+
+
+def _read_only_clone(fd: int) -> int:
+    tree = mounts.open_tree("", dir_fd=fd)
+    mounts.mount_setattr(tree, set_=mounts.ATTR_RDONLY | mounts.ATTR_NOSUID)
+    return tree
+
+
+@functools.cache
+def _device_tree(name: str) -> int:
+    """Kept open: making and dropping a mount for each job costs more than all the rest of this."""
+    return operations.device(name, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC | mounts.ATTR_RDONLY)
 
 
 def _close_others(kept: set[int]) -> None:
@@ -316,17 +366,13 @@ def clear_stale(groups: cgroup.Groups) -> list[str]:
     ended = []
     for job in _directories(groups.jobs):
         path = f"{groups.jobs}/{job}"
-        ended.append(job)
+        if not job.startswith(spare.NAME):
+            ended.append(job)
         with contextlib.suppress(OSError):
             cgroupfs.write(f"{path}/cgroup.kill", "1")
         for leaf in ("payload", "init"):
             cgroupfs.remove(f"{path}/{leaf}", patience=5.0)
         cgroupfs.remove(path)
-    for name in _directories(groups.base):
-        if name.startswith("spares-"):
-            with contextlib.suppress(OSError):
-                cgroupfs.write(f"{groups.base}/{name}/cgroup.kill", "1")
-            cgroupfs.remove(f"{groups.base}/{name}", patience=5.0)
     for mount in groups.layout.v1.values():
         for job in _directories(f"{mount}/{groups.name}"):
             # The supervisor that is starting us lives in a group of its own.
@@ -351,7 +397,6 @@ def main() -> None:
     groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
     groups.prepare()
     stale = clear_stale(groups)
-    os.mkdir(groups.spares, 0o755)
     launcher = Launcher(connection, groups)
     # Inits are forked from here: what the collector never touches stays shared with them.
     gc.disable()

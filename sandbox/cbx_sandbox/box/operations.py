@@ -16,6 +16,7 @@ from cbx_sandbox.linux import files, mounts, privileges
 SCAFFOLD = "/run/.cbx"  # while the tree is built, mounts that others are made from hang here
 NEW_ROOT = SCAFFOLD + "/root"
 TMPDIR = "/run/tmp"
+SOURCE = "cbx"  # what the mount table calls the overlays
 NO_GROUP = 0x3FFFFFFE  # members of this group would see hidden processes: nobody is
 
 _RW_FLAGS = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
@@ -23,6 +24,8 @@ _RO_FLAGS = _RW_FLAGS | mounts.ATTR_RDONLY
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_NUMBERS = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+# They lead nowhere, whoever opens them: /dev/tty is what it is for its session only.
+HARMLESS_DEVICES = {os.makedev(*number): name for name, number in _DEVICE_NUMBERS.items() if name != "tty"}
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -189,8 +192,10 @@ class DirectWrite(Operation):
     def execute(self, stage: Stage) -> None:
         # The launcher cloned the tree from the locked descriptor; mounts below it stay read-only.
         tree = stage.descriptors[f"lock:{self.path}"]
+        read_only = os.fstatvfs(tree).f_flag & os.ST_RDONLY  # the administrator's choice: a lock is no right
         mounts.mount_setattr(tree, set_=_RO_FLAGS, propagation=mounts.MS_PRIVATE, recursive=True)
-        mounts.mount_setattr(tree, clear=mounts.ATTR_RDONLY)
+        if not read_only:
+            mounts.mount_setattr(tree, clear=mounts.ATTR_RDONLY)
         target = stage.open(self.path)
         try:
             found = os.fstat(target)
@@ -227,7 +232,7 @@ class Overlay(Operation):
         upper = self._place(stage, stage.descriptors[f"layer:{self.layer}"], _RW_FLAGS, mounts.ATTR_RDONLY)
         stage.uppers.append(os.open(upper + "/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         options: dict[str, str | None] = {
-            "source": "cbx",
+            "source": SOURCE,
             "lowerdir": lower,
             "upperdir": upper + "/upper",
             "workdir": upper + "/work",
@@ -338,7 +343,8 @@ class Devices(Operation):
 
     def execute(self, stage: Stage) -> None:
         # Taken from the host before /dev is covered, and checked: a mask must be the real device (CVE-2025-31133).
-        trees = {name: device(name, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC) for name in DEVICES}
+        # Read-only: devices can be written all the same, but their owner cannot change the host's mode, times or owner.
+        trees = {name: device(name, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC | mounts.ATTR_RDONLY) for name in DEVICES}
         owner = str(stage.owner)
         options: dict[str, str | None] = {"size": "64k", "mode": "0755", "uid": owner, "gid": owner}
         stage.attach(mounts.new_mount("tmpfs", options, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC), "/dev")
