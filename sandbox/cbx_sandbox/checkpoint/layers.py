@@ -71,7 +71,7 @@ def place(
     for index, target in enumerate(targets):
         mount = mountinfo.holding(table, target)
         device = os.stat(target, follow_symlinks=False).st_dev
-        own = home if mount.mount_id == home_mount.mount_id else _own_directory(mount.target)
+        own = home if mount.mount_id == home_mount.mount_id else _own_directory(mount)
         same = own is not None and os.stat(own).st_dev == device and can_hold_layers(own)
         parent = own if same else home
         if not same and not can_hold_layers(home):
@@ -94,9 +94,11 @@ def place(
     return layers
 
 
-def _own_directory(mount_point: str) -> str | None:
+def _own_directory(mount: mountinfo.Mount) -> str | None:
     """The root-only directory for layers on another file system, made if it is missing; None if there can be none."""
-    home = os.path.join(mount_point, OWN_DIRECTORY)
+    if mount.kind.startswith("fuse") or not _keeps_names(mount.target):
+        return None
+    home = os.path.join(mount.target, OWN_DIRECTORY)
     path = os.path.join(home, "layers")
     try:
         for directory in (home, path):
@@ -109,6 +111,20 @@ def _own_directory(mount_point: str) -> str | None:
     except OSError:
         return None
     return path
+
+
+def _keeps_names(path: str) -> bool:
+    """Whether nobody but root can move what root makes in ``path``, nor any directory that leads there.
+
+    Elsewhere a user could put a symlink in the place of the layers, and have root remove or commit what it leads to.
+    """
+    names = path.strip("/").split("/") if path != "/" else []
+    for depth in range(len(names) + 1):
+        status = os.stat("/" + "/".join(names[:depth]), follow_symlinks=False)
+        open_to_others = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or open_to_others:
+            return False
+    return True
 
 
 def can_hold_layers(directory: str) -> bool:

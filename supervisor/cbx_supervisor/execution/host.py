@@ -6,7 +6,9 @@ import os
 
 from cbx_sandbox.box.plan import HostView
 from cbx_sandbox.checkpoint.layers import OWN_DIRECTORY
+from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.linux.mountinfo import Mount
+from cbx_sandbox.lockset import beneath
 from cbx_supervisor.execution.lockset import MountTable
 from cbx_supervisor.paths import Paths
 
@@ -34,18 +36,48 @@ class Host:
         return self._with_layers(self._view)
 
     def _hidden(self) -> tuple[str, ...]:
-        return tuple(path for path in dict.fromkeys((*self._own, *self._configured)) if os.path.lexists(path))
+        found = dict.fromkeys(path for own in self._own for path in (own, *aliases(own, self._mounts)))
+        return tuple(path for path in (*found, *self._configured) if os.path.lexists(path))
 
     def _with_layers(self, view: HostView) -> HostView:
         # Directories for layers appear at the roots of mounts as jobs need them: looked at each time.
-        homes = []
+        homes: dict[str, None] = {}
         for mount in view.mounts:
             path = f"{mount.target.rstrip('/')}/{OWN_DIRECTORY}"
             if mount.holds_files and path not in view.hidden and os.path.lexists(path):
-                homes.append(path)
+                homes |= dict.fromkeys(alias for alias in (path, *aliases(path, view.mounts)))
         if not homes:
             return view
-        return HostView(view.mounts, hidden=(*view.hidden, *homes), keep_in_run=view.keep_in_run)
+        hidden = dict.fromkeys((*view.hidden, *(path for path in homes if os.path.lexists(path))))
+        return HostView(view.mounts, hidden=tuple(hidden), keep_in_run=view.keep_in_run)
+
+
+def aliases(path: str, mounts: tuple[Mount, ...]) -> list[str]:
+    """Where else the directory ``path``, or a part of it, can be found: through other mounts of its file system."""
+    table = list(mounts)
+    own = mountinfo.holding(table, path)
+    inside = _joined(own.root, _below(path, own.target))
+    found = []
+    for mount in table:
+        if mount.device != own.device or mount.mount_id == own.mount_id:
+            continue
+        if beneath(inside, mount.root):
+            alias = _joined(mount.target, _below(inside, mount.root))
+        elif beneath(mount.root, inside):
+            alias = mount.target
+        else:
+            continue
+        if mountinfo.holding(table, alias).mount_id == mount.mount_id:
+            found.append(alias)
+    return found
+
+
+def _below(path: str, directory: str) -> str:
+    return path[len(directory.rstrip("/")) :]
+
+
+def _joined(directory: str, rest: str) -> str:
+    return (directory.rstrip("/") + rest).rstrip("/") or "/"
 
 
 def _kept() -> tuple[str, ...]:
