@@ -16,7 +16,7 @@ import socket
 import time
 from typing import Any
 
-from cbx_sandbox.box import diskwatch, network, operations, payload, spare, terminal
+from cbx_sandbox.box import cgroup, diskwatch, network, operations, payload, spare, terminal
 from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
@@ -55,35 +55,43 @@ def main(handed: Handed, last_capability: int) -> None:
     _live(init, fresh=True, operations_=handed.spec["operations"])
 
 
-def wait(handover: socket.socket, standard: list[dict[str, Any]], v1_procs: list[int], last_capability: int) -> None:
-    """Run as PID 1 of a box in waiting: build what every box has, then serve the one job that is handed over."""
+def wait(
+    handover: socket.socket,
+    built: list[dict[str, Any]],
+    group: cgroup.JobGroup,
+    tree: int,
+    last_capability: int,
+) -> None:
+    """Run as PID 1 of a box in waiting: build what is known, fork the payload, serve the one job that is handed over.
+
+    ``tree`` is the payload's group as a detached mount.
+    """
     init = Init(last_capability)
     init.begin(own_network=True)
-    init.build(standard)
-    if v1_procs:
-        init.forker = spare.Forker(v1_procs, last_capability)
-        for fd in v1_procs:
-            os.close(fd)
+    init.stage.descriptors = {"cgroup": tree}
+    init.build(built)
+    init.waiting_payload = spare.WaitingPayload(group, last_capability)
+    for fd in group.v1_procs:
+        os.close(fd)
     given = spare.receive(handover)
     if given is None:
         os._exit(0)
     handover.close()
     named = given.descriptors
     spec = given.spec
-    directories = {name[3:]: named.pop(name) for name in list(named) if name.startswith("v1:")}
     handed = Handed(
         spec=spec,
         control=named.pop("control"),
         record=named.pop("record"),
-        payload_group=named.pop("payload"),
+        payload_group=group.payload,
         v1_procs=[],
-        v1_directories=directories,
-        userns_fd=None,
-        first_id=0,
-        descriptors=named,
+        v1_directories=group.v1_directories,
+        userns_fd=named.pop("userns", None),
+        first_id=given.first_id,
+        descriptors=init.stage.descriptors | named,
     )
     init.accept(handed)
-    _live(init, fresh=False, operations_=spec["operations"][len(standard) :])
+    _live(init, fresh=False, operations_=spec["operations"][len(built) :])
 
 
 def _live(init: Init, *, fresh: bool, operations_: list[dict[str, Any]]) -> None:
@@ -113,7 +121,7 @@ class Init:
     def __init__(self, last_capability: int) -> None:
         self.last_capability = last_capability
         self.stage = operations.Stage(descriptors={})
-        self.forker: spare.Forker | None = None
+        self.waiting_payload: spare.WaitingPayload | None = None
         self.step = "namespaces"
         self.child = -1
         self.status: int | None = None
@@ -185,9 +193,11 @@ class Init:
 
     def _fork(self, report: int) -> tuple[int, int]:
         given = self.handed.descriptors
-        if self.forker is not None:
+        if self.waiting_payload is not None:
             named = {name: given[name] for name in ("spec", *payload.STANDARD) if name in given}
-            return self.forker.fork({**named, "payload": self.handed.payload_group, "report": report})
+            if self.handed.userns_fd is not None:
+                named["userns"] = self.handed.userns_fd
+            return self.waiting_payload.start({**named, "report": report})
         pid, pidfd = namespaces.clone3(cgroup_fd=self.handed.payload_group)
         if pid == 0:
             standing = payload.Standing(
@@ -195,10 +205,9 @@ class Init:
                 tty=payload.tty_of(self.spec),
                 report=report,
                 userns_fd=self.handed.userns_fd,
-                v1_procs=self.handed.v1_procs,
                 last_capability=self.last_capability,
             )
-            payload.run(self.spec, standing)
+            payload.run(self.spec, standing, self.handed.v1_procs)
         return pid, pidfd
 
     def _let_go(self) -> None:
@@ -360,16 +369,39 @@ class Init:
                 prefix = "/.old"
             else:
                 prefix = ""
-            with open(f"{prefix}/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            with open(
+                f"{prefix}/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
+            ) as file:
                 table = mountinfo.parse(file.read())
-            roots = [prefix + path if path != "/" else prefix for path in self.stage.overlays]
-            targets = [mount.target for mount in table if any(_inside(mount.target, root) for root in roots)]
-            for target in sorted(targets, key=len, reverse=True):
-                mounts.umount(target)
+            roots = {prefix + path if path != "/" else prefix for path in self.stage.overlays}
+            _unmount_all(_with_all_on_top(table, roots))
         except OSError:
             return False
         return True
 
 
-def _inside(path: str, root: str) -> bool:
-    return path == root or path.startswith(root + "/")
+def _with_all_on_top(table: list[mountinfo.Mount], roots: set[str]) -> list[str]:
+    """Where the overlays on ``roots`` are mounted, and everything that is mounted on them."""
+    chosen = {m.mount_id for m in table if m.kind == "overlay" and m.source == operations.SOURCE and m.target in roots}
+    grown = True
+    while grown:
+        more = {mount.mount_id for mount in table if mount.parent_id in chosen} - chosen
+        chosen |= more
+        grown = bool(more)
+    return [mount.target for mount in table if mount.mount_id in chosen]
+
+
+def _unmount_all(targets: list[str]) -> None:
+    """Unmount without force; what another mount still covers, or stands on, comes in a later round."""
+    left = sorted(targets, key=len, reverse=True)
+    while left:
+        again = []
+        for target in left:
+            try:
+                mounts.umount(target)
+            except OSError as error:
+                refused = error
+                again.append(target)
+        if len(again) == len(left):
+            raise refused
+        left = again

@@ -51,7 +51,8 @@ def _unescape(field: str) -> str:
 def parse(text: str) -> list[Mount]:
     """Parse the text of a mountinfo file, in its order (a later mount may cover an earlier one)."""
     mounts = []
-    for line in text.splitlines():
+    # Not splitlines(): names may hold other characters that it takes for ends of lines.
+    for line in text.split("\n"):
         head, separator, tail = line.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
         if not separator or len(fields) < 6 or len(rest) < 3:
@@ -75,7 +76,7 @@ def parse(text: str) -> list[Mount]:
 
 def read(pid: int | str = "self") -> list[Mount]:
     """The mount table of ``pid`` as it is now."""
-    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         return parse(file.read())
 
 
