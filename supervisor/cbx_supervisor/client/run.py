@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import _socket
 
 VERSION = b"1"
+ATTEMPTS = 3  # to connect: the supervisor that answers may just be ending because it was idle
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -79,6 +80,8 @@ def _run(values: options.Values, command: list[str]) -> int:
         connection.send(head + fields, list(passed.values()))
     except ValueError as why:  # frame.FrameError
         raise ClientError(f"{why}", hint="the command, its environment and its options have 4 MiB") from None
+    except OSError:
+        pass  # it hung up before it had read everything; why it did is read next
     streams.close_sent()
     posix.close(passed["cwd"])
     if lease is not None:
@@ -91,13 +94,14 @@ def _run(values: options.Values, command: list[str]) -> int:
 def connect() -> "_socket.socket":
     """Return a connection to the exec socket; root's client starts a supervisor where there is none."""
     runtime = runtime_directory()
-    try:
-        return open_socket(runtime + b"/exec.sock")
-    except (FileNotFoundError, ConnectionRefusedError):
-        from cbx_supervisor.client.starter import start_supervisor
+    for _attempt in range(ATTEMPTS):
+        try:
+            return open_socket(runtime + b"/exec.sock")
+        except (FileNotFoundError, ConnectionRefusedError):
+            from cbx_supervisor.client.starter import start_supervisor
 
-        start_supervisor(runtime)
-        return open_socket(runtime + b"/exec.sock")
+            start_supervisor(runtime)
+    raise ClientError("cannot reach the supervisor: it ends as soon as it has started", hint="its log says why")
 
 
 def _wants_terminal(values: options.Values) -> bool:

@@ -84,6 +84,7 @@ class FakeSupervisor:
         self.directory = directory
         self.jobs = []
         self.errors = []
+        self.greeting = None  # sent instead of reading a request
         self.behave = lambda job: job.send("result", status=0, line="", json="{}")
         self.environment = {**os.environ, "CBX_RUNTIME_DIR": str(directory)}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -99,6 +100,9 @@ class FakeSupervisor:
             except OSError:
                 return
             with connection:
+                if self.greeting is not None:
+                    connection.sendall(self.greeting)
+                    continue
                 try:
                     job = Job(connection)
                 except EOFError:  # it found something wrong before it sent anything

@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from cbx_supervisor.protocol import frame
+
 pytestmark = pytest.mark.root
 
 
@@ -169,6 +171,24 @@ def test_a_supervisor_that_goes_away_is_no_success(supervisor):
     run = supervisor.run("x")
     assert run.returncode == 125
     assert b"the supervisor went away" in run.stderr
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_who_is_turned_away_at_the_door_reads_why(supervisor, size):
+    """The supervisor may answer and hang up before it has read the request, however long that is."""
+    supervisor.greeting = frame.encode([("kind", b"error"), ("status", b"75"), ("text", b"too many are open")])
+    for _ in range(10):
+        run = supervisor.run("--", "x", *(["y" * size] * 12))
+        assert (run.returncode, run.stderr) == (75, b"cbx-sandbox: too many are open\n")
+
+
+def test_who_is_hung_up_on_is_told_so(supervisor):
+    """Without a word: 125, neither 141 nor a traceback."""
+    supervisor.greeting = b""
+    for size in (10, 100_000):
+        run = supervisor.run("--", "x", *(["y" * size] * 12))
+        assert run.returncode == 125
+        assert b"the supervisor went away" in run.stderr
 
 
 @pytest.mark.parametrize(
