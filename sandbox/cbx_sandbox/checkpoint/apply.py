@@ -61,6 +61,8 @@ class Applier:
 
     def __enter__(self) -> Self:
         self._live = files.Cursor(self._live_fd, os.O_PATH)
+        if self._staging.root_times is not None:
+            self._parents[b""] = self._staging.root_times
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -172,7 +174,7 @@ class Applier:
         status = self._expect(step, fd, name, old)
         self._unprotect(step, fd, name, old)
         slot = b"%d" % step.slot
-        mode = self._movable(fd, name, status)
+        mode = self._movable(step.path, fd, name, status)
         try:
             files.renameat2(fd, name, self._stage_fd, slot, files.RENAME_NOREPLACE)
         except PermissionError:
@@ -202,8 +204,8 @@ class Applier:
         old = step.change.over if step.change.kind is Kind.RENAMED else step.change.old
         status = self._expect(step, fd, name, old)
         self._unprotect(step, fd, name, old)
-        mode = self._movable(fd, name, status)
-        with self._rights_to_write(step.change, fd, name):
+        mode = self._movable(step.path, fd, name, status)
+        with self._rights_to_write(step, fd, name):
             files.renameat2(self._stage_fd, slot, fd, name, files.RENAME_EXCHANGE)
         self._undo.append(functools.partial(self._swap_back, step.path, slot, old))
         self._came_out(step, slot, old, mode)
@@ -231,7 +233,7 @@ class Applier:
         status = self._expect(step, fd, name, old)
         # The mode may be one that was opened up on the way; what is wanted is the difference to what the job saw.
         self._unprotect(step, fd, name, old)
-        with self._rights_to_write(step.change, fd, name):
+        with self._rights_to_write(step, fd, name):
             self._undo.append(functools.partial(self._set_back, step.path, new, old))
             if (
                 not self._rights.is_root
@@ -245,44 +247,46 @@ class Applier:
         if new.attributes != old.attributes and new.attributes:
             self._marked.append((step.path, new.attributes))
 
-    def _rights_to_write(self, change: Change, fd: int, name: bytes) -> contextlib.AbstractContextManager[None]:
-        """The submitter's rights; root's for a file of somebody else's that the submitter may write.
+    def _rights_to_write(self, step: Step, fd: int, name: bytes) -> contextlib.AbstractContextManager[None]:
+        """The submitter's rights; root's to write a file of somebody else's that the submitter may write.
 
-        The job has written that file's copy, and could write the file itself: the kernel is asked by opening it. To
-        exchange it may take a right to its directory that writing does not.
+        The job has written its copy of such a file, and could write the file itself: the kernel is asked by opening
+        it. Exchanging it would take a right to its directory, which writing does not, and would be no proof either:
+        who may rename in a directory may not make files there that belong to others.
         """
-        old, new = change.old, change.new
-        if self._rights.is_root or old is None or new is None or old.uid == self._rights.uid or not old.is_file:
-            return self._rights_for(change)
+        change, old, new = step.change, step.change.old, step.change.new
         if any(flag.privileged for flag in change.flags):
             return acting_as(ROOT)
-        kept = old.mode & ~_SETID == new.mode & ~_SETID and (old.uid, old.gid, old.xattrs) == (
-            new.uid,
-            new.gid,
-            new.xattrs,
-        )
-        if not (new.is_file and kept):
+        if self._rights.is_root or change.kind is Kind.RENAMED or new is None or new.uid == self._rights.uid:
             return contextlib.nullcontext()
-        os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
-        return acting_as(ROOT)
+        kept = old is not None and old.is_file and new.is_file and _same_but_content(old, new)
+        if kept:
+            os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
+            return acting_as(ROOT)
+        if step.action is Action.SET:
+            return contextlib.nullcontext()
+        raise PermissionError(errno.EACCES, "only their owner can make such files")
 
     # -- around a rename ----------------------------------------------------------------------------------------------
 
-    def _movable(self, fd: int, name: bytes, status: os.stat_result) -> int | None:
+    def _movable(self, path: bytes, fd: int, name: bytes, status: os.stat_result) -> int | None:
         """Let a directory of the submitter's be moved: that changes its ".." and so needs the right to write it."""
         if not stat.S_ISDIR(status.st_mode) or not self._closed(status):
             return None
         mode = stat.S_IMODE(status.st_mode)
         files.chmod(fd, name, mode | 0o300)
+        self._undo.append(functools.partial(self._chmod, path, mode))
         return mode
 
     def _came_out(self, step: Step, slot: bytes, old: Meta | None, mode: int | None) -> None:
         status = os.stat(slot, dir_fd=self._stage_fd, follow_symlinks=False)
         if old is None or status.st_ino != old.inode:
             raise RacedError(step.path, REPLACED)
-        if mode is not None:
-            files.chmod(self._stage_fd, slot, mode)
         taken = step.change.kind is Kind.RENAMED and step.action is Action.OUT
+        if mode is not None and taken:
+            self._staging.modes[step.slot] = mode
+        elif mode is not None:
+            files.chmod(self._stage_fd, slot, mode)
         if stat.S_ISDIR(status.st_mode) and not taken:
             self._nothing_new(step, slot)
 
@@ -296,7 +300,7 @@ class Applier:
 
     def _came_in(self, step: Step, fd: int, name: bytes) -> None:
         mode = self._staging.modes.get(step.slot)
-        if mode is not None and step.change.kind is not Kind.RENAMED:
+        if mode is not None:
             files.chmod(fd, name, mode)
         self._touched.add(os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino)
         new = step.change.new
@@ -369,6 +373,13 @@ class Applier:
             made = files.statx(fd, name)
             bare = old._replace(uid=made.uid, gid=made.gid, xattrs=())
             attributes.change(fd, name, bare, old)
+
+
+def _same_but_content(old: Meta, new: Meta) -> bool:
+    """Whether writing alone makes one of the other: it changes the time, and clears setuid bits."""
+    if (old.uid, old.gid, old.xattrs, old.attributes) != (new.uid, new.gid, new.xattrs, new.attributes):
+        return False
+    return old.mode & ~_SETID == new.mode & ~_SETID and not new.mode & _SETID & ~old.mode
 
 
 def explain(error: OSError) -> str:

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join
+from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.inodes import UpperEntry, aspects, read_live, read_upper, same_content
 from cbx_sandbox.checkpoint.renames import settle
 from cbx_sandbox.checkpoint.review import flags_of
@@ -203,9 +203,13 @@ class _Walk:
 
     def _renamed(self, blank: Change, source: bytes, frame: _Frame) -> Change:
         """A directory that was moved: the live one comes along, with what the job changed inside."""
-        directory, _, name = source.rpartition(b"/")
-        old = self._lookup(directory, name)
-        if old is not None and old.is_dir:
+        directory, name = split(source)
+        # The kernel writes plain paths; nothing else is followed, not even as far as it would lead.
+        sound = not {b"", b".", b".."} & set(source.split(b"/"))
+        old = self._lookup(directory, name) if sound else None
+        if old is None or not old.is_dir:
+            old = None
+        else:
             frame.live, frame.carried = source, False
         differing = self._lasting(aspects(old, frame.meta), old, frame.meta) if old is not None else ()
         return dataclasses.replace(blank, kind=Kind.RENAMED, old=old, over=blank.old, source=source, aspects=differing)

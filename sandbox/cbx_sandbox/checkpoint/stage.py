@@ -160,6 +160,7 @@ class Staging:
         self._closing = contextlib.ExitStack()
         self._kept = False
         self.fd = -1  # the directory of the slots, on the target's file system
+        self.root_times: tuple[int, int] | None = None  # of the target, before something was put beside its entries
         self.modes: dict[int, int] = {}  # slots with directories that had to be made writable to be moved
 
     def __enter__(self) -> Self:
@@ -180,6 +181,8 @@ class Staging:
             return
         # Beside the target's own entries, out of everybody's reach: 0700 root around what the submitter may rename in.
         home = b".cbx-" + secrets.token_hex(8).encode()
+        status = os.fstat(self._live_fd)
+        self.root_times = status.st_mtime_ns, status.st_ctime_ns
         with _times_kept(self._live_fd):
             os.mkdir(home, 0o700, dir_fd=self._live_fd)
         self._closing.callback(self._remove_home, home)

@@ -43,7 +43,7 @@ def compare(where, workload, *, redirect, outside=False, copied=False):
         box.shell(WORKLOADS[workload], cwd=native)
         wanted, got = harness.manifest(native, times_since=start), harness.manifest(box.live, times_since=start)
         differing = {path: (wanted.get(path), got.get(path)) for path in wanted.keys() | got.keys()}
-        assert {path: pair for path, pair in differing.items() if pair[0] != pair[1]} == {}
+        assert {path: pair for path, pair in differing.items() if pair[0] != pair[1]} == {}, workload
         assert not os.path.exists(session.layers[0].root)
         assert not [name for name in os.listdir(box.live) if name.startswith(".cbx")]
 

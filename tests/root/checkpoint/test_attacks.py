@@ -1,0 +1,241 @@
+"""What a hostile job, or a hostile user of the live tree, may try. Each attack has a control in which it works."""
+
+import contextlib
+import os
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+from tests.root.checkpoint import harness
+
+from cbx_sandbox import checkpoint
+from cbx_sandbox.checkpoint import Kind, State, conflicts, layers
+from cbx_sandbox.linux import files, mountinfo
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def victim(box):
+    """A directory outside the target that nothing may reach."""
+    path = f"{box.base}/victim"
+    os.mkdir(path)
+    harness.write(f"{path}/x", "precious")
+    return path
+
+
+def naive(session, relative):
+    """What a commit by path would do."""
+    os.replace(f"{session.layers[0].upper}/{relative}", f"{session.layers[0].target}/{relative}")
+
+
+@pytest.mark.parametrize("job", ["echo evil > d/x", "echo evil > d/new", "rm d/x", "chmod 777 d/x", "rm -r d/sub"])
+def test_parent_swapped_for_a_symlink(box, victim, job):
+    """A parent that became a symlink leads nowhere: neither before the commit nor between check and step."""
+    box.shell("mkdir -p d/sub; echo x > d/x; echo y > d/sub/y")
+    os.mkdir(f"{victim}/sub")
+    before = harness.manifest(victim)
+    session = box.run(job)
+    changes = checkpoint.diff(session)
+    box.shell(f"mv d away; ln -s {victim} d")
+    for given in (None, changes):
+        assert checkpoint.commit(session, given).state is State.CONFLICT
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.modules", __import__("sys").modules)
+        module = __import__("sys").modules["cbx_sandbox.checkpoint.commit"]
+        patch.setattr(module, "check", lambda *_: [])
+        result = checkpoint.commit(session, changes)
+    assert [conflict.reason for conflict in result.conflicts] == [conflicts.PARENT]
+    assert harness.manifest(victim) == before
+    # Control: by path, the symlink is followed.
+    if job.startswith("echo"):
+        naive(session, job.split()[-1])
+        assert harness.manifest(victim) != before
+
+
+def test_parent_flipping_during_commits(box, victim):
+    """However the parent flips between a directory and a symlink, nothing lands in the symlink's target."""
+    box.shell(f"mkdir d; echo x > d/x; ln -s {victim} s")
+    before = harness.manifest(victim)
+    live = os.open(box.live, os.O_PATH)
+    stop = threading.Event()
+
+    def flip():
+        while not stop.is_set():
+            files.renameat2(live, b"d", live, b"s", files.RENAME_EXCHANGE)
+
+    thread = threading.Thread(target=flip)
+    hits = 0
+    try:
+        session = box.run("echo evil > d/new; echo evil > d/x")
+        changes = checkpoint.diff(session)
+        thread.start()
+        deadline = time.monotonic() + 3
+        module = __import__("sys").modules["cbx_sandbox.checkpoint.commit"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "check", lambda *_: [])
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    if checkpoint.commit(session, changes).state is State.COMMITTED:
+                        break
+        assert harness.manifest(victim) == before
+        # Control: opening by path hits the victim within the same time.
+        deadline = time.monotonic() + 3
+        while not hits and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                harness.write(f"{box.live}/d/control")
+            hits += os.path.exists(f"{victim}/control")
+    finally:
+        stop.set()
+        thread.join()
+        os.close(live)
+    assert hits
+
+
+def test_redirect_that_leads_out(box, victim):
+    """A redirect is followed beneath the target only, even if somebody could write one."""
+    box.shell("mkdir -p d/in; echo x > d/in/x; echo a > a")
+    session = box.run("mkdir n; echo 1 > n/1")
+    for redirect in (b"/../victim", b"../victim", b"/d/../../victim", b"/" + victim.encode(), b"//d", b"/", b"/d/in/x"):
+        os.setxattr(f"{session.layers[0].upper}/n", "trusted.overlay.redirect", redirect)
+        changes = [change for change in checkpoint.diff(session) if change.path == b"n"]
+        assert [(change.kind, change.old) for change in changes] == [(Kind.RENAMED, None)]
+        before = harness.manifest(box.base)
+        assert checkpoint.commit(session).state is State.CONFLICT
+        assert harness.manifest(victim)[b"x"]
+        assert harness.manifest(box.live) == {
+            path[5:] or b".": value for path, value in before.items() if path == b"live" or path.startswith(b"live/")
+        }
+    # Control: the attribute has its meaning where it is true.
+    origin = b"\0\xfb\x1d\0" + files.file_handle(os.open(f"{box.live}/d", os.O_PATH))[:1] + b"\0" * 16
+    origin += files.file_handle(os.open(f"{box.live}/d", os.O_PATH))[1:]
+    os.setxattr(f"{session.layers[0].upper}/n", "trusted.overlay.redirect", b"/d")
+    os.setxattr(f"{session.layers[0].upper}/n", "trusted.overlay.origin", origin)
+    assert (b"n", b"d") in [(change.path, change.source) for change in checkpoint.diff(session)]
+
+
+def test_forged_marks_are_data(box):
+    """What a job sets as overlayfs' attributes, and names as other tools' whiteouts, is its own data."""
+    box.shell("mkdir d e; echo x > d/x; echo a > a")
+    job = (
+        "setfattr -n trusted.overlay.opaque -v y d; setfattr -n user.overlay.opaque -v y d;"
+        "setfattr -n trusted.overlay.redirect -v /e d; setfattr -n user.overlay.redirect -v /etc/passwd a;"
+        "touch .wh.a .wh..wh..opq d/.wh.x; setfattr -n trusted.overlay.whiteout -v y a; mknod w c 0 0; :"
+    )
+    session = box.run(job)
+    kinds = {change.path: change.kind for change in checkpoint.diff(session) if not change.implied}
+    assert kinds == {
+        b"a": Kind.META,
+        b"d": Kind.META,
+        b".wh.a": Kind.ADDED,
+        b".wh..wh..opq": Kind.ADDED,
+        b"d/.wh.x": Kind.ADDED,
+    }
+    assert checkpoint.commit(session).state is State.COMMITTED
+    assert os.getxattr(f"{box.live}/d", "trusted.overlay.redirect") == b"/e"
+    assert os.getxattr(f"{box.live}/a", "user.overlay.redirect") == b"/etc/passwd"
+    assert os.path.exists(f"{box.live}/d/x")
+    # Control: set by who may (the kernel, or we), the same marks mean something.
+    session = box.run("touch d/y")
+    os.setxattr(f"{session.layers[0].upper}/d", "trusted.overlay.opaque", b"y")
+    assert (b"d", Kind.REPLACED) in [(change.path, change.kind) for change in checkpoint.diff(session)]
+
+
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_mount_in_a_deleted_tree(box, victim, kind):
+    """What is mounted in a directory that the job deleted is not deleted with it, nor moved away."""
+    box.shell("mkdir -p d/sub/m; echo f > d/sub/f")
+    session = box.run("rm -r d")
+    place = f"{box.live}/d/sub/{'m' if kind == 'directory' else 'f'}"
+    subprocess.run(["mount", "--bind", victim if kind == "directory" else f"{victim}/x", place], check=True)
+    try:
+        before = harness.manifest(victim)
+        result = checkpoint.commit(session)
+        assert conflicts.MOUNT in [conflict.reason for conflict in result.conflicts]
+        assert harness.manifest(victim) == before
+        # Control: the kernel itself would let the directory around the mount be renamed away.
+        os.rename(f"{box.live}/d", f"{box.live}/moved")
+        os.rename(f"{box.live}/moved", f"{box.live}/d")
+    finally:
+        subprocess.run(["umount", place], check=True)
+    # Moving it there and back counts as a change, so it takes a word to delete it now.
+    assert checkpoint.commit(session, on_conflict=checkpoint.OnConflict.OURS).state is State.COMMITTED
+
+
+def test_fifo_in_the_way_blocks_nobody(box):
+    """Special files are never opened: a fifo that took a file's place holds up neither diff nor commit."""
+    box.shell("echo a > a; echo b > b")
+    session = box.run("echo more >> a; chmod 600 b; mkfifo f")
+    box.shell("rm a b; mkfifo a b")
+    done = []
+    thread = threading.Thread(target=lambda: done.append(checkpoint.commit(session)), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert done[0].state is State.CONFLICT
+    # Control: opening it does block.
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(["cat", f"{box.live}/a"], timeout=0.3, check=False)
+
+
+def test_own_directory_taken_by_somebody(mounted):
+    """Where a user owns the root of a mount, a prepared ``.cbx`` is not used."""
+    where = mounted("ext4")
+    target = f"{where}/target"
+    os.makedirs(target, exist_ok=True)
+    with harness.box(harness.SCRATCH) as box:
+
+        def placed():
+            return checkpoint.place([target], box.state, mountinfo.read(), checkpoint=1, redirect_dir=True)[0]
+
+        for setup in (
+            lambda: os.symlink(box.live, f"{where}/.cbx"),
+            lambda: (os.mkdir(f"{where}/.cbx"), os.chown(f"{where}/.cbx", 12345, 12345)),
+            lambda: (os.mkdir(f"{where}/.cbx"), os.chmod(f"{where}/.cbx", 0o777)),
+            lambda: harness.write(f"{where}/.cbx"),
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                harness.remove(f"{where}/.cbx")
+            setup()
+            layer = placed()
+            assert (layer.root, layer.same_filesystem) == (f"{box.state}/layers/1/0", False)
+        harness.remove(f"{where}/.cbx")
+        # Control: a free name is taken, and shut.
+        assert placed().root == f"{where}/.cbx/layers/1/0"
+        assert stat.S_IMODE(os.stat(f"{where}/.cbx").st_mode) == 0o700
+        harness.remove(f"{where}/.cbx")
+        harness.remove(target)
+
+
+def test_probe_tells_file_systems_apart(mounted, box):
+    """A file system that overlayfs cannot write to is found by trying."""
+    assert layers.can_hold_layers(mounted("tmpfs"))
+    box.shell(f"mkdir {box.base}/m; mount -t ramfs ramfs {box.base}/m")
+    try:
+        assert not layers.can_hold_layers(f"{box.base}/m")
+        assert os.listdir(f"{box.base}/m") == []
+    finally:
+        box.shell(f"umount {box.base}/m")
+
+
+def test_live_file_swapped_before_the_exchange(box, monkeypatch):
+    """If another inode comes out of an exchange than the one that was checked, it goes back in."""
+    box.shell("echo a > a")
+    session = box.run("echo job >> a")
+    real = files.renameat2
+
+    def swapping(*arguments):
+        if arguments[-1] == files.RENAME_EXCHANGE and not os.path.exists(f"{box.live}/other"):
+            box.shell("mv a other; echo precious > a")
+        real(*arguments)
+
+    monkeypatch.setattr(files, "renameat2", swapping)
+    result = checkpoint.commit(session)
+    monkeypatch.undo()
+    assert [conflict.reason for conflict in result.conflicts] == [conflicts.REPLACED]
+    with open(f"{box.live}/a") as file:
+        assert file.read() == "precious\n"
+    # Control: nobody in between, it lands.
+    box.shell("mv other a")
+    assert checkpoint.commit(session, on_conflict=checkpoint.OnConflict.OURS).state is State.COMMITTED
