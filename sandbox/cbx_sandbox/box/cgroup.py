@@ -17,6 +17,7 @@ from cbx_sandbox.linux.mountinfo import Mount
 
 CPU_PERIOD_US = 100_000
 SUPERVISOR = "supervisor"  # where the daemon and the launcher live, unless systemd gave them a group
+LEAVES = ("payload", "init")
 LIMITS = ("memory", "swap", "cpus", "pids", "io")
 _CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
 
@@ -29,12 +30,11 @@ class Groups:
         self.name = name
         self.devices = block_devices(table)
         self.unavailable: dict[str, str] = {}
+        self.passed_on = ""  # what a job's group is told to pass on to its leaves
         if self.layout.unified is None:
             raise OSError("no cgroup v2 hierarchy is mounted: processes can be neither tracked nor killed as a whole")
         self.base = f"{self.layout.unified}/{name}"
         self.jobs = f"{self.base}/jobs"
-        # Never used again: Linux kills whatever is cloned into a group that was killed once (kill_seq, seen on 6.18).
-        self.spares = f"{self.base}/spares-{os.getpid()}"
 
     def prepare(self) -> None:
         """Make the supervisor's own groups and find out which limits can be set here."""
@@ -47,6 +47,8 @@ class Groups:
                     cgroupfs.write(f"{directory}/cgroup.subtree_control", f"+{controller}")
                 except OSError as error:
                     self.unavailable[controller] = f"cannot be passed on from {directory}: {error.strerror}"
+        there = (cgroupfs.read(f"{self.jobs}/cgroup.subtree_control") or "").split()
+        self.passed_on = " ".join(f"+{name}" for name in there if name in wanted)
         for limit in LIMITS:
             self._judge(limit)
 
@@ -64,8 +66,7 @@ class Groups:
     def remove(self) -> None:
         """Remove what is empty, as the last act of a process that may live in the supervisor's own group itself."""
         v1 = list(self.layout.v1.values())
-        for directory in (self.spares, self.jobs):
-            cgroupfs.remove(directory, patience=0)
+        cgroupfs.remove(self.jobs, patience=0)
         for mount in (self.layout.unified, *v1):
             group = f"{mount}/{self.name}/{SUPERVISOR}"
             if not os.path.isdir(group):
@@ -81,47 +82,60 @@ class Groups:
         """Limits that cannot be set on this host, with the reason."""
         return {limit: self.unavailable[limit] for limit in LIMITS if limit in self.unavailable}
 
-    def create(self, job: str, limits: LimitSpec, v1: hybrid.V1Group | None = None) -> JobGroup:
-        """Make the job's groups (``v1``: some that were made ahead) and set its limits.
+    def create(self, job: str, limits: LimitSpec) -> JobGroup:
+        """Make the job's groups and set its limits. FileExistsError: that job was started already."""
+        group = JobGroup(self, job)
+        try:
+            group.limit(limits)
+        except BaseException:
+            group.close()
+            group.remove()
+            raise
+        return group
 
-        FileExistsError: that job was started already.
-        """
-        return JobGroup(self, job, limits, v1)
+    def create_ahead(self, name: str) -> JobGroup:
+        """Make groups for a job that is not known yet: it takes them with :meth:`JobGroup.take`."""
+        return JobGroup(self, name)
 
 
 class JobGroup:
     """The groups of one job, seen from outside of it."""
 
-    def __init__(self, groups: Groups, job: str, limits: LimitSpec, v1: hybrid.V1Group | None) -> None:
-        self.path = f"{groups.jobs}/{job}"
+    def __init__(self, groups: Groups, name: str) -> None:
+        self.groups = groups
+        self.path = f"{groups.jobs}/{name}"
         os.mkdir(self.path, 0o755)
-        self.v1 = v1 or hybrid.V1Group(groups.layout.v1, groups.name, job)
+        self.token: str | None = None
+        self.v1 = hybrid.V1Group(groups.layout.v1, groups.name, name)
         self.missing = groups.missing()
         self.descriptors: list[int] = []
-        self.leaves: tuple[str, ...] = ()
         try:
-            controllers = (cgroupfs.read(f"{self.path}/cgroup.controllers") or "").split()
-            for controller in controllers:
-                if controller in cgroupfs.V2_CONTROLLERS:
-                    cgroupfs.write(f"{self.path}/cgroup.subtree_control", f"+{controller}")
-            # The init of a spare was born elsewhere and stays there.
-            self.leaves = ("payload", "init") if v1 is None else ("payload",)
-            for leaf in self.leaves:
+            if groups.passed_on:
+                cgroupfs.write(f"{self.path}/cgroup.subtree_control", groups.passed_on)
+            for leaf in LEAVES:
                 os.mkdir(f"{self.path}/{leaf}", 0o755)
-            self.missing |= self._limit(limits, groups.devices)
-            if v1 is None:
-                self.v1.create()
-            self.missing |= self.v1.limit(limits, groups.devices)
-            self.init = self._directory(f"{self.path}/init") if v1 is None else -1
+            self.v1.create()
+            self.init = self._directory(f"{self.path}/init")
             self.payload = self._directory(f"{self.path}/payload")
-            # A payload that is born in groups made ahead does not have to join them.
-            self.v1_procs = self.v1.open_procs() if v1 is None else []
+            self.v1_procs = self.v1.open_procs()
             self.v1_directories = self.v1.open_directories()
             self.descriptors += [*self.v1_procs, *self.v1_directories.values()]
         except BaseException:
             self.close()
             self.remove()
             raise
+
+    def take(self, job: str, limits: LimitSpec) -> None:
+        """Give these groups, made ahead, to ``job``. FileExistsError: that job was started already."""
+        token = f"{self.groups.jobs}/{job}"
+        os.mkdir(token, 0o755)
+        self.token = token
+        self.limit(limits)
+
+    def limit(self, limits: LimitSpec) -> None:
+        """Set the job's limits; ``missing`` then tells which could not be set."""
+        self.missing |= self._limit(limits, self.groups.devices)
+        self.missing |= self.v1.limit(limits, self.groups.devices)
 
     def _directory(self, path: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -157,10 +171,8 @@ class JobGroup:
 
     def remove(self) -> list[str]:
         """Remove all groups of the job; returns those that something still lives in."""
-        left = [path for leaf in self.leaves if not cgroupfs.remove(path := f"{self.path}/{leaf}")]
-        if not cgroupfs.remove(self.path):
-            left.append(self.path)
-        return left + self.v1.remove()
+        paths = [f"{self.path}/{leaf}" for leaf in LEAVES] + [self.path] + ([self.token] if self.token else [])
+        return [path for path in paths if not cgroupfs.remove(path)] + self.v1.remove()
 
 
 class Meter:

@@ -23,13 +23,12 @@ STANDARD = ("stdin", "stdout", "stderr")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the payload stands when it is forked: what it still has to take and to leave."""
+    """What the payload is given: descriptors, and what it still has to take and to leave."""
 
     stdio: list[int | None]
     tty: str | None
     report: int
     userns_fd: int | None
-    v1_procs: list[int]
     last_capability: int
 
 
@@ -38,26 +37,41 @@ def tty_of(spec: BoxSpec) -> str | None:
     return None if spec["terminal"] is None else "/dev/pts/0"
 
 
-def run(spec: BoxSpec, standing: Standing) -> None:
+def run(spec: BoxSpec, standing: Standing, v1_procs: list[int]) -> None:
     """Become the command. Never returns: the outcome of a failure is written to ``standing.report`` as JSON."""
-    step = "start"
     try:
-        step = "session"
-        signal.set_wakeup_fd(-1)
-        os.setsid()
+        enter(v1_procs)
+    except OSError as error:
+        fail(standing.report, "session", error)
+    except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
+        fail(standing.report, "session", OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
+    become(spec, standing)
+
+
+def enter(v1_procs: list[int]) -> None:
+    """All that can be done before the job is known: its session, its groups, signals as a program expects them."""
+    signal.set_wakeup_fd(-1)
+    os.setsid()
+    for fd in v1_procs:
+        os.write(fd, b"0")
+    # The root of its own view of the groups: /proc/self/cgroup tells nothing of the host's.
+    namespaces.unshare(namespaces.CLONE_NEWCGROUP)
+    _reset_signals()
+    os.umask(UMASK)
+
+
+def become(spec: BoxSpec, standing: Standing) -> None:
+    """The rest of the way to the command. Never returns."""
+    step = "standard streams"
+    try:
         for number, fd in enumerate(standing.stdio):
             if fd is not None:
                 os.dup2(fd, number)
-        for fd in standing.v1_procs:
-            os.write(fd, b"0")
-        # The root of its own view of the groups: /proc/self/cgroup tells nothing of the host's.
-        namespaces.unshare(namespaces.CLONE_NEWCGROUP)
         if standing.tty is not None:
+            step = "terminal"
             terminal.adopt(standing.tty)
         step = "limits"
         _limit(spec)
-        _reset_signals()
-        os.umask(UMASK)
         step = "Landlock rules"
         beneath = filters.open_writable(spec["writable"]) if spec["landlock"] else []
         step = "credentials"
@@ -71,9 +85,9 @@ def run(spec: BoxSpec, standing: Standing) -> None:
         step = "exec"
         os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606  # this is what a sandbox is for
     except OSError as error:
-        _fail(standing.report, step, error)
+        fail(standing.report, step, error)
     except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
-        _fail(standing.report, step, OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
+        fail(standing.report, step, OSError(errno.EINVAL, f"{type(error).__name__}: {error}"))
 
 
 def _limit(spec: BoxSpec) -> None:
@@ -108,7 +122,8 @@ def _take_identity(spec: BoxSpec, standing: Standing) -> None:
     privileges.set_capabilities(keep)
 
 
-def _fail(report: int, step: str, error: OSError) -> None:
+def fail(report: int, step: str, error: OSError) -> None:
+    """Tell init why there will be no command, and exit."""
     status = SETUP_FAILED
     if step == "exec":
         status = NOT_FOUND if error.errno in {errno.ENOENT, errno.ENOTDIR} else NOT_EXECUTABLE

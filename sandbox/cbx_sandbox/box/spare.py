@@ -1,15 +1,13 @@
 """Boxes in waiting: made ahead up to the point where the job matters, so that a job starts in what is left.
 
-A spare is an init in its namespaces with the standard part of its tree built, and it serves one job or none. Where
-limits go through cgroup v1 it also has a *forker*: moving a process between v1 groups waits for an RCU grace period
-(about 8 ms on an idle host), being born in them costs nothing. So the forker joins the groups ahead and the payload
-is forked from it.
+A spare is an init in its namespaces, with its groups, and serves one job or none. Two kinds are kept: one with the tree
+built that every job below DANGEROUS begins with, and one with nothing built. The payload is forked ahead, too, and
+waits in its groups: where limits go through cgroup v1, joining them waits for an RCU grace period (about 8 ms for each
+hierarchy on an idle host).
 """
 
 from __future__ import annotations
 
-import array
-import contextlib
 import dataclasses
 import json
 import os
@@ -17,12 +15,17 @@ import select
 import socket
 from typing import Any
 
-from cbx_sandbox.box import cgroup, hybrid, payload
+from cbx_sandbox.box import cgroup, payload
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import namespaces
 
 HANDOVER_BYTES = 1 << 16
 MAX_DESCRIPTORS = 250
+NAME = "spare-"  # and a number: the groups of a spare
+
+BUILT, BARE = 4, 2  # how many of each kind; each holds a few MB
+
+Operations = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,21 +33,22 @@ class Spare:
     """A box in waiting, seen from the launcher."""
 
     pid: int
+    pidfd: int
     handover: socket.socket
-    v1: hybrid.V1Group
+    group: cgroup.JobGroup
+    built: Operations
 
     def close(self) -> None:
         """Let it go: it ends when its socket closes."""
         self.handover.close()
+        os.close(self.pidfd)
 
 
 class Pool:
     """The spares of one launcher."""
 
-    def __init__(self, groups: cgroup.Groups, target: int) -> None:
-        self.groups = groups
-        self.target = target
-        self.standard: list[dict[str, Any]] = []
+    def __init__(self) -> None:
+        self.kinds: list[tuple[Operations, int]] = []
         self.waiting: list[Spare] = []
         self.ending: dict[int, Spare] = {}
         self.made = 0
@@ -53,35 +57,47 @@ class Pool:
         self._poll = select.poll()
         self._poll.register(self._mounts, select.POLLPRI)
 
-    def prepare(self, standard: list[dict[str, Any]]) -> None:
-        """From now on spares begin with these operations; those that begin otherwise are let go."""
+    def prepare(self, standard: Operations) -> None:
+        """From now on most spares begin with these operations; those that begin otherwise are let go."""
         self.discard()
-        self.standard = standard
+        self.kinds = [(standard, BUILT), ([], BARE)]
 
-    def wanted(self) -> bool:
-        """True if another one should be made when there is time."""
-        return bool(self.standard) and self.failures < 3 and len(self.waiting) < self.target
+    def wanted(self) -> Operations | None:
+        """What the next one should have built, if another one should be made when there is time."""
+        if self.failures < 3:
+            for built, target in self.kinds:
+                if sum(1 for spare in self.waiting if spare.built is built) < target:
+                    return built
+        return None
 
     def take(self, spec: BoxSpec) -> Spare | None:
-        """A spare that fits this job; none if its box begins differently or the host's mounts have changed since."""
+        """A spare that fits this job; none if there is none, or the host's mounts have changed since."""
         if self._poll.poll(0):
             self.discard()
-        fits = spec["own_network"] and not spec["identity"]["shifted"]
-        if not fits or not self.waiting or spec["operations"][: len(self.standard)] != self.standard:
+        if not spec["own_network"]:
             return None
-        return self.waiting.pop(0)
+        for built, _ in self.kinds:
+            if spec["operations"][: len(built)] == built:
+                for index, spare in enumerate(self.waiting):
+                    if spare.built is built:
+                        return self.waiting.pop(index)
+        return None
 
     def discard(self) -> None:
         """Let all spares go."""
         for spare in self.waiting:
-            spare.close()
-            self.ending[spare.pid] = spare
+            self.let_go(spare)
         self.waiting.clear()
+
+    def let_go(self, spare: Spare) -> None:
+        """Let one go; its groups are removed when it has ended."""
+        spare.close()
+        self.ending[spare.pid] = spare
 
     def name(self) -> str:
         """A name for the next spare's groups."""
         self.made += 1
-        return f"spare-{self.made}"
+        return f"{NAME}{self.made}"
 
     def reaped(self, pid: int) -> None:
         """A spare that never got a job is gone: one that was let go, or one that could not be built."""
@@ -91,30 +107,33 @@ class Pool:
             self.failures += 1
             spare = next((waiting for waiting in self.waiting if waiting.pid == pid), None)
             if spare is None:
-                return  # it ended while it was being handed a job: that job was reported as failed
+                return
             self.waiting.remove(spare)
             spare.close()
-        spare.v1.remove()
+        spare.group.close()
+        spare.group.remove()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handover:
-    """What a spare receives: descriptors by name; "spec" is the BoxSpec as JSON in a memory file."""
+    """What a spare receives: descriptors by name ("spec" is the BoxSpec as JSON in a memory file), and who root is."""
 
     descriptors: dict[str, int]
+    first_id: int
 
     @property
     def spec(self) -> BoxSpec:
         """The job."""
-        with open(self.descriptors["spec"], encoding="utf-8", closefd=False) as file:
-            file.seek(0)
-            spec: BoxSpec = json.load(file)
+        # By position, not by seeking: init and the payload share the open file.
+        size = os.fstat(self.descriptors["spec"]).st_size
+        spec: BoxSpec = json.loads(os.pread(self.descriptors["spec"], size, 0))
         return spec
 
 
-def send(connection: socket.socket, named: dict[str, int]) -> None:
+def send(connection: socket.socket, named: dict[str, int], first_id: int = 0) -> None:
     """Hand descriptors over by name."""
-    socket.send_fds(connection, [json.dumps(list(named)).encode()], list(named.values()))
+    message = json.dumps({"names": list(named), "first_id": first_id}).encode()
+    socket.send_fds(connection, [message], list(named.values()))
 
 
 def receive(connection: socket.socket) -> Handover | None:
@@ -122,58 +141,52 @@ def receive(connection: socket.socket) -> Handover | None:
     data, fds, _, _ = socket.recv_fds(connection, HANDOVER_BYTES, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         return None
-    return Handover(dict(zip(json.loads(data), fds, strict=True)))
+    message = json.loads(data)
+    return Handover(dict(zip(message["names"], fds, strict=True)), message["first_id"])
 
 
-class Forker:
-    """A process that was born before the job and joined its v1 groups; forks the payload as init's child."""
+class WaitingPayload:
+    """A payload that was forked before its job was known, seen from init."""
 
-    def __init__(self, v1_procs: list[int], last_capability: int) -> None:
+    def __init__(self, group: cgroup.JobGroup, last_capability: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        pid, pidfd = namespaces.clone3()
-        if pid == 0:
+        self.pid, self.pidfd = namespaces.clone3(cgroup_fd=group.payload)
+        if self.pid == 0:
             ours.close()
             try:
-                _fork_on_demand(theirs, v1_procs, last_capability)
+                _wait_for_job(theirs, group.v1_procs, last_capability)
             finally:
                 os._exit(1)
-        os.close(pidfd)
         theirs.close()
         self.connection = ours
 
-    def fork(self, named: dict[str, int]) -> tuple[int, int]:
-        """Fork the payload with these descriptors; returns (pid, pidfd)."""
+    def start(self, named: dict[str, int]) -> tuple[int, int]:
+        """Let it become the command; returns (pid, pidfd)."""
         send(self.connection, named)
-        data, fds, _, _ = socket.recv_fds(self.connection, 64, 1, socket.MSG_CMSG_CLOEXEC)
         self.connection.close()
-        if not data:
-            raise OSError("the forker of this box has ended")
-        return int(data), fds[0]
+        return self.pid, self.pidfd
 
 
-def _fork_on_demand(connection: socket.socket, v1_procs: list[int], last_capability: int) -> None:
-    for fd in v1_procs:
-        os.write(fd, b"0")
-        os.close(fd)
+def _wait_for_job(connection: socket.socket, v1_procs: list[int], last_capability: int) -> None:
+    failed: OSError | None = None
+    try:
+        payload.enter(v1_procs)
+    except OSError as error:
+        failed = error
     handed = receive(connection)
     if handed is None:
         os._exit(0)
     named = handed.descriptors
-    # The child is init's, not ours: it is reaped, signalled and waited for there.
-    pid, pidfd = namespaces.clone3(namespaces.CLONE_PARENT, cgroup_fd=named["payload"])
-    if pid == 0:
-        payload.run(
-            handed.spec,
-            payload.Standing(
-                stdio=[named.get(name) for name in payload.STANDARD],
-                tty=payload.tty_of(handed.spec),
-                report=named["report"],
-                userns_fd=None,
-                v1_procs=[],
-                last_capability=last_capability,
-            ),
-        )
-    with contextlib.suppress(OSError):
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [pidfd]))]
-        connection.sendmsg([str(pid).encode()], ancillary)
-    os._exit(0)
+    if failed is not None:
+        payload.fail(named["report"], "session", failed)
+    spec = handed.spec
+    payload.become(
+        spec,
+        payload.Standing(
+            stdio=[named.get(name) for name in payload.STANDARD],
+            tty=payload.tty_of(spec),
+            report=named["report"],
+            userns_fd=named.get("userns"),
+            last_capability=last_capability,
+        ),
+    )
