@@ -27,7 +27,7 @@ packages:
 	@.ci/packages host
 
 # Order-only: the packages are looked at every time, which is quick, but never make .venv out of date.
-$(STAMP): pyproject.toml | packages
+$(STAMP): pyproject.toml supervisor/bin/cbx-sandbox | packages
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --use-pep517 -e '.[test,lint]'
 	touch $@
