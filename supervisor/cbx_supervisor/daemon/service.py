@@ -25,7 +25,7 @@ from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store.database import Database
 
-LOG_AFTER = 1.0  # s; structlog is imported when the first callers have been served
+REST_AFTER = 1.0  # s; the log and the parsers are made ready when the first caller has been served
 
 
 class Service:
@@ -76,9 +76,10 @@ class Service:
                 os.write(ready_fd, b"ready")
                 os.close(ready_fd)
             self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
-            self._loop.call_later(LOG_AFTER, lambda: self._loop.run_in_executor(None, self.log.start))
+            late = self._loop.create_task(self._start_the_rest())
             self._watch_idleness()
             await self._stop.wait()
+            late.cancel()
             self.log("ending", live=len(self.executor.live))
         return 1 if self._lost else 0
 
@@ -89,6 +90,13 @@ class Service:
     def active(self) -> None:
         """Somebody came or went."""
         self._last_activity = self._loop.time()
+
+    async def _start_the_rest(self) -> None:
+        """What takes long and the first caller does not need."""
+        await asyncio.sleep(REST_AFTER)
+        await asyncio.to_thread(self.log.start)
+        with contextlib.suppress(CbxError):
+            await self.executor.warm()
 
     def _open_sockets(self) -> None:
         group = self.settings.access.group

@@ -13,7 +13,7 @@ from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint.session import boot_id
 from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.policy import NetworkMode
+from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
@@ -58,6 +58,7 @@ class Executor:
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
+        self._planning = asyncio.Lock()
         self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
         self._checkpoint = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
         self._defaults = runner.Defaults(
@@ -101,9 +102,18 @@ class Executor:
         """Analyse and decide. Raises DeniedError, UsageError, UnavailableError."""
         request = submission.request
         size = len(request.line or "") + sum(map(len, request.argv or ()))
-        if size <= INLINE_BYTES:
-            return self._plan(request, at_least)
-        return await asyncio.to_thread(self._plan, request, at_least)
+        # One at a time: the parsers keep state of their own between calls, so two threads must not share them.
+        async with self._planning:
+            if size <= INLINE_BYTES:
+                return self._plan(request, at_least)
+            return await asyncio.to_thread(self._plan, request, at_least)
+
+    async def warm(self) -> None:
+        """Have the parsers build their tables before somebody waits for them."""
+        identity = Identity(0, 0, (0,), "root", "/root")
+        request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
+        async with self._planning:
+            await asyncio.to_thread(self._plan, request, None)
 
     async def describe(self, submission: Submission) -> bytes:
         """What would be done, as JSON; nothing is."""

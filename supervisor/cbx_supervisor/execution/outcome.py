@@ -137,8 +137,6 @@ def verdict(outcome: Outcome) -> tuple[str, str, int]:
     if reason in {"oom", "disk"}:
         # The kernel's kill may have hit a child only: the command's own status stands, unless it hides the cause.
         return "exited", reason, own or 128 + signal.SIGKILL
-    if reason == "disk":
-        return "exited", "disk", own or 128 + signal.SIGKILL
     return "exited", "exited", own
 
 
@@ -158,8 +156,6 @@ def _how(outcome: Outcome, planned: runner.Plan, status: int) -> str:
         peak = usage.get("memory_peak_bytes") or 0
         limit = "none" if limits.memory is None else f"{limits.memory >> 20} MiB"
         return f"out of memory: limit {limit}, peak {int(peak) >> 20} MiB (--memory raises it)"
-    if reason == "disk":
-        return "ended because its changes took too much of the disk"
     if reason == "disk":
         limit = "" if limits.layer_bytes is None else f"{limits.layer_bytes >> 20} MiB or "
         return f"stopped: its changes grew beyond {limit}a tenth of the free space"
