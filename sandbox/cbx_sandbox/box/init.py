@@ -26,6 +26,8 @@ from cbx_sandbox.linux import mountinfo, mounts, namespaces, privileges
 # Nobody of the host: a root job has init's uid otherwise, and could set its scheduler, affinity, nice and limits.
 INIT_ID = 0x3FFFFFFF
 REAP_PATIENCE = 10.0  # s that killed processes may take to die before they are reported
+# cgroup v1 tells that memory has run out before it chooses and counts a victim, and tells once.
+OOM_PATIENCE, OOM_INTERVAL = 5.0, 0.02
 
 
 @dataclasses.dataclass(slots=True)
@@ -232,10 +234,14 @@ class Init:
                 # The lease is asked for its hang-up only: nothing is ever written to it.
                 poll.register(fd, 0 if fd == lease else select.POLLIN)
         disk = DiskWatch(self.stage.uppers, self.spec["limits"]["layer_bytes"]) if self.stage.uppers else None
+        out_of_memory_until = 0.0
         while self.status is None:
             now = time.monotonic()
             look_at = now + diskwatch.INTERVAL if disk is not None and not self.reason else None
-            ends = [at for at in (deadline if not self.reason else None, self.kill_at, look_at) if at is not None]
+            count_at = now + OOM_INTERVAL if now < out_of_memory_until else None
+            ends = [at for at in (self.kill_at, look_at, count_at) if at is not None]
+            if deadline is not None and not self.reason:
+                ends.append(deadline)
             wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
             for fd, _ in poll.poll(wait):
                 if fd == lease:
@@ -246,10 +252,12 @@ class Init:
                         poll.unregister(fd)
                 elif fd == self.oom_event:
                     os.eventfd_read(fd)
-                    if self.meter.oom_kills():
-                        self._stop("oom", gently=False)
+                    out_of_memory_until = now + OOM_PATIENCE
                 elif fd == self.wakeup:
                     os.read(fd, 512)
+            if out_of_memory_until and self.meter.oom_kills():
+                out_of_memory_until = 0.0
+                self._stop("oom", gently=False)
             if look_at is not None and disk is not None and disk.exceeded():
                 self._stop("disk", gently=False)
             now = time.monotonic()
