@@ -1,3 +1,4 @@
+# ruff: noqa: E501, Q003 -- tables of commands, a row a line
 """Measure the analysis against the corpus: the table AC1 to AC9, AC13 and AC14.
 
 python tests/bench/accuracy.py [--corpus ../shared/corpus] [--show AC1] [--limit 40]
@@ -38,7 +39,7 @@ WRAPPERS = (
 WHOLE_TEXT = frozenset(
     wrapper
     for wrapper in WRAPPERS
-    if "{q}" in wrapper and not wrapper.startswith(("env", "parallel")) or "$(" in wrapper or "{p}" in wrapper
+    if ("{q}" in wrapper and not wrapper.startswith(("env", "parallel"))) or "$(" in wrapper or "{p}" in wrapper
 )
 
 
@@ -170,7 +171,7 @@ def data_texts(command: str) -> list[str]:
 
 
 def foreign_texts(command: str) -> list[str]:
-    name = command.split()[0]
+    name = command.split(maxsplit=1)[0]
     if not name.replace("-", "").isalnum() or name in {"time", "for", "case", "coproc", "test", "env", "exec"}:
         return ["./sed x", "./tool"]
     return [f"./{command}", f"/work/project/bin/{command}", f"/tmp/{command}", f"cbx-no-such-{name}"]

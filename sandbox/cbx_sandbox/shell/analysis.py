@@ -81,11 +81,11 @@ def _analysed(text: str, facts: Facts, action: Callable[[Interpreter], None]) ->
 def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
     _join(record)
     effects = record.effects()
-    if record.tier.rank >= SEQUENTIAL.rank and not any(effect.access is not Access.READ for effect in effects.paths):
-        if record.tier is DANGEROUS or not (effects.host or effects.network):
-            root = shell.project()
-            record.path(Access.WRITE, root, Certainty.UNDER, (-1, -1))
-            effects = record.effects()
+    changes = any(effect.access is not Access.READ for effect in effects.paths)
+    elsewhere = record.tier is not DANGEROUS and (effects.host or effects.network)
+    if record.tier.rank >= SEQUENTIAL.rank and not changes and not elsewhere:
+        record.path(Access.WRITE, shell.project(), Certainty.UNDER, (-1, -1))
+        effects = record.effects()
     estimate = combine(record.estimates)
     reasons = sorted(record.reasons, key=lambda reason: -reason.tier.rank)
     return Analysis(

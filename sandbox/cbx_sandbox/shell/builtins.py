@@ -321,12 +321,19 @@ def _format(pattern: str, values: list[str]) -> str:
         return HOLE
     out, rest = [], list(values)
     while True:
-        taken = iter([rest.pop(0) if rest else "" for _ in conversions])
-        out.append(
-            _FORMAT.sub(lambda found: "%" if found.group() == "%%" else _shown(found.group(), next(taken)), template)
-        )
+        taken, rest = rest[: len(conversions)], rest[len(conversions) :]
+        out.append(_filled(template, taken))
         if not rest or not conversions:
             return "".join(out)
+
+
+def _filled(template: str, values: list[str]) -> str:
+    left = iter(values)
+
+    def fill(found: re.Match[str]) -> str:
+        return "%" if found.group() == "%%" else _shown(found.group(), next(left, ""))
+
+    return _FORMAT.sub(fill, template)
 
 
 def _shown(conversion: str, value: str) -> str:
@@ -397,7 +404,8 @@ def _mapfile(run: Interpreter, call: Call) -> str:
 
 
 BUILTINS: dict[str, Callable[[Interpreter, Call], str]] = {
-    **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue", "wait", "umask", "ulimit", "bg", "fg", "disown", "suspend", "logout", "times"), _nothing),
+    **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue", "wait"), _nothing),
+    **dict.fromkeys(("umask", "ulimit", "bg", "fg", "disown", "suspend", "logout", "times"), _nothing),
     **dict.fromkeys(("type", "jobs", "dirs", "caller", "help"), _something),
     **dict.fromkeys(("declare", "typeset", "local", "export", "readonly"), _declare),
     **dict.fromkeys(("read", "getopts"), _read),

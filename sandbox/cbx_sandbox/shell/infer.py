@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from cbx_sandbox.shell import builtins, programs, rules
 from cbx_sandbox.shell.checks import Check, Verdict
 from cbx_sandbox.shell.parse import parse
-from cbx_sandbox.shell.paths import Paths
 from cbx_sandbox.shell.state import State
+from cbx_sandbox.shell.survey import background, command_names, endless
 from cbx_sandbox.shell.syntax import (
     ArithCommand,
     ArithFor,
@@ -24,15 +24,13 @@ from cbx_sandbox.shell.syntax import (
     If,
     Loop,
     Pipeline,
-    ProcSub,
-    Redirect,
     Sequence,
     Simple,
     Test,
     Unreadable,
-    Word,
 )
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
+from cbx_sandbox.shell.variables import Variables, kept
 from cbx_sandbox.shell.witness import unseen
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
@@ -46,16 +44,8 @@ MAX_UNROLLED_STEPS = 1_000  # beyond, loops are no longer tried word by word
 MAX_WRAPPERS = 40  # sudo env nice …
 MAX_NESTING = 10  # texts within texts: bash -c "bash -c …"
 MAX_UNROLL = 24  # words of a loop that are tried one by one
-MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
 
-_ASSIGNED = re.compile(
-    r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
-)
 _STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
-_STANDARD_PREFIXES = ("/opt/", "/snap/", "/nix/", "/usr/lib/", "/usr/local/")
-_EXEC_NAMES = frozenset(
-    {"BASH_ENV", "ENV", "PROMPT_COMMAND", "PS0", "PS4", "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT"}
-)
 
 
 @dataclass(slots=True)
@@ -73,7 +63,7 @@ class Call:
         return [arg.text for arg in self.args]
 
 
-class Interpreter(Paths):
+class Interpreter(Variables):
     """One shell."""
 
     def __init__(self, facts: Facts, record: Record, state: State, *, nesting: int = 0) -> None:
@@ -83,8 +73,6 @@ class Interpreter(Paths):
         self.calls: list[tuple[Function, int]] = []
         self.asides = 0
         self.called: set[str] = set()
-        self.anchor: Where | None = None
-        self.conditional = False
 
     # -- whole texts --------------------------------------------------------------------------------------------
 
@@ -98,7 +86,7 @@ class Interpreter(Paths):
             at = min(failure.at, max(len(text) - 1, 0))
             return self.opaque(failure.why, self.where(at, len(text)))
         names: set[str] = set()
-        _command_names(tree, text, names)
+        command_names(tree, text, names)
         missed = unseen(text, frozenset(names)) if HOLE not in text else None
         if missed is not None:
             self.opaque(f"a second reading finds the command {missed!r}", self.where(0, len(text)))
@@ -120,20 +108,11 @@ class Interpreter(Paths):
             return self.executes_unknown("executes text that is not known before it runs", where)
         return self.nested(text, where, stdin, state)
 
-    def executes_unknown(self, why: str, where: Where) -> str:
-        """Note that what is executed cannot be told."""
-        self.record.reason("executes-unknown", why, DANGEROUS, where)
-        return HOLE
-
     def opaque(self, why: str, where: Where) -> str:
         """Note that a part cannot be read."""
         self.record.opaque = True
         self.record.reason("opaque", f"cannot be read: {why}", DANGEROUS, where)
         return HOLE
-
-    def where(self, start: int, end: int) -> Where:
-        """Return a position in the text that was handed in."""
-        return (start, end) if self.anchor is None else self.anchor
 
     def direct(self, args: list[Arg], where: Where) -> None:
         """Run a program without a shell: the shell's own commands are programs here, or are not at all."""
@@ -180,7 +159,7 @@ class Interpreter(Paths):
                 self.arithmetic(expand_one(node.inner, self))
             case Coproc():
                 self.state.arrays[node.name] = None
-                self.state.descriptors["coproc"] = self._aside(node.body, HOLE)
+                self.state.descriptors["coproc"] = self.aside(node.body, HOLE)
                 return HOLE
         return ""
 
@@ -193,13 +172,13 @@ class Interpreter(Paths):
                 out.append(self.run(command, stdin))
                 self.state.blend(other, keep_cwd=before == "&&")
             elif operator == "&":
-                out.append(self._aside(command, stdin))
+                out.append(self.aside(command, stdin))
             else:
                 out.append(self.run(command, stdin))
             before = operator
-        return _kept("".join(out))
+        return kept("".join(out))
 
-    def _aside(self, node: Command, stdin: str | None) -> str:
+    def aside(self, node: Command, stdin: str | None) -> str:
         """Run in a subshell: what it prints and touches stays, its variables do not."""
         saved = self.state
         self.state = saved.copy()
@@ -219,7 +198,7 @@ class Interpreter(Paths):
             else:
                 last = index == len(node.commands) - 1
                 lasting = last and "lastpipe" in self.state.variables
-                output = self.run(command, stream) if lasting else self._aside(command, stream)
+                output = self.run(command, stream) if lasting else self.aside(command, stream)
             stream = output
         return output
 
@@ -227,12 +206,12 @@ class Interpreter(Paths):
         saved = self.state
         if node.subshell:
             self.state = saved.copy()
-        stdin, sink = self._redirects(node.redirects, stdin)
+        stdin, sink = self.redirects(node.redirects, stdin)
         output = self.run(node.body, stdin)
         if node.subshell:
             saved.files.update(self.state.files)
             self.state = saved
-        return self._sunk(output, sink)
+        return self.sunk(output, sink)
 
     def _if(self, node: If, stdin: str | None) -> str:
         for condition in node.conditions:
@@ -258,7 +237,7 @@ class Interpreter(Paths):
 
     def _repeat(self, condition: Sequence | None, body: Sequence, stdin: str | None) -> str:
         """Run a loop twice: the second time with what the first may have changed."""
-        if _endless(condition) and _background(body):
+        if endless(condition) and background(body):
             self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
         outputs = ""
         for _ in range(2):
@@ -287,7 +266,7 @@ class Interpreter(Paths):
         for value in values:
             self.state.variables[node.name] = value.text
             outputs.append(self.run(node.body, stdin))
-        return _kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
+        return kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
 
     def _define(self, node: Function) -> None:
         self.state.functions[node.name] = node
@@ -340,13 +319,13 @@ class Interpreter(Paths):
                 self.assign(assign.name, self._assigned(assign))
                 self._declare(assign)
         prefix = {assign.name: self._assigned(assign) for assign in node.assigns} if node.words else {}
-        stdin, sink = self._redirects(node.redirects, stdin)
+        stdin, sink = self.redirects(node.redirects, stdin)
         if not args:
             if node.words:
                 self.executes_unknown("the program's name is empty or not known", where)
             return ""
         output = self._with_environment(prefix, lambda: self.dispatch(args, stdin, where), where)
-        return self._sunk(output, sink)
+        return self.sunk(output, sink)
 
     def _assigned(self, assign: Assign) -> str:
         if assign.subscript is not None:
@@ -364,6 +343,13 @@ class Interpreter(Paths):
             args = [arg for word in assign.elements for arg in expand(word, self)]
             self.state.arrays[assign.name] = [arg.text for arg in args] if all(arg.known for arg in args) else None
             self.state.variables[assign.name] = args[0].text if args else ""
+
+    def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
+        """Set a variable; some make later commands run something."""
+        value = kept(value)
+        self.state.variables[name] = value
+        self.state.arrays.pop(name, None)
+        builtins.environment(self, name, value, where)
 
     def _with_environment(self, prefix: dict[str, str], action: object, where: Where) -> str:
         """Run with variables set for one command."""
@@ -462,177 +448,6 @@ class Interpreter(Paths):
         )
         return name, not odd
 
-    # -- redirections -------------------------------------------------------------------------------------------
-
-    def _redirects(self, redirects: tuple[Redirect, ...], stdin: str | None) -> tuple[str | None, str | None]:
-        """Apply redirections; return what is read and the path that the output goes to."""
-        sink: str | None = None
-        for redirect in redirects:
-            where = self.where(redirect.start, redirect.end)
-            if redirect.here is not None:
-                stdin = self._input(redirect, stdin, expand_one(redirect.here.body, self))
-                continue
-            operator = redirect.operator
-            if operator == "<<<":
-                stdin = self._input(redirect, stdin, expand_one(redirect.target, self) + "\n")
-                continue
-            args = expand(redirect.target, self)
-            target = args[0] if len(args) == 1 else Arg(HOLE, redirect.target.start, redirect.target.end)
-            if operator in {"<&", ">&"} and re.fullmatch(r"\d*-?", target.text):
-                if operator == "<&" and redirect.fd in {"", "0"}:
-                    stdin = self.state.descriptors.get(target.text, HOLE)
-                elif operator == ">&" and target.text not in {"1", "2", "-"}:
-                    sink = "\0fd" + target.text
-                continue
-            if operator == "<&":
-                stdin = self._input(redirect, stdin, HOLE)
-            elif operator == "<":
-                stdin = self._input(redirect, stdin, self.content(target, where))
-            else:
-                path = self._output(operator, target, where)
-                if redirect.fd in {"", "1"} or operator.startswith("&"):
-                    sink = path
-                elif path is not None and redirect.fd not in {"2"}:
-                    self.state.descriptors["\0" + redirect.fd] = path
-                    self.state.files[path] = HOLE
-        return stdin, sink
-
-    def _input(self, redirect: Redirect, stdin: str | None, text: str) -> str | None:
-        if redirect.fd in {"", "0"}:
-            return text
-        self.state.descriptors[redirect.fd] = text
-        return stdin
-
-    def _output(self, operator: str, target: Arg, where: Where) -> str | None:
-        append = operator in {">>", "&>>"}
-        if operator == "<>":
-            self.reads(target, where)
-        return self.redirected(target, where, append=append)
-
-    def _sunk(self, output: str, sink: str | None) -> str:
-        """Let the output of a command go where it was redirected."""
-        if sink is None:
-            return output
-        if sink.startswith("\0fd"):
-            path = self.state.descriptors.get("\0" + sink[3:])
-            if path is not None:
-                self.state.files[path] = HOLE
-            return ""
-        old = self.state.files.get(sink)
-        self.state.files[sink] = _kept(output if old is None else HOLE)
-        return ""
-
-    # -- values, for words --------------------------------------------------------------------------------------
-
-    def lookup(self, name: str) -> str | None:
-        """Return a variable's text."""
-        if name.isdigit():
-            index, known = int(name), self.state.positional
-            if index == 0 or known is None:
-                return HOLE
-            return known[index - 1] if index <= len(known) else ""
-        if name in self.state.variables:
-            return self.state.variables[name]
-        if name == "PWD":
-            return HOLE if self.state.cwd is None else self.state.cwd
-        if name == "HOME":
-            return self.facts.home
-        if name == "!":
-            return "%!"  # a process of this shell's own, as kill %1 names it
-        if name in {"UID", "EUID"}:
-            return str(self.facts.uid)
-        # A variable that the environment lacks may be set by whoever starts the job: not known.
-        return self.facts.env.get(name, HOLE)
-
-    def fields(self, name: str) -> list[str] | None:
-        """Return the words of ``$@`` or of an array."""
-        if name in {"@", "*"}:
-            return self.state.positional
-        return self.state.arrays.get(name)
-
-    def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
-        """Set a variable; some make later commands run something."""
-        value = _kept(value)
-        self.state.variables[name] = value
-        self.state.arrays.pop(name, None)
-        builtins.environment(self, name, value, where)
-
-    def substitute(self, body: Sequence) -> str:
-        """Run a command substitution."""
-        output = self._aside(body, None)
-        return output.rstrip("\n")
-
-    def process(self, part: ProcSub) -> str:
-        """Run a process substitution."""
-        number = str(63 + len(self.state.descriptors))
-        output = self._aside(part.body, HOLE if part.writes else None)
-        self.state.descriptors[number] = output
-        return f"/dev/fd/{number}"
-
-    def arithmetic(self, text: str) -> None:
-        """Look at an arithmetic expression; subscripts in it are expanded once more, commands and all."""
-        if "$(" in text or "`" in text:
-            self.executes_unknown("arithmetic that executes what is quoted in it", (-1, -1))
-        for found in _ASSIGNED.finditer(text):
-            self.state.variables[found.group(1) or found.group(2)] = HOLE
-        for name in set(re.findall(r"[A-Za-z_]\w*", text)):
-            value = self.state.variables.get(name)
-            if value and ("$(" in value or "`" in value):
-                self.executes_unknown("arithmetic that executes what a variable holds", (-1, -1))
-
-    def executes(self, why: str) -> None:
-        """Note that an expansion executes text."""
-        self.executes_unknown(why, (-1, -1))
-
-    def home(self) -> str:
-        """Return the home directory as ``~`` means it."""
-        return self.lookup("HOME") or ""
-
-    def matches(self, pattern: str) -> tuple[str, ...]:
-        """Return the names that a relative pattern matches."""
-        if self.state.cwd is None or pattern.startswith("/"):
-            return ()
-        base = self.state.cwd.rstrip("/") + "/"
-        return tuple(path.removeprefix(base) for path in self.facts.glob(base + pattern))
-
-
-def _kept(text: str) -> str:
-    return text if len(text) <= MAX_KEPT else HOLE
-
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _command_names(node: object, text: str, names: set[str]) -> None:
-    """Collect the words that stand where a program's name stands, as they are written."""
-    stack: list[object] = [node]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Simple):
-            if item.words:
-                first = item.words[0]
-                names.add(text[first.start : first.end])
-                if isinstance(first, Word) and first.start == first.end:  # read inside back-ticks
-                    names.add("".join(getattr(part, "value", "") for part in first.parts))
-            stack += [*item.assigns, *item.words, *item.redirects]
-        elif isinstance(item, tuple):
-            stack += item
-        elif isinstance(item, Word):
-            stack += item.parts
-        elif hasattr(item, "__dataclass_fields__"):
-            stack += [getattr(item, name) for name in item.__dataclass_fields__]
-
-
-def _endless(condition: Sequence | None) -> bool:
-    """Whether a loop's condition is one that always holds, written down."""
-    if condition is None:
-        return False
-    command = condition.items[-1][0] if len(condition.items) == 1 else None
-    if isinstance(command, Simple) and len(command.words) == 1 and isinstance(command.words[0], Word):
-        return "".join(getattr(part, "value", "") for part in command.words[0].parts) in {"true", ":"}
-    return isinstance(command, Test) and len(command.words) == 1
-
-
-def _background(body: Sequence) -> bool:
-    return any(operator == "&" for _, operator in body.items)

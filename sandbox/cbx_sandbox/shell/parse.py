@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import re
 
-from cbx_sandbox.shell.scan import Scanner
+from cbx_sandbox.shell.simple import SimpleReader
 from cbx_sandbox.shell.syntax import (
     EMPTY,
     ArithCommand,
     ArithFor,
-    Assign,
     Case,
     Command,
     Coproc,
     For,
     Function,
     Group,
-    Heredoc,
     If,
     Loop,
-    Part,
     Pipeline,
-    Redirect,
     Sequence,
-    Simple,
-    Test,
     Text,
     Unreadable,
     Word,
@@ -40,23 +34,14 @@ _RESERVED = frozenset(
     "if then elif else fi for while until do done case esac select function time coproc in { } ! [[ ]]".split()
 )
 _CLOSING = frozenset("then elif else fi do done esac }".split())
-_REDIRECT = re.compile(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<>|<&|<|&>>|&>|>>|>\||>&|>)")
-_ASSIGN = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
 _FUNCTION = re.compile(r"([^\s;&|<>()$`\"'\\={}\[\]!]+)[ \t]*\([ \t]*\)")
 _COPROC_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[ \t]+(?=[{(]|\[\[|(?:if|for|while|until|case|select)\s)")
-_DECLARING = frozenset("declare local export readonly typeset alias".split())
 _KEYWORD = re.compile(r"(?:\{|\}|!|\[\[|[a-z]+)(?=[\s;&|()<>]|\\\n|$)")
 _EXTGLOB = re.compile(r"(?m)^[^#\n]*\bshopt\s+-s\s+[^\n]*extglob[^\n]*\n")
-_UNARY = re.compile(r"-[a-zA-Z]$")
-_BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
 
 
-class Reader(Scanner):
+class Reader(SimpleReader):
     """Commands."""
-
-    def __init__(self, text: str, *, depth: int = 0, base: int | None = None, extglob: bool = False) -> None:
-        super().__init__(text, depth=depth, base=base, extglob=extglob)
-        self.pending: list[Heredoc] = []
 
     def program(self) -> Sequence:
         """Read the whole text."""
@@ -87,20 +72,6 @@ class Reader(Scanner):
         return body
 
     # -- lists and pipelines ------------------------------------------------------------------------------------
-
-    def newlines(self) -> None:
-        """Skip blanks, comments and newlines; the bodies of here-documents begin after a newline."""
-        while True:
-            self.skip_blanks()
-            char = self.peek()
-            if char == "#":
-                end = self.text.find("\n", self.pos)
-                self.pos = len(self.text) if end < 0 else end
-            elif char == "\n":
-                self.pos += 1
-                self._heredocs()
-            else:
-                return
 
     def _comment(self) -> None:
         self.skip_blanks()
@@ -408,243 +379,6 @@ class Reader(Scanner):
         except Unreadable:
             self.pos, self.words = start, words
             return None
-
-    # -- [[ … ]] ------------------------------------------------------------------------------------------------
-
-    def _test(self) -> Command:
-        self._take("[[")
-        words: list[Word] = []
-        extglob, self.extglob = self.extglob, True
-        self._test_or(words)
-        self.extglob = extglob
-        self.newlines()
-        if self.peek(2) != "]]":
-            raise self.fail("a test that does not end")
-        self.pos += 2
-        return Test(tuple(words))
-
-    def _test_or(self, words: list[Word]) -> None:
-        while True:
-            self._test_term(words)
-            self.newlines()
-            if self.peek(2) not in {"&&", "||"}:
-                return
-            self.pos += 2
-
-    def _test_term(self, words: list[Word]) -> None:
-        self.newlines()
-        while self.peek() == "!" and self.peek(2)[1:] in {" ", "\t", "("}:
-            self.pos += 1
-            self.newlines()
-        if self.peek() == "(":
-            self.pos += 1
-            self.enter()
-            self._test_or(words)
-            self.leave()
-            self.newlines()
-            if self.peek() != ")":
-                raise self.fail("a test whose parenthesis is not closed")
-            self.pos += 1
-            return
-        if self.peek(2) == "]]":
-            raise self.fail("an empty test")
-        first = self._test_word()
-        words.append(first)
-        self.skip_blanks()
-        operator = self._test_operator()
-        if operator:
-            self.skip_blanks()
-            words.append(self._regex() if operator == "=~" else self._test_word())
-        elif _UNARY.match(_plain(first)) and self.peek(2) not in {"]]", "&&", "||"} and self.peek() != ")":
-            words.append(self._test_word())
-
-    def _test_word(self) -> Word:
-        word = self.word()
-        if word is None:
-            raise self.fail("a test that lacks a word")
-        return word
-
-    def _test_operator(self) -> str:
-        char = self.peek()
-        if char in {"<", ">"} and self.peek(2)[1:] != "(":
-            self.pos += 1
-            return char
-        start, words = self.pos, self.words
-        word = self.word()
-        if word is not None and _plain(word) in _BINARY:
-            return _plain(word)
-        self.pos, self.words = start, words
-        return ""
-
-    def _regex(self) -> Word:
-        """Read a regular expression: parentheses and bars belong to it, blanks inside parentheses too."""
-        start, parts, opened = self.pos, list[Part](), 0
-        while True:
-            word = self.word()
-            if word:
-                parts += word.parts
-            char = self.peek()
-            if char and (char in "(|<>&;)" or (opened and char in " \t\n")):
-                if char == ")" and opened == 0:
-                    break
-                opened += (char == "(") - (char == ")")
-                parts.append(Text(char, quoted=True))
-                self.pos += 1
-            else:
-                break
-        if not parts or opened:
-            raise self.fail("a regular expression that does not end")
-        return Word(tuple(parts), self.at(start), self.at(self.pos))
-
-    # -- simple commands ----------------------------------------------------------------------------------------
-
-    def _simple(self) -> Command:
-        start = self.pos
-        assigns: list[Assign] = []
-        words: list[Word | Assign] = []
-        redirects: list[Redirect] = []
-        end = start
-        declaring = False
-        while True:
-            self.skip_blanks()
-            if self.peek() == "#":
-                break
-            redirect = self._redirect()
-            if redirect is not None:
-                redirects.append(redirect)
-                end = self.pos
-                continue
-            assign = self._assign() if not words or declaring else None
-            if assign is not None:
-                if words:
-                    words.append(assign)
-                else:
-                    assigns.append(assign)
-                end = self.pos
-                continue
-            word = self.word()
-            if word is None:
-                break
-            if not words:
-                declaring = _plain(word) in _DECLARING
-            words.append(word)
-            end = self.pos
-        if not (assigns or words or redirects):
-            raise self.fail(f"{self.peek()!r} where a command was expected" if self.peek() else "a command is missing")
-        if self.peek() == "(":
-            raise self.fail("a parenthesis where none can be")
-        return Simple(tuple(assigns), tuple(words), tuple(redirects), self.at(start), self.at(end))
-
-    def _assign(self) -> Assign | None:
-        found = _ASSIGN.match(self.text, self.pos)
-        if not found:
-            return None
-        start, words = self.pos, self.words
-        self.pos = found.end()
-        subscript = None
-        append = found.group(2) == "+="
-        if found.group(2) == "[":
-            try:
-                subscript = self.arithmetic("]")
-            except Unreadable:
-                subscript = None
-            equals = self.peek(2)
-            if subscript is None or not (equals.startswith("=") or equals == "+="):
-                self.pos, self.words = start, words
-                return None
-            append = equals == "+="
-            self.pos += 2 if append else 1
-        elements = None
-        value = None
-        if self.peek() == "(" and subscript is None:
-            elements = self._array()
-        else:
-            value = self.word()
-        return Assign(found.group(1), value, elements, subscript, append, self.at(start), self.at(self.pos))
-
-    def _array(self) -> tuple[Word, ...]:
-        self.pos += 1
-        elements: list[Word] = []
-        while True:
-            self.newlines()
-            if self.peek() == ")":
-                self.pos += 1
-                return tuple(elements)
-            word = self.word()
-            if word is None:
-                raise self.fail("an array that does not end")
-            elements.append(word)
-
-    # -- redirections -------------------------------------------------------------------------------------------
-
-    def _redirect(self) -> Redirect | None:
-        found = _REDIRECT.match(self.text, self.pos)
-        if not found or (found.group(3) in {"<", ">"} and self.text.startswith("(", found.end())):
-            return None
-        start = self.pos
-        fd, operator = found.group(1) or found.group(2) or "", found.group(3)
-        if fd and operator.startswith("&"):
-            return None
-        self.pos = found.end()
-        self.skip_blanks()
-        target = self.word()
-        if target is None:
-            raise self.fail("a redirection without a target")
-        if operator in {"<<", "<<-"}:
-            return self._heredoc(operator, fd, target, start)
-        return Redirect(operator, fd, target, None, self.at(start), self.at(self.pos))
-
-    def _heredoc(self, operator: str, fd: str, target: Word, start: int) -> Redirect:
-        if not all(isinstance(part, Text) for part in target.parts):
-            raise self.fail("a here-document whose end is computed")
-        parts = [part for part in target.parts if isinstance(part, Text)]
-        heredoc = Heredoc(
-            delimiter="".join(part.value for part in parts),
-            expands=not any(part.quoted for part in parts),
-            strip_tabs=operator == "<<-",
-        )
-        self.pending.append(heredoc)
-        return Redirect(operator, fd, target, heredoc, self.at(start), self.at(self.pos))
-
-    def _heredocs(self) -> None:
-        pending, self.pending = self.pending, []
-        for heredoc in pending:
-            heredoc.body = self._heredoc_body(heredoc)
-
-    def _heredoc_body(self, heredoc: Heredoc) -> Word:
-        start = self.pos
-        lines: list[str] = []
-        continued = False
-        while self.pos < len(self.text):
-            end = self.text.find("\n", self.pos)
-            end = len(self.text) if end < 0 else end
-            line = self.text[self.pos : end]
-            self.pos = min(end + 1, len(self.text))
-            if heredoc.strip_tabs and not continued:
-                line = line.lstrip("\t")
-            if line == heredoc.delimiter and not continued:
-                break
-            continued = heredoc.expands and _continues(line)
-            lines.append(line + "\n")
-        text = "".join(lines)
-        if not heredoc.expands:
-            return Word((Text(text, quoted=True),), self.at(start), self.at(self.pos))
-        inner = Reader(text, depth=self.depth, base=self.at(start), extglob=self.extglob)
-        inner.words = self.words
-        body = inner.here_text()
-        self.words = inner.words
-        return body
-
-
-def _continues(line: str) -> bool:
-    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
-
-
-def _plain(word: Word) -> str:
-    """Return a word that is written without quotes or expansions, else the empty string."""
-    if len(word.parts) == 1 and isinstance(word.parts[0], Text) and not word.parts[0].quoted:
-        return word.parts[0].value
-    return ""
 
 
 def parse(text: str) -> Sequence:

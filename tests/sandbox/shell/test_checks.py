@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """Texts that look like harm are named, and those that do not are left alone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """What a command is predicted to touch."""
 
 from __future__ import annotations

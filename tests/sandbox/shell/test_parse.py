@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """The reader accepts what bash accepts, refuses what bash refuses, and two witnesses watch it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """What holds for every text."""
 
 from __future__ import annotations

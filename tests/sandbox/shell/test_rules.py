@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """The rule files are consistent, and their own examples hold."""
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ _SAFE_ATTRIBUTES_NOT = frozenset(
 
 # Modules that others carry along, and the double-underscored names that lead nowhere.
 _CARRIED = frozenset(
-    "os sys subprocess shutil io socket builtins pathlib importlib posix signal ctypes threading tempfile runpy pickle".split()
+    """os sys subprocess shutil io socket builtins pathlib importlib posix signal ctypes threading tempfile runpy
+    pickle""".split()
 )
 _HARMLESS_DUNDERS = frozenset({"__name__", "__doc__", "__version__", "__len__", "__file__", "__init__", "__main__"})
 

@@ -45,7 +45,7 @@ def _sysctl(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _ip(run: Interpreter, call: Call, rule: Rule) -> str:
-    """ip OBJECT VERB: without a verb, or with one that looks, it is safe."""
+    """Read ip OBJECT VERB: without a verb, or with one that looks, it is safe."""
     if programs.only_help(call, rule) or call.texts() == ["-V"]:
         return HOLE
     parsed = parse_options(rule, call.args, stop=True)
@@ -69,7 +69,7 @@ def _ip(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _socat(run: Interpreter, call: Call, rule: Rule) -> str:
-    """nc and socat: an address can be a program."""
+    """Run nc or socat: an address can be a program."""
     parsed = parse_options(rule, call.args)
     starts = [given for given in parsed.options if given.option.role == "run"] if rule.name != "socat" else []
     for arg in parsed.operands:
@@ -113,7 +113,7 @@ def _rest(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _api(run: Interpreter, call: Call, rule: Rule) -> str:
-    """gh api, glab api: a method, or fields that make it a POST."""
+    """Call gh api or glab api: a method, or fields that make it a POST."""
     parsed = parse_options(rule, call.args)
     method = parsed.value("-X", "--method")
     if method is not None and method.text.upper() not in {"GET", "HEAD"}:
@@ -122,7 +122,7 @@ def _api(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _npx(run: Interpreter, call: Call, rule: Rule) -> str:
-    """npx PACKAGE: what the package is called may be a program that is known to do more."""
+    """Run npx PACKAGE: what the package is called may be a program that is known to do more."""
     parsed = parse_options(rule, call.args, stop=True)
     text = parsed.value("-c", "--call")
     if text is not None:
@@ -135,7 +135,7 @@ def _npx(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _uv(run: Interpreter, call: Call, rule: Rule) -> str:
-    """uv run COMMAND; everything else as its rule says."""
+    """Run uv run COMMAND; everything else as its rule says."""
     parsed = parse_options(rule, call.args, stop=True)
     if parsed.operands and parsed.operands[0].text == "run":
         programs.finish(run, call, rule, rule.tier, touched=False)
@@ -150,7 +150,7 @@ def _uv(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _cmake(run: Interpreter, call: Call, rule: Rule) -> str:
-    """cmake -E COMMAND is a small busybox."""
+    """See through cmake: -E COMMAND is a small busybox."""
     if call.args and call.args[0].text == "-E":
         words = call.args[1:]
         if words and words[0].text in {"rm", "remove", "remove_directory"}:

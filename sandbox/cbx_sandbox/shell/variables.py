@@ -1,0 +1,174 @@
+"""The shell's variables, and where a command's input comes from and its output goes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell.paths import Paths
+from cbx_sandbox.shell.tiers import DANGEROUS
+from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.state import Where
+    from cbx_sandbox.shell.syntax import Command, ProcSub, Redirect, Sequence
+
+MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
+
+_ASSIGNED = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
+)
+
+
+class Variables(Paths):
+    """A shell as far as words and redirections are concerned; the interpreter runs what they contain."""
+
+    anchor: Where | None = None
+
+    def where(self, start: int, end: int) -> Where:
+        """Return a position in the text that was handed in."""
+        return (start, end) if self.anchor is None else self.anchor
+
+    def executes_unknown(self, why: str, where: Where) -> str:
+        """Note that what is executed cannot be told."""
+        self.record.reason("executes-unknown", why, DANGEROUS, where)
+        return HOLE
+
+    def aside(self, node: Command, stdin: str | None) -> str:
+        """Run in a subshell."""
+        raise NotImplementedError
+
+    # -- redirections -------------------------------------------------------------------------------------------
+
+    def redirects(self, redirects: tuple[Redirect, ...], stdin: str | None) -> tuple[str | None, str | None]:
+        """Apply redirections; return what is read and the path that the output goes to."""
+        sink: str | None = None
+        for redirect in redirects:
+            where = self.where(redirect.start, redirect.end)
+            if redirect.here is not None:
+                stdin = self._input(redirect, stdin, expand_one(redirect.here.body, self))
+                continue
+            operator = redirect.operator
+            if operator == "<<<":
+                stdin = self._input(redirect, stdin, expand_one(redirect.target, self) + "\n")
+                continue
+            args = expand(redirect.target, self)
+            target = args[0] if len(args) == 1 else Arg(HOLE, redirect.target.start, redirect.target.end)
+            if operator in {"<&", ">&"} and re.fullmatch(r"\d*-?", target.text):
+                if operator == "<&" and redirect.fd in {"", "0"}:
+                    stdin = self.state.descriptors.get(target.text, HOLE)
+                elif operator == ">&" and target.text not in {"1", "2", "-"}:
+                    sink = "\0fd" + target.text
+                continue
+            if operator == "<&":
+                stdin = self._input(redirect, stdin, HOLE)
+            elif operator == "<":
+                stdin = self._input(redirect, stdin, self.content(target, where))
+            else:
+                path = self._output(operator, target, where)
+                if redirect.fd in {"", "1"} or operator.startswith("&"):
+                    sink = path
+                elif path is not None and redirect.fd != "2":
+                    self.state.descriptors["\0" + redirect.fd] = path
+                    self.state.files[path] = HOLE
+        return stdin, sink
+
+    def _input(self, redirect: Redirect, stdin: str | None, text: str) -> str | None:
+        if redirect.fd in {"", "0"}:
+            return text
+        self.state.descriptors[redirect.fd] = text
+        return stdin
+
+    def _output(self, operator: str, target: Arg, where: Where) -> str | None:
+        append = operator in {">>", "&>>"}
+        if operator == "<>":
+            self.reads(target, where)
+        return self.redirected(target, where, append=append)
+
+    def sunk(self, output: str, sink: str | None) -> str:
+        """Let the output of a command go where it was redirected."""
+        if sink is None:
+            return output
+        if sink.startswith("\0fd"):
+            path = self.state.descriptors.get("\0" + sink[3:])
+            if path is not None:
+                self.state.files[path] = HOLE
+            return ""
+        old = self.state.files.get(sink)
+        self.state.files[sink] = kept(output if old is None else HOLE)
+        return ""
+
+    # -- values, for words --------------------------------------------------------------------------------------
+
+    def lookup(self, name: str) -> str | None:
+        """Return a variable's text."""
+        if name.isdigit():
+            index, known = int(name), self.state.positional
+            if index == 0 or known is None:
+                return HOLE
+            return known[index - 1] if index <= len(known) else ""
+        if name in self.state.variables:
+            return self.state.variables[name]
+        if name == "PWD":
+            return HOLE if self.state.cwd is None else self.state.cwd
+        if name == "HOME":
+            return self.facts.home
+        if name == "!":
+            return "%!"  # a process of this shell's own, as kill %1 names it
+        if name in {"UID", "EUID"}:
+            return str(self.facts.uid)
+        # A variable that the environment lacks may be set by whoever starts the job: not known.
+        return self.facts.env.get(name, HOLE)
+
+    def fields(self, name: str) -> list[str] | None:
+        """Return the words of ``$@`` or of an array."""
+        if name in {"@", "*"}:
+            return self.state.positional
+        return self.state.arrays.get(name)
+
+    def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
+        """Set a variable."""
+        raise NotImplementedError
+
+    def substitute(self, body: Sequence) -> str:
+        """Run a command substitution."""
+        output = self.aside(body, None)
+        return output.rstrip("\n")
+
+    def process(self, part: ProcSub) -> str:
+        """Run a process substitution."""
+        number = str(63 + len(self.state.descriptors))
+        output = self.aside(part.body, HOLE if part.writes else None)
+        self.state.descriptors[number] = output
+        return f"/dev/fd/{number}"
+
+    def arithmetic(self, text: str) -> None:
+        """Look at an arithmetic expression; subscripts in it are expanded once more, commands and all."""
+        if "$(" in text or "`" in text:
+            self.executes_unknown("arithmetic that executes what is quoted in it", (-1, -1))
+        for found in _ASSIGNED.finditer(text):
+            self.state.variables[found.group(1) or found.group(2)] = HOLE
+        for name in set(re.findall(r"[A-Za-z_]\w*", text)):
+            value = self.state.variables.get(name)
+            if value and ("$(" in value or "`" in value):
+                self.executes_unknown("arithmetic that executes what a variable holds", (-1, -1))
+
+    def executes(self, why: str) -> None:
+        """Note that an expansion executes text."""
+        self.executes_unknown(why, (-1, -1))
+
+    def home(self) -> str:
+        """Return the home directory as ``~`` means it."""
+        return self.lookup("HOME") or ""
+
+    def matches(self, pattern: str) -> tuple[str, ...]:
+        """Return the names that a relative pattern matches."""
+        if self.state.cwd is None or pattern.startswith("/"):
+            return ()
+        base = self.state.cwd.rstrip("/") + "/"
+        return tuple(path.removeprefix(base) for path in self.facts.glob(base + pattern))
+
+
+def kept(text: str) -> str:
+    """Return a text if it is short enough to be carried along."""
+    return text if len(text) <= MAX_KEPT else HOLE
