@@ -185,14 +185,17 @@ class Staging:
         self.root_times = status.st_mtime_ns, status.st_ctime_ns
         with _times_kept(self._live_fd):
             os.mkdir(home, 0o700, dir_fd=self._live_fd)
-        self._closing.callback(self._remove_home, home)
         home_fd = self._open(home, self._live_fd)
+        self._closing.callback(self._remove_home, home, home_fd)
         self.fd = self._directory(home_fd, b"stage")
         os.fchown(self.fd, self._rights.uid, self._rights.gid)
 
-    def _remove_home(self, home: bytes) -> None:
-        with _times_kept(self._live_fd):
-            files.remove_tree(self._live_fd, home)
+    def _remove_home(self, home: bytes, home_fd: int) -> None:
+        files.remove_beneath(home_fd)
+        # The owner of the target may have put something else in its place: only what was made here goes.
+        with _times_kept(self._live_fd), contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(home, dir_fd=self._live_fd, follow_symlinks=False), os.fstat(home_fd)):
+                os.rmdir(home, dir_fd=self._live_fd)
 
     def _open(self, path: str | bytes, dir_fd: int | None = None) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)

@@ -387,27 +387,30 @@ def remove_tree(dir_fd: int, name: bytes) -> int:
     removed = _remove_entry(dir_fd, name)
     if removed is not None:
         return removed
-    count = 0
     with Cursor(dir_fd) as cursor:
-        cursor.enter(name)
-        pending: list[list[bytes]] = []
-        names = [name]
-        found, gone = _clear_files(cursor.fd)
-        pending.append(found)
-        count += gone
+        count = remove_beneath(cursor.enter(name))
+    _insist(dir_fd, name, directory=True)
+    return count + 1
+
+
+def remove_beneath(dir_fd: int) -> int:
+    """Remove all that is in the directory, as :func:`remove_tree` does; return how many entries went."""
+    with Cursor(dir_fd) as cursor:
+        directories, count = _clear_files(cursor.fd)
+        pending = [directories]
+        names: list[bytes] = []
         while pending:
             if pending[-1]:
-                child = pending[-1].pop()
-                cursor.enter(child)
-                names.append(child)
-                found, gone = _clear_files(cursor.fd)
-                pending.append(found)
-                count += gone
+                names.append(pending[-1].pop())
+                cursor.enter(names[-1])
+                directories, removed = _clear_files(cursor.fd)
+                pending.append(directories)
+                count += removed
                 continue
             pending.pop()
-            parent = cursor.leave()
-            _insist(parent, names.pop(), directory=True)
-            count += 1
+            if names:
+                _insist(cursor.leave(), names.pop(), directory=True)
+                count += 1
     return count
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import subprocess
+import sys
 import threading
 import time
 
@@ -12,9 +13,12 @@ from tests.root.checkpoint import harness
 
 from cbx_sandbox import checkpoint
 from cbx_sandbox.checkpoint import Kind, State, conflicts, layers
+from cbx_sandbox.checkpoint import stage as checkpoint_stage
 from cbx_sandbox.linux import files, mountinfo
 
 pytestmark = pytest.mark.root
+
+COMMIT = sys.modules["cbx_sandbox.checkpoint.commit"]  # the package has a function of that name
 
 
 @pytest.fixture
@@ -43,9 +47,7 @@ def test_parent_swapped_for_a_symlink(box, victim, job):
     for given in (None, changes):
         assert checkpoint.commit(session, given).state is State.CONFLICT
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.modules", __import__("sys").modules)
-        module = __import__("sys").modules["cbx_sandbox.checkpoint.commit"]
-        patch.setattr(module, "check", lambda *_: [])
+        patch.setattr(COMMIT, "check", lambda *_: [])
         result = checkpoint.commit(session, changes)
     assert [conflict.reason for conflict in result.conflicts] == [conflicts.PARENT]
     assert harness.manifest(victim) == before
@@ -73,9 +75,8 @@ def test_parent_flipping_during_commits(box, victim):
         changes = checkpoint.diff(session)
         thread.start()
         deadline = time.monotonic() + 3
-        module = __import__("sys").modules["cbx_sandbox.checkpoint.commit"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "check", lambda *_: [])
+            patch.setattr(COMMIT, "check", lambda *_: [])
             while time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
                     if checkpoint.commit(session, changes).state is State.COMMITTED:
@@ -109,8 +110,10 @@ def test_redirect_that_leads_out(box, victim):
             path[5:] or b".": value for path, value in before.items() if path == b"live" or path.startswith(b"live/")
         }
     # Control: the attribute has its meaning where it is true.
-    origin = b"\0\xfb\x1d\0" + files.file_handle(os.open(f"{box.live}/d", os.O_PATH))[:1] + b"\0" * 16
-    origin += files.file_handle(os.open(f"{box.live}/d", os.O_PATH))[1:]
+    fd = os.open(f"{box.live}/d", os.O_PATH)
+    handle = files.file_handle(fd)
+    os.close(fd)
+    origin = b"\0\xfb\x1d\0" + handle[:1] + b"\0" * 16 + handle[1:]
     os.setxattr(f"{session.layers[0].upper}/n", "trusted.overlay.redirect", b"/d")
     os.setxattr(f"{session.layers[0].upper}/n", "trusted.overlay.origin", origin)
     assert (b"n", b"d") in [(change.path, change.source) for change in checkpoint.diff(session)]
@@ -239,3 +242,37 @@ def test_live_file_swapped_before_the_exchange(box, monkeypatch):
     # Control: nobody in between, it lands.
     box.shell("mv other a")
     assert checkpoint.commit(session, on_conflict=checkpoint.OnConflict.OURS).state is State.COMMITTED
+
+
+def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
+    """In copy mode the stage lies in the target: who owns that and swaps it gets nothing removed but his own."""
+    monkeypatch.setattr(layers, "_own_directory", lambda *_: None)
+    monkeypatch.setattr(sys.modules["cbx_sandbox.checkpoint.session"], "_COARSE_NS", 0)
+    with harness.box(harness.SCRATCH) as state, harness.box(mounted("ext4"), state=state.state) as box:
+        box.shell("echo a > a; mkdir precious; echo p > precious/p")
+        session = box.run("echo job >> a")
+        assert not session.layers[0].same_filesystem
+        real = checkpoint_stage.Staging.sync
+
+        def swapping(staging):
+            real(staging)
+            home = next(name for name in seen if name.startswith(".cbx-"))
+            box.shell(f"mv {home} away; mv precious {home}")
+
+        seen = []
+        make = os.mkdir
+
+        def watching(path, *arguments, **options):
+            if isinstance(path, bytes):
+                seen.append(os.fsdecode(path))
+            make(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "mkdir", watching)
+        monkeypatch.setattr(checkpoint_stage.Staging, "sync", swapping)
+        assert checkpoint.commit(session).state is State.COMMITTED
+        home = next(name for name in seen if name.startswith(".cbx-"))
+        assert os.listdir(f"{box.live}/{home}") == ["p"]
+        assert os.listdir(f"{box.live}/away") == []
+        # Control: by name, it would have gone.
+        harness.remove(f"{box.live}/{home}")
+        assert not os.path.exists(f"{box.live}/{home}")
