@@ -95,3 +95,25 @@ def test_the_analysis_touches_nothing() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.partition(".")[0] for name in names} & forbidden, path
+
+
+@pytest.fixture
+def drop_ins():
+    yield rules.extend
+    rules.forget()
+
+
+def test_drop_ins_add_and_replace(drop_ins) -> None:
+    assert analyse("housetool x", StaticFacts()).tier is SHORT["sequential"]
+    drop_ins('[housetool]\ntier = "safe"\n["cat"]\ntier = "dangerous"\n')
+    assert analyse("housetool x", StaticFacts()).tier is SHORT["safe"]
+    assert analyse("cat x", StaticFacts()).tier is SHORT["dangerous"]
+    rules.forget()
+    assert analyse("cat x", StaticFacts()).tier is SHORT["safe"]
+
+
+@pytest.mark.parametrize("text", ["[x", '[x]\ntier = "harmless"', '[x]\noptions = { "-o" = "explode" }'])
+def test_a_broken_drop_in_is_refused(text: str, drop_ins) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        drop_ins(text)
+    assert rules.find("x") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.effects import Access
@@ -66,7 +67,9 @@ def look(run: Interpreter, text: str, where: Where) -> None:
         _unknown(run, "more Python than is read here", where)
         return
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the text deserves to be warned of is not ours to print
+            tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         _unknown(run, "Python that cannot be read", where)
         return

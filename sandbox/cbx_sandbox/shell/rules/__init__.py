@@ -31,7 +31,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -123,6 +123,7 @@ class Rule:
 HELP = Option(0, "help")
 
 
+@lru_cache(maxsize=4096)
 def find(name: str) -> Rule | None:
     """Return the rule of a program."""
     index = _index()
@@ -139,17 +140,49 @@ def names() -> tuple[str, ...]:
     return tuple(_index())
 
 
+_added: list[str] = []
+
+
+def extend(text: str) -> None:
+    """Add the rules of a drop-in file; they replace those of the same programs.
+
+    Raises ``ValueError`` (``tomllib.TOMLDecodeError`` is one) or ``KeyError`` where the text is no rule file; then
+    nothing is added.
+    """
+    for key, table in tomllib.loads(text).items():
+        _rule(key.split()[0], table, None)
+    _added.append(text)
+    for remembered in (_chunks, _index, _compiled, find):
+        remembered.cache_clear()
+
+
+def forget() -> None:
+    """Drop every rule that was added."""
+    _added.clear()
+    for remembered in (_chunks, _index, _compiled, find):
+        remembered.cache_clear()
+
+
 @cache
 def _chunks() -> dict[str, str]:
-    chunks: dict[str, list[str]] = {}
+    chunks: dict[str, str] = {}
     for resource in sorted(files(__name__).iterdir(), key=lambda entry: entry.name):
-        if not resource.name.endswith(".toml") or resource.name == "environment.toml":
-            continue
-        text = resource.read_text("utf-8")
-        headers = list(_HEADER.finditer(text))
-        for header, following in zip(headers, [*headers[1:], None], strict=True):
-            end = following.start() if following else len(text)
-            chunks.setdefault(header.group(1) or header.group(2), []).append(text[header.start() : end])
+        if resource.name.endswith(".toml") and resource.name != "environment.toml":
+            chunks.update(_split(resource.read_text("utf-8")))
+    for text in _added:
+        for key, chunk in _split(text).items():
+            chunks.pop(key, None)  # what comes last wins
+            chunks[key] = chunk
+    return chunks
+
+
+def _split(text: str) -> dict[str, str]:
+    """Cut a file into the texts of its programs, so that each is parsed when it is first needed."""
+    chunks: dict[str, list[str]] = {}
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        end = following.start() if following else len(text)
+        chunks.setdefault(header.group(1) or header.group(2), []).append(text[header.start() : end])
     return {key: "".join(parts) for key, parts in chunks.items()}
 
 
