@@ -131,7 +131,7 @@ class Init:
         self.failure: dict[str, object] | None = None
         self.began = time.monotonic()
         self.kill_at: float | None = None
-        self.child_pidfd = self.oom_event = self.wakeup = -1
+        self.child_pidfd = self.oom_event = self.wakeup = self.report = -1
 
     # ── building ──
 
@@ -182,15 +182,10 @@ class Init:
             socket.send_fds(self.control, [b'{"event":"pty"}'], [master])
             os.close(master)
         self.step = "fork"
-        report_read, report_write = os.pipe2(os.O_CLOEXEC)
+        self.report, report_write = os.pipe2(os.O_CLOEXEC)
         self.child, self.child_pidfd = self._fork(report_write)
         os.close(report_write)
         self._let_go()
-        # End of file is the successful execve: the pipe closes on exec.
-        text = os.read(report_read, 65536)
-        os.close(report_read)
-        if text:
-            self.failure = json.loads(text)
         self.oom_event = -1 if (event := self.meter.watch_oom()) is None else event
 
     def _fork(self, report: int) -> tuple[int, int]:
@@ -229,7 +224,7 @@ class Init:
         deadline = None if timeout is None else self.began + timeout
         poll = select.poll()
         lease = self.handed.descriptors.get("lease", -1)
-        for fd in (self.child_pidfd, self.wakeup, self.control.fileno(), lease, self.oom_event):
+        for fd in (self.child_pidfd, self.wakeup, self.control.fileno(), lease, self.oom_event, self.report):
             if fd >= 0:
                 # The lease is asked for its hang-up only: nothing is ever written to it.
                 poll.register(fd, 0 if fd == lease else select.POLLIN)
@@ -255,6 +250,9 @@ class Init:
                     out_of_memory_until = now + OOM_PATIENCE
                 elif fd == self.wakeup:
                     os.read(fd, 512)
+                elif fd == self.report:
+                    poll.unregister(fd)
+                    self._hear()
             if out_of_memory_until and self.meter.oom_kills():
                 out_of_memory_until = 0.0
                 self._stop("oom", gently=False)
@@ -267,6 +265,20 @@ class Init:
                 self.kill_at = None
                 self._kill()
             self._reap()
+        self._hear()
+
+    def _hear(self) -> None:
+        """Read why the command was not executed; end of file is the successful execve, which closes the pipe.
+
+        Never waited for on its own: a file system of the job's user may keep the command's start from ending.
+        """
+        if self.report < 0:
+            return
+        text = os.read(self.report, 65536)
+        os.close(self.report)
+        self.report = -1
+        if text:
+            self.failure = json.loads(text)
 
     def _obey(self) -> bool:
         """Carry out one order of the supervisor's; False once it is gone (the job goes on)."""

@@ -273,7 +273,7 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
             _refuse_ways_out(name, fd)
         if name.startswith("lock:"):
             own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
-        elif name in payload.STANDARD and (again := _reopened(fd)) is not None:
+        elif name in payload.STANDARD and (again := _reopened(fd, reads=name == "stdin")) is not None:
             own[name] = again
     for value in spec["operations"]:
         if value["op"] == "Overlay":
@@ -289,8 +289,8 @@ def _refuse_ways_out(name: str, fd: int) -> None:
             raise OSError(errno.EINVAL, f"{name} is a {kind}, which no job is given")
 
 
-def _reopened(fd: int) -> int | None:
-    """The file or device ``fd`` through a read-only clone of its mount, None for what has no such: pipes.
+def _reopened(fd: int, *, reads: bool) -> int | None:
+    """The file or device ``fd`` through a read-only clone of its mount; None for pipes, and for a detached job's log.
 
     Through the caller's own mount the owner of a file could change its mode or times by any descriptor, and open it
     anew for writing by /proc/self/fd. Devices can be written through read-only mounts.
@@ -298,7 +298,7 @@ def _reopened(fd: int) -> int | None:
     status = os.fstat(fd)
     access = fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
     if stat.S_ISREG(status.st_mode):
-        return _reopen_file(fd, status)
+        return _reopen_file(fd, status) if reads or access == os.O_RDONLY else None
     if not stat.S_ISCHR(status.st_mode):
         return None
     name = operations.HARMLESS_DEVICES.get(status.st_rdev)

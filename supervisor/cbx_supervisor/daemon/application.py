@@ -18,7 +18,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from cbx_sandbox.errors import CbxError
+from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_supervisor.daemon import peers
 from cbx_supervisor.daemon.handlers import checkpoints, jobs, status
 from cbx_supervisor.daemon.handlers.answers import NotFoundError, problem
@@ -41,11 +41,25 @@ class PeerProtocol(H11Protocol):
             peer = peers.credentials(connection)
             # uvicorn's transport socket wraps the same descriptor.
             peers.refuse_jobs(connection, peer, service.paths.cgroup)
+            self._check_room(service, peer)
         except (OSError, CbxError) as error:
             service.log("refused", error=str(error))
             transport.abort()
             return
         self.app_state = {**self.app_state, "peer": peer}
+        self.loop.call_later(service.settings.timeouts.first_frame_seconds, self._expect_request)
+
+    def _check_room(self, service: Service, peer: peers.Peer) -> None:
+        access = service.settings.access
+        others = [other for other in self.connections if isinstance(other, PeerProtocol) and other is not self]
+        mine = sum(1 for other in others if getattr(other.app_state.get("peer"), "uid", None) == peer.uid)
+        if len(others) >= access.connections_max or (peer.uid != 0 and mine >= access.connections_per_user_max):
+            raise NotStartedError("cannot serve this connection: too many are open", hint="try again later")
+
+    def _expect_request(self) -> None:
+        """A caller who never sends a whole request must not keep a connection, and the supervisor, for ever."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Idleness counts from here."""

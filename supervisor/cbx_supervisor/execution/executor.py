@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint.session import boot_id
 from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.facts import HostFacts
+from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.host import Host
@@ -168,7 +170,11 @@ class Executor:
             home=request.identity.home,
             uid=request.identity.uid,
         )
-        return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+        who = request.identity
+        # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
+        rights = ROOT if request.submitter_is_root else Submitter(who.uid, who.gid, who.groups)
+        with contextlib.nullcontext() if rights.is_root else acting_as(rights):
+            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
 
 
 def _seen(request: runner.Request) -> Mapping[str, str]:

@@ -300,6 +300,7 @@ class Run:
             self.session = await _in_thread(work.begin, planned, view, targets, number, state_dir)
             view = self.executor.host.view()  # a directory for layers may have been made, which jobs must not see
         try:
+            self._check_targets()
             await self._starting(planned, started)
             self.live.about_to_launch()
             init = await self._launch(planned, view)
@@ -330,6 +331,13 @@ class Run:
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
         )
         return result, settled
+
+    def _check_targets(self) -> None:
+        """The layers were begun by name: they must lie over the very directories that were locked."""
+        locked = {entry.grant.path: (entry.device, entry.inode) for entry in self.locks.entries}
+        for target, root in zip(self.session.targets, self.session.roots, strict=True) if self.session else ():
+            if locked.get(target, (root.device, root.inode)) != (root.device, root.inode):
+                raise NotStartedError(f"cannot start the job: {target} was replaced just now", hint="try again")
 
     def _checkpoint_number(self) -> int:
         assert self.session is not None
