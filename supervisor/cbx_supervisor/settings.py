@@ -104,6 +104,7 @@ class Sandbox(Section, frozen=True):
     reads: Annotated[Literal["live", "wait"], Meta(description="do SAFE readers wait for jobs that write directly")] = (
         "live"
     )
+    output_log_mb: Annotated[Size, Meta(description="kept output of a detached job in MiB")] = 64
     hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
 
 

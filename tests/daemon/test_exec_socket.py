@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -207,6 +208,17 @@ def test_a_detached_job_outlives_its_caller_and_keeps_its_output(steady):
     assert steady.get(f"/v1/jobs/{job}/log") == b"out\nerr\n"
 
 
+def test_the_output_of_a_detached_job_is_kept_up_to_a_size(made):
+    """The job itself goes on."""
+    supervisor = made.start(SANDBOX_OUTPUT_LOG_MB="1")
+    call = supervisor.run("head -c 3000000 /dev/zero; exit 5", ("detach", b"1"), fds={})
+    job = call.job()
+    assert supervisor.get(f"/v1/jobs/{job}/wait?timeout=30")["status"] == 5
+    log = supervisor.get(f"/v1/jobs/{job}/log")
+    assert len(log) < (1 << 20) + 100
+    assert log.endswith(b"not kept]\n")
+
+
 def test_a_dry_run_runs_nothing(steady, project):
     """It answers with the plan, and takes no number."""
     before = steady.get("/v1/jobs")["jobs"]
@@ -292,6 +304,8 @@ def test_users_touch_their_own_jobs_only(supervisor):
             assert Call(supervisor.paths.exec_socket, [("arg", b"true"), ("user", b"root")]).end()["status"] == 126
             result = Call(supervisor.paths.exec_socket, [("arg", b"true")]).end()["result"]
             assert result["identity"] == {"uid": 65534, "gid": 65534}
+            seen = Call(supervisor.paths.exec_socket, [("line", b"rm /root/.*"), ("dry_run", b"1")]).end()
+            assert "/root/." not in json.dumps(seen["result"]["effects"]).replace("/root/.*", "")
             assert [job["job"] for job in supervisor.http("GET", "/v1/jobs")[1]["jobs"]][:1] == [result["job"]]
             status = 0
         except BaseException:  # noqa: BLE001

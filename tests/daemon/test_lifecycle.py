@@ -41,6 +41,18 @@ def test_it_ends_when_idle_and_leaves_no_socket(made):
     assert not os.path.exists(made.paths.http_socket)
 
 
+def test_a_caller_that_comes_at_the_last_moment_is_served(made):
+    """One who knocks while it is about to end; and it ends afterwards."""
+    made.start("--idle-exit", "0.6")
+    for _ in range(3):
+        os.kill(made.process.pid, signal.SIGSTOP)
+        time.sleep(0.8)
+        call = made.run("true")
+        os.kill(made.process.pid, signal.SIGCONT)
+        assert call.end()["status"] == 0
+    assert made.process.wait(20) == 0
+
+
 def test_what_ended_is_remembered_after_an_idle_exit(made):
     """By the next supervisor; numbers go on."""
     made.start("--idle-exit", "0.3")

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Sequence
 
 from cbx_sandbox.errors import UsageError
+from cbx_supervisor.execution.output import OutputLog
 from cbx_supervisor.execution.submission import Descriptors, Submission
 
 _STANDARD = ("stdin", "stdout", "stderr")
@@ -100,10 +101,11 @@ def _check_directory(fd: int, path: str) -> None:
     raise UsageError(f"cannot start in {path}: it is not the caller's directory any more", hint="cd there again")
 
 
-def detach(passed: Descriptors, submission: Submission, log: str) -> None:
-    """A job that nobody waits for reads nothing and writes to a log of its own."""
+def detach(passed: Descriptors, submission: Submission, log: str, limit: int) -> OutputLog:
+    """A job that nobody waits for reads nothing, unless it was asked to, and writes to a log of its own."""
+    output = OutputLog(log, limit)
+    passed.put("stdout", output.writer)
+    passed.put("stderr", os.dup(output.writer))
     if not (submission.interactive and "stdin" in passed):
         passed.put("stdin", os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    passed.put("stdout", os.open(log, flags, 0o600))
-    passed.put("stderr", os.dup(passed["stdout"]))
+    return output

@@ -10,6 +10,7 @@ import os
 import time
 from typing import Any
 
+from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution.launching import read_record
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, verdict
@@ -30,15 +31,26 @@ def recover(database: Database, paths: Paths) -> list[int]:
         held = open_checkpoints.get(row.job.number)
         result = _result(row, paths, held, now)
         futures.append(database.write(jobs.ended(result, now)))
-    message = "its supervisor ended while the job ran"
     futures += [
-        database.write(checkpoints.decided(checkpoint.id, CheckpointState.HELD, now, message=message))
+        database.write(checkpoints.decided(checkpoint.id, CheckpointState.HELD, now, message=_held(checkpoint)))
         for checkpoint in open_checkpoints.values()
     ]
     for future in futures:
         future.result()
     _remove_records(paths)
     return [row.job.number for row in unfinished]
+
+
+def _held(checkpoint: Checkpoint) -> str:
+    """Why a checkpoint is held; layers are synced, unless the host went down before that could be done."""
+    record = checkpoint.session or {}
+    if record.get("boot_id") != sessions.boot_id():
+        return "the host went down while the job ran: its changes may be incomplete"
+    try:
+        sessions.sync(sessions.Session.from_json(record))
+    except (OSError, KeyError, TypeError) as error:
+        return f"its supervisor ended while the job ran; its changes may be incomplete: {error}"
+    return "its supervisor ended while the job ran"
 
 
 def _result(row: jobs.Row, paths: Paths, held: Checkpoint | None, now: float) -> Result:

@@ -31,6 +31,7 @@ MAX_DESCRIPTORS = len(requests.DESCRIPTORS)
 _ANCILLARY = socket.CMSG_SPACE(64 * 4)
 MAX_UNSENT = 8 << 20  # a caller that does not read is hung up on
 BACKLOG = 512
+LINGER = 1.0  # s for a refused caller to finish its request and read why
 _SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TSTP", "CONT"})
 
 
@@ -178,6 +179,9 @@ class Connection:
         if not data:
             self._hang_up()
             return
+        if self._closing:
+            self._close_fds()
+            return
         try:
             if flags & socket.MSG_CTRUNC or len(self._fds) > MAX_DESCRIPTORS or (self._requested and self._fds):
                 raise UsageError(f"cannot take the request: more than {MAX_DESCRIPTORS} descriptors, or too late")
@@ -223,7 +227,9 @@ class Connection:
             if live is not None:
                 stack.callback(self._server.executor.forget, live)
             if live is not None and submission.detached:
-                received.detach(passed, submission, self._server.executor.paths.log_of(live.number))
+                limit = self._server.settings.sandbox.output_log_mb << 20
+                log = self._server.executor.paths.log_of(live.number)
+                live.output = received.detach(passed, submission, log, limit)
             stack.pop_all()
         self._detached = submission.detached
         self._live = live
@@ -302,7 +308,7 @@ class Connection:
         if self._open and not self._unsent:
             self._loop.remove_writer(self._socket.fileno())
             if self._closing:
-                self._close()
+                self._part()
 
     # ── the end ──
 
@@ -310,7 +316,18 @@ class Connection:
         """Hang up once everything was sent."""
         self._closing = True
         if self._open and not self._unsent:
+            self._part()
+
+    def _part(self) -> None:
+        if self._requested:
             self._close()
+            return
+        # Closing a socket with unread data throws away what was sent: let the caller finish, and read the reason.
+        self._requested = True
+        self._deadline.cancel()
+        self._deadline = self._loop.call_later(LINGER, self._close)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _hang_up(self) -> None:
         """The caller is gone: so is its job, unless it is detached. Its lease says the same to init."""

@@ -10,7 +10,7 @@ import time
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
-from cbx_sandbox.box.launcher_client import LauncherClient
+from cbx_sandbox.box.launcher_client import LauncherClient, Ready
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
@@ -52,7 +52,7 @@ class Service:
             # The launcher ends what its predecessor left running; only then the books are closed on that.
             launching = Launching(self._launcher, self._launcher_lost)
             stack.callback(launching.close)
-            report = await asyncio.wait_for(launching.ready, self.settings.timeouts.recovery_timeout_seconds)
+            report = await self._ready(launching)
             for job in recovery.recover(self.database, self.paths):
                 self.log("job of an earlier supervisor", job=job)
             self.executor = Executor(
@@ -90,6 +90,14 @@ class Service:
     def active(self) -> None:
         """Somebody came or went."""
         self._last_activity = self._loop.time()
+
+    async def _ready(self, launching: Launching) -> Ready:
+        patience = self.settings.timeouts.recovery_timeout_seconds
+        try:
+            return await asyncio.wait_for(launching.ready, patience)
+        except TimeoutError:
+            hint = "timeouts.recovery_timeout_seconds sets that; jobs of an earlier supervisor may not want to die"
+            raise CbxError(f"cannot start: the launcher was not ready after {patience:g} s", hint=hint) from None
 
     async def _start_the_rest(self) -> None:
         """What takes long and the first caller does not need."""

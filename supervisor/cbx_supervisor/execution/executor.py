@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint.session import boot_id
 from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
+from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.host import Host
@@ -61,8 +62,12 @@ class Executor:
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
         self._planning = asyncio.Lock()
+        self._warm = False
         self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
-        self._checkpoint = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
+        # Layers may have outlived a database that was moved away: their numbers are taken.
+        left = [int(name) for name in os.listdir(paths.layers) if name.isdecimal()]
+        known = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
+        self._checkpoint = max(known, *left, 0)
         self._defaults = runner.Defaults(
             limits={tier: settings.limits(tier) for tier in Tier},
             predicted_network=NetworkMode(settings.sandbox.network),
@@ -85,6 +90,8 @@ class Executor:
         """Take a submission back that :meth:`run` was never called for."""
         self.live.pop(live.number, None)
         live.result.cancel()
+        if live.output is not None:
+            live.output.close()
 
     async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller) -> Ending:
         """Take a job from its submission to its result, and tell everybody who waits for it."""
@@ -95,6 +102,8 @@ class Executor:
             raise
         finally:
             descriptors.close()
+            if live.output is not None:
+                live.output.close()
             del self.live[live.number]
         live.state = Ended(ending.result, time.time())
         live.result.set_result(ending.result)
@@ -105,6 +114,8 @@ class Executor:
         request = submission.request
         size = len(request.line or "") + sum(map(len, request.argv or ()))
         # One at a time: the parsers keep state of their own between calls, so two threads must not share them.
+        if not self._warm and request.identity.uid != 0:
+            await self.warm()  # what is imported late is imported as root
         async with self._planning:
             if size <= INLINE_BYTES:
                 return self._plan(request, at_least)
@@ -116,6 +127,7 @@ class Executor:
         request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
         async with self._planning:
             await asyncio.to_thread(self._plan, request, None)
+            self._warm = True
 
     async def describe(self, submission: Submission) -> bytes:
         """What would be done, as JSON; nothing is."""
@@ -171,9 +183,10 @@ class Executor:
             uid=request.identity.uid,
         )
         who = request.identity
-        # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
-        rights = ROOT if request.submitter_is_root else Submitter(who.uid, who.gid, who.groups)
-        with contextlib.nullcontext() if rights.is_root else acting_as(rights):
+        if who.uid == 0:
+            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+        # A plan tells what it found: it must find no more than the submitter could.
+        with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
 
 

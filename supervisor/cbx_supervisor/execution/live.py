@@ -6,6 +6,7 @@ import asyncio
 import collections
 
 from cbx_supervisor.execution.launching import Init
+from cbx_supervisor.execution.output import OutputLog
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.job import JobState, Queued
 from cbx_supervisor.model.result import Result
@@ -27,6 +28,7 @@ class LiveJob:
         self.since = since
         self.state: JobState = Queued(since)
         self.init: Init | None = None
+        self.output: OutputLog | None = None  # of a detached job
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

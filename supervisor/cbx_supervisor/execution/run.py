@@ -316,6 +316,8 @@ class Run:
         finally:
             init.close()
         leaks = await self.executor.launching.reaped(str(self.number))
+        if self.live.output is not None:
+            await self.live.output.drained()
         settled = await self._settle(planned, ended)
         result = outcome.ran(
             self.number,
