@@ -6,7 +6,6 @@ look like secrets, and that describe the caller's own session. Whatever is set f
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 
 from cbx_sandbox.policy import Identity
@@ -34,12 +33,19 @@ SECRETS = (
 SESSION = ("SUDO_*", "OLDPWD", "PWD", "SHLVL", "_", "MAIL", "TMPDIR", "TMP", "TEMP", "HISTFILE")
 
 _DROPPED = (*EXECUTES, *REACHES, *SECRETS, *SESSION)
+# Each pattern has its stars at its ends only: told apart once, so that a look costs no pattern matching.
+_NAMES = frozenset(pattern for pattern in _DROPPED if "*" not in pattern)
+_PREFIXES = tuple(pattern[:-1] for pattern in _DROPPED if pattern.endswith("*") and not pattern.startswith("*"))
+_SUFFIXES = tuple(pattern[1:] for pattern in _DROPPED if pattern.startswith("*") and not pattern.endswith("*"))
+_PARTS = tuple(pattern[1:-1] for pattern in _DROPPED if pattern.startswith("*") and pattern.endswith("*"))
 
 
 def dropped(name: str) -> bool:
     """True if the variable ``name`` of the caller does not reach a job."""
     upper = name.upper()
-    return any(fnmatch.fnmatchcase(upper, pattern) for pattern in _DROPPED)
+    if upper in _NAMES or upper.startswith(_PREFIXES) or upper.endswith(_SUFFIXES):
+        return True
+    return any(part in upper for part in _PARTS)
 
 
 def for_job(
