@@ -93,7 +93,7 @@ def become(spec: BoxSpec, standing: Standing) -> None:
 def _limit(spec: BoxSpec) -> None:
     limits = spec["limits"]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits["nofile"], limits["nofile"]))
-    # 1, not 0: too small for any file, and the one value for which a handler named in core_pattern is not run (core(5)).
+    # 1, not 0: too small for a file, and the one value for which no handler in core_pattern is started (core(5)).
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     if limits["fsize"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits["fsize"], limits["fsize"]))
