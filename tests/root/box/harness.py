@@ -167,11 +167,14 @@ class Job:
             self._step(left)
 
     def _step(self, patience: float) -> None:
+        if self.name in self.harness.reaped:
+            patience = 0.0
         watched: list[Any] = [*self.pipes.values(), self.harness.client]
         if self.outcome is None:
             watched.append(self.control)
         ready, _, _ = select.select(watched, [], [], min(patience, 1.0))
         self.harness.receive()
+        self.reaped = self.reaped or self.harness.reaped.pop(self.name, None)
         if self.control in ready:
             self._listen()
         for name, fd in list(self.pipes.items()):
@@ -183,7 +186,16 @@ class Job:
                     self.text[name] += data
 
     def _listen(self) -> None:
-        match self.control.receive():
+        try:
+            message = self.control.receive()
+        except EOFError:
+            # Init ended without a word: what the supervisor calls lost.
+            self.outcome = Outcome(
+                job=self.name, reason="lost", exit_code=None, signal=None, frozen=False, unkillable=0,
+                wall_seconds=0.0, usage={},
+            )  # fmt: skip
+            return
+        match message:
             case Terminal(master):
                 self.terminal = master
             case Ended(outcome):
@@ -214,6 +226,7 @@ class Harness:
     """A launcher of its own, whose groups are called ``cbx-test-<pid>-<n>``; and a place for sacrifices."""
 
     numbers = itertools.count()
+    checkpoints = itertools.count(os.getpid() * 100_000)  # layers on other mounts lie in a directory that all share
 
     def __init__(self) -> None:
         self.name = f"cbx-test-{os.getpid()}-{next(self.numbers)}"
@@ -224,6 +237,8 @@ class Harness:
         os.mkdir(self.state, 0o700)
         self.count = itertools.count(1)
         self.events: dict[str, list[Started | Failed | Reaped]] = {}
+        self.reaped: dict[str, Reaped] = {}
+        self.placed: list[layers.LayerSpec] = []
         self.jobs: list[Job] = []
         self.client = LauncherClient(self.name)
         self.ready = self._ready()
@@ -251,6 +266,9 @@ class Harness:
                 for directory, _, _ in os.walk(path, topdown=False):
                     with contextlib.suppress(OSError):
                         os.rmdir(directory)
+            for layer in self.placed:
+                if not plan.below(layer.root, (self.home,)):
+                    layers.remove(layer)
             remove(self.home)
         assert not left, f"the launcher left its groups behind: {left}"
 
@@ -337,7 +355,7 @@ class Harness:
         """
         number = next(self.count)
         name = name or f"job-{number}"
-        self.checkpoint = self._layers(policy, number)
+        self.checkpoint = self._layers(policy)
         places = [plan.OverlayPlace(layer.target, layer.root, layer.redirect_dir) for layer in self.checkpoint]
         locks, locked = self._lock(policy)
         steps = plan.operations(policy, self.view(), places, locked)
@@ -394,14 +412,15 @@ class Harness:
         best = max(inside, key=lambda layer: len(layer.target))
         return os.path.join(best.upper, os.path.relpath(path, best.target))
 
-    def _layers(self, policy: Policy, number: int) -> list[layers.LayerSpec]:
-        view = self.view()
+    def _layers(self, policy: Policy) -> list[layers.LayerSpec]:
+        view, number = self.view(), next(Harness.checkpoints)
         placed = layers.place(
             plan.overlay_targets(policy, view), self.state, view.mounts,
             checkpoint=number, redirect_dir=not policy.overlay_all, idmapped=policy.shifted,
         )  # fmt: skip
         for layer in placed:
             layers.create(layer)
+        self.placed += placed
         return placed
 
     def _lock(self, policy: Policy) -> tuple[dict[str, int], list[plan.LockedDirectory]]:
@@ -429,9 +448,8 @@ class Harness:
         while (event := self.client.receive()) is not None:
             assert not isinstance(event, Ready)
             if isinstance(event, Reaped):
-                for job in self.jobs:
-                    if job.name == event.job and job.reaped is None:
-                        job.reaped = event
+                # A short job may be over before its start was looked at.
+                self.reaped[event.job] = event
             else:
                 self.events.setdefault(event.job, []).append(event)
 
@@ -466,7 +484,8 @@ class Harness:
         """No group, process or mount of the job."""
         assert job.outcome is not None
         assert job.reaped is not None
-        assert (job.reaped.status, job.reaped.leaks) == (0, [])
+        assert job.reaped.leaks == []
+        assert (job.reaped.status == 0) == (job.outcome["reason"] != "lost")
         assert job.outcome["unkillable"] == 0
         self.assert_no_trace(job.name)
         assert not os.path.exists(f"/proc/{job.pid}"), "init is still there"

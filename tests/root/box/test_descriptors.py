@@ -83,7 +83,7 @@ def test_case_093_096_only_three_descriptors_come_along(box, tier, identity):
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
 def test_case_093_095_a_directory_is_refused_as_a_standard_stream(box, stream):
-    """With one the whole tree of its mount would be writable by fchdir(0): the launcher refuses to start the job."""
+    """With one, fchdir(0) leads to the whole of its mount: the launcher refuses to start the job."""
     directory = box.sacrifice()
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -104,7 +104,11 @@ def test_case_097_a_socket_is_refused_as_a_standard_stream(box):
         directory = os.open(box.sacrifice(), os.O_RDONLY)
         socket.send_fds(other, [b"x"], [directory])
         os.close(directory)
-        code = "s = socket.socket(fileno=0); _, fds, _, _ = socket.recv_fds(s, 1, 1); os.fchdir(fds[0]); say(cwd=os.getcwd())"
+        code = """
+with socket.socket(fileno=0) as s:
+    os.fchdir(socket.recv_fds(s, 1, 1)[1][0])
+say(cwd=os.getcwd())
+"""
         assert box.home in native(python(code), stdin=one.fileno()).answers["cwd"]
 
 

@@ -27,8 +27,13 @@ KNOBS = (
     "/sys/power/state", "/sys/class/net/lo/mtu",
 )  # fmt: skip
 OPEN_FOR_WRITING = f"""
+def open_for_writing(path):
+    fd = os.open(path, os.O_WRONLY)
+    if os.fstat(fd).st_rdev == os.makedev(1, 3):
+        raise OSError(errno.EACCES, "a mask: what is written to /dev/null goes nowhere")
+    os.close(fd)
 for path in {KNOBS!r}:
-    attempt(path, lambda: os.close(os.open(path, os.O_WRONLY)))
+    attempt(path, lambda: open_for_writing(path))
 say()
 """
 REFUSED = {"EROFS", "EACCES", "EPERM", "ENOENT"}

@@ -617,7 +617,7 @@ def test_case_092_103_106_154_a_job_begins_in_a_known_state(own_mounts, tier, id
     assert state["caps"] == ["", ""]
     assert state["ids"] == [identity.uid] * 3 + [identity.gid] * 3
     assert state["nofile"] == [1024, 1024]
-    assert state["core"] == [0, 0]
+    assert state["core"] == [1, 1]  # core(5): no file is that small, and a pipe's handler is not run
     assert state["session"] is True
     assert state["cwd"] == "/"
     if tier is DANGEROUS and identity is ROOT:

@@ -1,0 +1,225 @@
+"""What would harm this machine if a protection, or a control, failed: in the guest only, which is thrown away."""
+
+import hashlib
+import os
+import signal
+import subprocess
+
+import pytest
+from tests.root.box.harness import (
+    CONDITIONAL,
+    DANGEROUS,
+    NOBODY,
+    PATIENCE,
+    ROOT,
+    SEQUENTIAL,
+    Harness,
+    is_whiteout,
+    native,
+    python,
+    read,
+)
+
+from cbx_sandbox.linux import mountinfo
+from cbx_sandbox.policy import NetworkMode
+
+pytestmark = pytest.mark.vm
+
+
+@pytest.fixture(autouse=True)
+def _guest_only():
+    assert os.environ.get("CBX_IN_GUEST") == "1", "never on a machine that is not thrown away"
+
+
+def digest(box: Harness) -> dict[str, str]:
+    """Every path of the machine's own file systems: a hash of its names, types, owners, sizes and times."""
+    own = {mount.target for mount in box.view().mounts if mount.holds_files and not mount.read_only}
+    skipped = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache/pyc", "/src")
+    found = {}
+    for root in sorted(own):
+        if root.startswith(skipped):
+            continue
+        hashed, device = hashlib.sha256(), os.stat(root).st_dev
+        for directory, names, files in os.walk(root):
+            names[:] = sorted(
+                name
+                for name in names
+                if not (path := os.path.join(directory, name)).startswith(skipped)
+                and name != ".cbx"
+                and os.lstat(path).st_dev == device
+            )
+            for name in sorted([*names, *files]):
+                path = os.path.join(directory, name)
+                status = os.lstat(path)
+                size = 0 if os.path.isdir(path) else status.st_size
+                changed = 0 if os.path.isdir(path) else status.st_mtime_ns
+                hashed.update(repr((path, status.st_mode, status.st_uid, status.st_gid, size, changed)).encode())
+        found[root] = hashed.hexdigest()
+    return found
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("identity", "shifted"), [(ROOT, True), (ROOT, False), (NOBODY, False)], ids=["shifted", "root", "user"]
+)
+def test_case_002_003_removing_everything_leaves_the_machine_as_it_was(box, identity, shifted):
+    """rm -rf --no-preserve-root / in a DANGEROUS box: gone inside, whole outside, and the layers list what is gone.
+
+    Mounts of other file systems (/srv) are gone through inside too. The control is the same command natively, on a
+    tree that was copied into a mount namespace of its own, where it removes what it can reach.
+    """
+    for path in ("/srv/cbx-precious/file", "/opt/cbx-precious/file"):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("precious\n")
+    before = digest(box)
+    assert {"/", "/srv"} <= set(before)
+    policy = box.policy(DANGEROUS, identity=identity, shifted=shifted, timeout=600.0, cpus=None, layer_bytes=None)
+    command = "exec 2>/dev/null; rm -rf --no-preserve-root /; echo $? $(echo /srv/*/* /opt/*/* /etc/pass*)"
+    ran = box.start(["sh", "-c", command], policy).wait(800.0)
+    assert ran.outcome["reason"] == "exited", ran
+    assert digest(box) == before
+    assert read("/srv/cbx-precious/file") == read("/opt/cbx-precious/file") == "precious\n"
+    if identity is NOBODY:
+        # It removed nothing that is not its own: the kernel let it no more than live.
+        assert "/opt/cbx-precious/file" in ran.out
+        return
+    assert ran.out.endswith("/srv/*/* /opt/*/* /etc/pass*\n")
+    for path in ("/opt", "/etc/passwd", "/usr", "/boot"):
+        assert is_whiteout(box.written(path)) or _emptied(box.written(path)), path
+    assert is_whiteout(f"{box.upper('/srv')}/cbx-precious")
+    assert subprocess.run(["/bin/true"], check=False).returncode == 0
+
+
+def _emptied(path: str) -> bool:
+    """A directory that something is mounted on cannot go, all in it can: an opaque one, or one of whiteouts."""
+    return all(is_whiteout(f"{path}/{name}") or _emptied(f"{path}/{name}") for name in os.listdir(path))
+
+
+def test_case_002_control():
+    """Natively, in a throw-away root, the same command empties it."""
+    script = """
+set -e
+mount -t tmpfs cbx /mnt
+mkdir -p /mnt/bin /mnt/srv /mnt/lib /mnt/lib64 /mnt/usr
+cp /bin/rm /bin/sh /mnt/bin/
+for library in $(ldd /bin/rm /bin/sh | grep -o "/[^ ]*\\.so[^ ]*" | sort -u); do cp --parents -L $library /mnt; done
+echo precious > /mnt/srv/file
+chroot /mnt /bin/rm -rf --no-preserve-root / 2>/dev/null || true
+ls -A /mnt
+"""
+    ran = native(["unshare", "--mount", "sh", "-c", script])
+    assert (ran.code, ran.out) == (0, ""), ran
+
+
+POLICIES = {
+    "safe": lambda box: box.policy(),
+    "user": lambda box: box.policy(identity=NOBODY),
+    "conditional": lambda box: box.policy(CONDITIONAL, direct=[box.sacrifice()]),
+    "sequential": lambda box: box.policy(SEQUENTIAL, overlay=[box.sacrifice()]),
+    "shifted": lambda box: box.policy(DANGEROUS),
+    "dangerous": lambda box: box.policy(DANGEROUS, shifted=False),
+    "host network": lambda box: box.policy(network=NetworkMode.HOST),
+}
+KNOBS = {
+    "/proc/sys/kernel/core_pattern": "|/tmp/attack",
+    "/proc/sys/vm/swappiness": "1",
+    "/proc/sys/kernel/hostname": "attacked",
+    "/sys/kernel/mm/ksm/run": "1",
+    "/proc/sys/net/ipv4/ip_forward": "1",
+}
+WRITE_KNOBS = """
+for path, text in {values!r}.items():
+    attempt(path, lambda: write(path, text))
+say()
+"""
+
+
+def _knobs() -> dict[str, str]:
+    return {path: read(path) for path in KNOBS if os.path.exists(path)}
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_case_045_049_050_060_no_kernel_setting_is_written(box, kind):
+    """Whatever the box, with the mounts alone: the settings are what they were."""
+    before = _knobs()
+    answers = box.attack(WRITE_KNOBS.format(values=KNOBS), POLICIES[kind](box), landlock=False)
+    assert set(answers.values()) <= {"EROFS", "EACCES", "EPERM", "ENOENT"}
+    assert _knobs() == before
+
+
+def test_case_045_049_050_060_control():
+    """Natively root writes each of them."""
+    before = _knobs()
+    try:
+        answers = native(python(WRITE_KNOBS.format(values={path: KNOBS[path] for path in before}))).answers
+        assert set(answers.values()) == {"done"}
+        assert all(read(path) != text for path, text in before.items())
+    finally:
+        for path, text in before.items():
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
+def test_case_048_the_machine_cannot_be_rebooted_by_its_trigger(box):
+    """What is written to /proc/sysrq-trigger goes to a mask: the guest that runs this test goes on."""
+    boot = read("/proc/sys/kernel/random/boot_id")
+    for kind in ("safe", "shifted", "dangerous", "host network"):
+        box.attack(
+            "attempt('sysrq', lambda: write('/proc/sysrq-trigger', 'b')); say()", POLICIES[kind](box), landlock=False
+        )
+    assert read("/proc/sys/kernel/random/boot_id") == boot
+
+
+def test_case_046_a_crash_inside_runs_no_handler_of_the_host(box):
+    """A pipe in core_pattern is started by the kernel as the host's root, even with a core limit of 0: the control."""
+    pattern = "/proc/sys/kernel/core_pattern"
+    before, marker = read(pattern), f"{box.home}/handled"
+    handler = f"{box.home}/handler"
+    with open(handler, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\ncat > /dev/null\ntouch {marker}\n")
+    os.chmod(handler, 0o755)
+    try:
+        with open(pattern, "w", encoding="utf-8") as file:
+            file.write(f"|{handler}")
+        for kind in ("safe", "user", "shifted"):
+            assert box.run(["sh", "-c", "kill -SEGV $$"], POLICIES[kind](box)).outcome["signal"] == signal.SIGSEGV
+        native(["sleep", "1"])
+        handled = os.path.exists(marker)
+        crash = native(["sh", "-c", "ulimit -c 0; kill -SEGV $$"])
+        assert crash.code == -signal.SIGSEGV
+        native(["sleep", "1"])
+        assert os.path.exists(marker)
+        assert not handled, "a crash in a box ran the host's handler"
+    finally:
+        with open(pattern, "w", encoding="utf-8") as file:
+            file.write(before)
+
+
+@pytest.mark.parametrize("kind", ["safe", "user", "shifted"])
+def test_case_071_072_a_fork_bomb_ends_with_its_job(box, kind):
+    """Unbounded: it meets the limit of processes, the machine goes on, and one kill ends all of it."""
+    code = """
+print("up", flush=True)
+signal.signal(15, signal.SIG_IGN)
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+    policy = POLICIES[kind](box)
+    job = box.start(python(code), policy)
+    job.read_until("up")
+    native(["sleep", "3"])
+    assert native(["true"]).code == 0
+    job.control.kill()
+    ran = job.wait(PATIENCE)
+    assert ran.outcome["unkillable"] == 0
+    assert ran.outcome["usage"]["pids_refused"] > 0 or ran.outcome["reason"] == "oom"
+
+
+def test_guest_limits_go_through_v2_alone(box):
+    """What the other tests take the guest for: nothing is hybrid, nothing is missing."""
+    assert (box.ready.hybrid, box.ready.missing) == (False, {})
+    assert not [mount for mount in mountinfo.read() if mount.kind == "cgroup"]
