@@ -85,6 +85,7 @@ class Groups:
     def create(self, job: str, limits: LimitSpec) -> JobGroup:
         """Make the job's groups and set its limits. FileExistsError: that job was started already."""
         group = JobGroup(self, job)
+        group.make()
         try:
             group.limit(limits)
         except BaseException:
@@ -93,25 +94,27 @@ class Groups:
             raise
         return group
 
-    def create_ahead(self, name: str) -> JobGroup:
-        """Make groups for a job that is not known yet: it takes them with :meth:`JobGroup.take`."""
-        return JobGroup(self, name)
-
 
 class JobGroup:
-    """The groups of one job, seen from outside of it."""
+    """The groups of one job, seen from outside of it: by their paths, and once made by descriptors."""
 
     def __init__(self, groups: Groups, name: str) -> None:
         self.groups = groups
         self.path = f"{groups.jobs}/{name}"
-        os.mkdir(self.path, 0o755)
         self.token: str | None = None
         self.v1 = hybrid.V1Group(groups.layout.v1, groups.name, name)
         self.missing = groups.missing()
         self.descriptors: list[int] = []
+        self.init = self.payload = -1
+        self.v1_procs: list[int] = []
+        self.v1_directories: dict[str, int] = {}
+
+    def make(self) -> None:
+        """Make them, without limits. FileExistsError: there is a job of that name."""
+        os.mkdir(self.path, 0o755)
         try:
-            if groups.passed_on:
-                cgroupfs.write(f"{self.path}/cgroup.subtree_control", groups.passed_on)
+            if self.groups.passed_on:
+                cgroupfs.write(f"{self.path}/cgroup.subtree_control", self.groups.passed_on)
             for leaf in LEAVES:
                 os.mkdir(f"{self.path}/{leaf}", 0o755)
             self.v1.create()

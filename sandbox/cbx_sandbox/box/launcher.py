@@ -26,6 +26,7 @@ import sys
 from typing import Any
 
 from cbx_sandbox.box import cgroup, init, operations, payload, spare, userns
+from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
 
@@ -33,7 +34,7 @@ REQUEST_FD = 3
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
 
 
-IDLE_MS = 2  # without a request for this long there is time to make another
+IDLE_MS = 15  # nothing happened for so long: the last job has ended, or runs
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,7 +53,7 @@ class Launcher:
         self.connection = connection
         self.groups = groups
         self.namespaces = userns.Pool()
-        self.spares = spare.Pool()
+        self.spares = spare.Pool(groups)
         self.running: dict[int, Running] = {}
         self.last_capability = privileges.last_capability()
         self.connected = True
@@ -65,19 +66,27 @@ class Launcher:
         poll = select.poll()
         poll.register(self.connection, select.POLLIN)
         poll.register(self.wakeup, select.POLLIN)
-        while self.connected or self.running or self.spares.ending:
-            wanted = self.spares.wanted() if self.connected else None
-            events = poll.poll(None if wanted is None else IDLE_MS)
-            if not events and wanted is not None:
-                self._make_spare(wanted)
+        nursery = Nursery(self.groups, self.last_capability)
+        poll.register(nursery, select.POLLIN)
+        while self.connected or self.running or self.spares.unfinished():
+            # Making a box slows down the start of a job beside it: unless few are left, that waits for a quiet moment.
+            more = self.connected and self.spares.wanted(idle=True) is not None
+            events = poll.poll(IDLE_MS if more else None)
+            if self.connected and (wanted := self.spares.wanted(idle=not events)) is not None:
+                self.spares.order(wanted, nursery)
             for fd, _ in events:
                 if fd == self.wakeup:
                     os.read(self.wakeup, 512)
+                elif fd == nursery.fileno():
+                    if not self.spares.receive(nursery):
+                        poll.unregister(nursery)
                 elif not self._serve():
                     self.connected = False
                     self.spares.discard()
                     poll.unregister(self.connection)
-            self._reap()
+            self._reap(nursery)
+        nursery.close()
+        os.waitpid(nursery.pid, 0)
 
     def try_shifting(self) -> str | None:
         """None if the host's root can be shown with shifted ids; else why not (containers on overlayfs cannot)."""
@@ -169,32 +178,6 @@ class Launcher:
             for fd in own.values():
                 os.close(fd)
 
-    def _make_spare(self, built: spare.Operations) -> None:
-        group: cgroup.JobGroup | None = None
-        try:
-            group = self.groups.create_ahead(self.spares.name())
-            tree = mounts.open_tree("", dir_fd=group.payload)
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-            with theirs:
-                pid, pidfd = namespaces.clone3(_NAMESPACES | namespaces.CLONE_NEWNET, group.init)
-                if pid == 0:
-                    try:
-                        signal.set_wakeup_fd(-1)
-                        _close_others({theirs.fileno(), tree, *group.descriptors})
-                        init.wait(theirs, built, group, tree, self.last_capability)
-                    except OSError as error:
-                        _log(f"cannot build a box ahead: {error}")
-                    finally:
-                        os._exit(1)
-            os.close(tree)
-            self.spares.waiting.append(spare.Spare(pid, pidfd, ours, group, built))
-        except OSError as error:
-            _log(f"cannot make a box ahead: {error}")
-            self.spares.failures += 1
-            if group is not None:
-                group.close()
-                group.remove()
-
     def _become_init(
         self, spec: BoxSpec, group: cgroup.JobGroup, given: dict[str, int], namespace: tuple[int, int] | None
     ) -> None:
@@ -211,12 +194,12 @@ class Launcher:
                 first_id=userns.first_id(namespace[0]) if namespace else 0,
             )
             signal.set_wakeup_fd(-1)
-            _close_others(handed.kept())
+            files.close_others(handed.kept())
             init.main(handed, self.last_capability)
         finally:
             os._exit(1)
 
-    def _reap(self) -> None:
+    def _reap(self, nursery: Nursery) -> None:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -224,6 +207,8 @@ class Launcher:
                 return
             if pid == 0:
                 return
+            if pid == nursery.pid:
+                continue
             ended = self.running.pop(pid, None)
             if ended is None:
                 self.spares.reaped(pid)
@@ -350,15 +335,6 @@ def _read_only_clone(fd: int) -> int:
 def _device_tree(name: str) -> int:
     """Kept open: making and dropping a mount for each job costs more than all the rest of this."""
     return operations.device(name, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC | mounts.ATTR_RDONLY)
-
-
-def _close_others(kept: set[int]) -> None:
-    first = 3
-    for fd in sorted(fd for fd in kept if fd >= 3):
-        if fd > first:
-            files.close_range(first, fd - 1)
-        first = fd + 1
-    files.close_range(first, files.CLOSE_RANGE_MAX)
 
 
 def clear_stale(groups: cgroup.Groups) -> list[str]:

@@ -8,12 +8,13 @@ hierarchy on an idle host).
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
 import select
 import socket
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from cbx_sandbox.box import cgroup, payload
 from cbx_sandbox.box.spec import BoxSpec
@@ -24,8 +25,29 @@ MAX_DESCRIPTORS = 250
 NAME = "spare-"  # and a number: the groups of a spare
 
 BUILT, BARE = 4, 2  # how many of each kind; each holds a few MB
+MAX_ORDERS = 2
+MAX_FAILURES = 3  # then no more are made
 
 Operations = list[dict[str, Any]]
+
+
+class Born(NamedTuple):
+    """A spare that the nursery made: its groups' name, its init, the socket that waits for a job."""
+
+    name: str
+    pid: int
+    pidfd: int
+    handover: socket.socket
+
+
+class Maker(Protocol):
+    """The nursery, as the pool needs it."""
+
+    def order(self, built: Operations) -> None:
+        """Ask for one. Raises OSError when there will be none."""
+
+    def receive(self) -> Born | str:
+        """One, or why there is none. Raises EOFError when there will be no more."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -47,12 +69,15 @@ class Spare:
 class Pool:
     """The spares of one launcher."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: cgroup.Groups) -> None:
+        self.groups = groups
         self.kinds: list[tuple[Operations, int]] = []
         self.waiting: list[Spare] = []
         self.ending: dict[int, Spare] = {}
-        self.made = 0
+        self.ordered: collections.deque[Operations] = collections.deque()
         self.failures = 0
+        self._stale = 0  # how many of the oldest orders were made before the last discard
+        self._dead: set[int] = set()  # ended before the nursery told of them
         self._mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._mounts, select.POLLPRI)
@@ -62,13 +87,49 @@ class Pool:
         self.discard()
         self.kinds = [(standard, BUILT), ([], BARE)]
 
-    def wanted(self) -> Operations | None:
-        """What the next one should have built, if another one should be made when there is time."""
-        if self.failures < 3:
+    def wanted(self, *, idle: bool) -> Operations | None:
+        """What the next one should have built, if another one should be made; on a busy host only half are kept."""
+        if self.failures < MAX_FAILURES and len(self.ordered) < MAX_ORDERS:
+            coming = [*(spare.built for spare in self.waiting), *list(self.ordered)[self._stale :]]
             for built, target in self.kinds:
-                if sum(1 for spare in self.waiting if spare.built is built) < target:
+                if sum(1 for other in coming if other is built) < (target if idle else target // 2):
                     return built
         return None
+
+    def order(self, built: Operations, nursery: Maker) -> None:
+        """Have one made."""
+        try:
+            nursery.order(built)
+        except OSError:
+            self.failures = MAX_FAILURES
+        else:
+            self.ordered.append(built)
+
+    def receive(self, nursery: Maker) -> bool:
+        """Take one that was made. False: there will be no more."""
+        try:
+            born = nursery.receive()
+        except EOFError:
+            self.ordered.clear()
+            self.failures = MAX_FAILURES
+            return False
+        built = self.ordered.popleft()
+        stale, self._stale = self._stale > 0, max(0, self._stale - 1)
+        if isinstance(born, str):
+            os.write(2, f"launcher: cannot make a box ahead: {born}\n".encode())
+            self.failures += 1
+            return True
+        group = cgroup.JobGroup(self.groups, born.name)
+        spare = Spare(born.pid, born.pidfd, born.handover, group, built)
+        if born.pid in self._dead:
+            self._dead.remove(born.pid)
+            spare.close()
+            group.remove()
+        elif stale:
+            self.let_go(spare)
+        else:
+            self.waiting.append(spare)
+        return True
 
     def take(self, spec: BoxSpec) -> Spare | None:
         """A spare that fits this job; none if there is none, or the host's mounts have changed since."""
@@ -84,20 +145,20 @@ class Pool:
         return None
 
     def discard(self) -> None:
-        """Let all spares go."""
+        """Let all spares go, also those that are being made."""
         for spare in self.waiting:
             self.let_go(spare)
         self.waiting.clear()
+        self._stale = len(self.ordered)
 
     def let_go(self, spare: Spare) -> None:
         """Let one go; its groups are removed when it has ended."""
         spare.close()
         self.ending[spare.pid] = spare
 
-    def name(self) -> str:
-        """A name for the next spare's groups."""
-        self.made += 1
-        return f"{NAME}{self.made}"
+    def unfinished(self) -> bool:
+        """True while something of a spare is still to be removed."""
+        return bool(self.ending or self.ordered)
 
     def reaped(self, pid: int) -> None:
         """A spare that never got a job is gone: one that was let go, or one that could not be built."""
@@ -107,10 +168,10 @@ class Pool:
             self.failures += 1
             spare = next((waiting for waiting in self.waiting if waiting.pid == pid), None)
             if spare is None:
+                self._dead.add(pid)
                 return
             self.waiting.remove(spare)
             spare.close()
-        spare.group.close()
         spare.group.remove()
 
 

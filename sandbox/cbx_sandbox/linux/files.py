@@ -159,6 +159,16 @@ def close_range(first: int, last: int, flags: int = 0) -> None:
     libc.syscall(_CLOSE_RANGE, first, last, flags, name="close_range")
 
 
+def close_others(kept: set[int]) -> None:
+    """Close every descriptor from 3 on but these."""
+    first = 3
+    for fd in sorted(fd for fd in kept if fd >= 3):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = fd + 1
+    close_range(first, CLOSE_RANGE_MAX)
+
+
 def ficlone(source: int, target: int) -> bool:
     """Share all data of ``source`` with ``target``; False where the file system cannot (ioctl_ficlone(2))."""
     try:
