@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
 
 MAX_DEPTH = 30  # nested substitutions and compounds; each costs about ten frames
-MAX_WORDS = 4_000  # words read in one text, so that the work is bounded
+MAX_WORDS = 3_000  # words read in one text, so that the work is bounded
 
 _PLAIN = re.compile(r"[^ \t\n\r;&|<>()$`\"'\\\x00]+")
 _DOUBLE = re.compile(r"[^$`\"\\\x00]+")
@@ -97,8 +97,8 @@ class Scanner:
 
     # -- words --------------------------------------------------------------------------------------------------
 
-    def word(self, stops: str = "") -> Word | None:
-        """Read one word where it stands, None where none begins; ``stops`` end it as well."""
+    def word(self) -> Word | None:
+        """Read one word where it stands, None where none begins."""
         start = self.pos
         parts: list[Part] = []
         self.words += 1
@@ -107,27 +107,15 @@ class Scanner:
         text = self.text
         while self.pos < len(text):
             char = text[self.pos]
-            if char in stops:
-                break
             run = _PLAIN.match(text, self.pos)
             if run:
-                value = run.group()
-                if stops:
-                    value = self._stopped(value, stops)
-                parts.append(Text(value, quoted=False))
-                self.pos += len(value)
+                parts.append(Text(run.group(), quoted=False))
+                self.pos = run.end()
             elif not self._special(char, parts):
                 break
         if self.pos == start:
             return None
         return Word(tuple(parts), self.at(start), self.at(self.pos))
-
-    @staticmethod
-    def _stopped(value: str, stops: str) -> str:
-        for index, char in enumerate(value):
-            if char in stops:
-                return value[:index]
-        return value
 
     def _special(self, char: str, parts: list[Part]) -> bool:
         """Read what a character that is not plain begins; False where it ends the word."""

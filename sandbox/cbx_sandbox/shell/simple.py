@@ -25,6 +25,9 @@ _UNARY = re.compile(r"-[a-zA-Z]$")
 _BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
 
 
+_BEGINS_REDIRECT = frozenset("<>&{0123456789")
+
+
 class SimpleReader(Scanner):
     """Commands that contain no others but in their words."""
 
@@ -215,6 +218,8 @@ class SimpleReader(Scanner):
     # -- redirections -------------------------------------------------------------------------------------------
 
     def _redirect(self) -> Redirect | None:
+        if self.peek() not in _BEGINS_REDIRECT:
+            return None
         found = _REDIRECT.match(self.text, self.pos)
         if not found or (found.group(3) in {"<", ">"} and self.text.startswith("(", found.end())):
             return None

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 -- tables of commands, a row a line
 """Texts that are not what they seem, each once."""
 
 from __future__ import annotations
@@ -149,3 +150,19 @@ def test_own_children_may_be_ended(facts) -> None:
     analysis = analyse("sleep 9 & P=$!; kill $P; kill $!; kill %1", facts)
     assert analysis.tier == "SEQUENTIAL_REQUIRED"
     assert analysis.effects.host == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "yay -S x", "xbps-install --sync", "makepkg", "ctr images pull x", "ctr images rm x", "uv version 1.2", "poetry version minor",
+        "s3cmd get s3://b/x", "nmcli general hostname x", "nvidia-smi mig -cgi 0", "dmidecode --dump-bin out", "pip check --log out",
+        "gcov a.c", "echo x | dc", "coredumpctl dump x", "docker image rm x", "docker network create x", "kubectl config use-context x",
+        "git remote add a b", "git bisect start", "npm config set a b", "pip config set a b", "helm repo add a b", "nmcli radio wifi off",
+        "aws s3 rm s3://b/x", "aws ec2 terminate-instances --instance-ids i", "gcloud compute instances delete x", "az group delete -n x",
+        "terraform state rm x", "gh api -X DELETE x", "gh repo delete x", "cargo publish", "brew cleanup", "systemd-analyze log-level debug",
+    ],
+)  # fmt: skip
+def test_changes_among_commands_that_look(command: str, facts) -> None:
+    """The same tool looks and changes; only the subcommand tells."""
+    assert analyse(command, facts).tier.rank >= 1
