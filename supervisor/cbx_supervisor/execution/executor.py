@@ -113,7 +113,7 @@ class Executor:
         request = submission.request
         size = len(request.line or "") + sum(map(len, request.argv or ()))
         # One at a time: the parsers keep state of their own between calls, so two threads must not share them.
-        if not self._warm and request.identity.uid != 0:
+        if not self._warm and not request.submitter_is_root:
             await self.warm()  # what is imported late is imported as root
         async with self._planning:
             if size <= INLINE_BYTES:
@@ -181,10 +181,10 @@ class Executor:
             home=request.identity.home,
             uid=request.identity.uid,
         )
-        who = request.identity
-        if who.uid == 0:
+        if request.submitter_is_root:
             return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
-        # A plan tells what it found: it must find no more than the submitter could.
+        who = request.identity
+        # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
 
