@@ -11,9 +11,6 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import bashlex
-import bashlex.ast
-import bashlex.errors
 import tree_sitter_bash
 from tree_sitter import Language, Parser
 
@@ -74,6 +71,8 @@ def _tree_sitter(text: str) -> Iterator[str]:
 
 
 def _bashlex(text: str) -> Iterator[str]:
+    import bashlex  # noqa: PLC0415 -- it makes its tables when imported, which takes longer than a hundred analyses
+
     try:
         stack: list[Any] = list(bashlex.parse(text))
     except Exception:  # noqa: BLE001 -- it fails in many ways on what it does not know, all of them no evidence

@@ -45,19 +45,19 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-@pytest.mark.parametrize(("wrapper", "inner"), itertools.product(WORDS, INNER[:5]))
+@pytest.mark.parametrize(("wrapper", "inner"), list(itertools.product(WORDS, INNER[:5])))
 def test_words_before_a_command(wrapper: str, inner: str, facts) -> None:
     analysis = analyse(wrapper.format(inner), facts)
     assert analysis.tier == "DANGEROUS_ISOLATED", analysis.reasons
 
 
-@pytest.mark.parametrize(("wrapper", "inner"), itertools.product(TEXTS, INNER))
+@pytest.mark.parametrize(("wrapper", "inner"), list(itertools.product(TEXTS, INNER)))
 def test_text_that_is_executed(wrapper: str, inner: str, facts) -> None:
     analysis = analyse(wrapper.format(q=quoted(inner)), facts)
     assert analysis.tier == "DANGEROUS_ISOLATED", analysis.reasons
 
 
-@pytest.mark.parametrize(("place", "inner"), itertools.product(PLACES, INNER[:3]))
+@pytest.mark.parametrize(("place", "inner"), list(itertools.product(PLACES, INNER[:3])))
 def test_places_where_commands_stand(place: str, inner: str, facts) -> None:
     analysis = analyse(place.format(inner), facts)
     assert analysis.tier == "DANGEROUS_ISOLATED", analysis.reasons
