@@ -113,6 +113,17 @@ def _own_directory(mount: mountinfo.Mount) -> str | None:
     return path
 
 
+def holds_layers(mount: mountinfo.Mount) -> bool:
+    """Whether there is such a directory on ``mount``. What a user put in its place is no business of ours."""
+    if mount.kind.startswith("fuse"):
+        return False
+    try:
+        status = os.stat(os.path.join(mount.target, OWN_DIRECTORY), follow_symlinks=False)
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and _keeps_names(mount.target)
+    except OSError:
+        return False
+
+
 def _keeps_names(path: str) -> bool:
     """Whether nobody but root can move what root makes in ``path``, nor any directory that leads there.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cbx_sandbox.box.plan import HostView
-from cbx_sandbox.checkpoint.layers import OWN_DIRECTORY
+from cbx_sandbox.checkpoint.layers import OWN_DIRECTORY, holds_layers
 from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.lockset import beneath
@@ -44,7 +44,7 @@ class Host:
         homes: dict[str, None] = {}
         for mount in view.mounts:
             path = f"{mount.target.rstrip('/')}/{OWN_DIRECTORY}"
-            if mount.holds_files and path not in view.hidden and os.path.lexists(path):
+            if mount.holds_files and path not in view.hidden and holds_layers(mount):
                 homes |= dict.fromkeys(alias for alias in (path, *aliases(path, view.mounts)))
         if not homes:
             return view
