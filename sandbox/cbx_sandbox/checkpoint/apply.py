@@ -18,7 +18,7 @@ from typing import Self
 from cbx_sandbox.checkpoint import attributes
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, split
 from cbx_sandbox.checkpoint.conflicts import CHANGED, GONE, MADE, PARENT, REPLACED
-from cbx_sandbox.checkpoint.stage import Action, Staging, Step
+from cbx_sandbox.checkpoint.stage import FEW, Action, Staging, Step, sync_entry
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
@@ -331,6 +331,21 @@ class Applier:
         for path, marks in self._marked:
             with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
                 self._protect(path, marks)
+
+    def sync(self, steps: Sequence[Step]) -> None:
+        """Put what was done on disk. As root."""
+        paths = {step.path for step in steps} | {split(step.path)[0] for step in steps}
+        if len(paths) > FEW:
+            files.syncfs(self._stage_fd)
+            return
+        for path in paths:
+            directory, name = split(path)
+            try:
+                fd = self._live.go(directory)
+            except OSError:
+                continue  # moved away by somebody in the meantime: no longer ours to keep
+            sync_entry(fd, name or b".")
+        os.fsync(self._stage_fd)
 
     def _restore_time(self, path: bytes, mtime_ns: int) -> None:
         # Who may write a directory of somebody else's may not set its time: it keeps the time of the commit.

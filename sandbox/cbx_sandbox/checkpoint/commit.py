@@ -15,7 +15,6 @@ from cbx_sandbox.checkpoint.history import State
 from cbx_sandbox.checkpoint.session import Session, discard
 from cbx_sandbox.checkpoint.stage import Plan, Staging, links_inside, plan, printable
 from cbx_sandbox.errors import CbxError, DeniedError
-from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 
 _NEVER = 1 << 63
@@ -124,12 +123,16 @@ def _apply(session: Session, changes: Sequence[Change], rights: Submitter, *, fo
             t0 = _NEVER if forced else session.clocks[index]
             applier = stack.enter_context(Applier(live_fd, staging, rights, t0))
             ready.append((index, own, steps, staging, applier))
-        for *_, staging, _applier in ready:
-            staging.sync()
+        for _, _, steps, staging, _ in ready:
+            staging.sync(steps)
         _run(ready, rights)
-        for *_, staging, _applier in ready:
+        for _, _, steps, staging, applier in ready:
             staging.keep()
-            files.syncfs(staging.fd)
+            try:
+                applier.sync(steps.steps)
+            except OSError as error:
+                # Done is done: taking it back would need the same disk.
+                notes.append(f"the disk reports an error, the changes may not last: {explain(error)}")
     return notes
 
 

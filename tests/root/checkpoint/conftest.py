@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 
 import pytest
 from tests.root.checkpoint import harness
@@ -22,9 +23,18 @@ def own_mounts():
         mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=mounts.MS_PRIVATE, recursive=True)
         yield
     finally:
-        namespaces.setns(before, namespaces.CLONE_NEWNS)
+        go_back(before)
         os.close(before)
         os.chdir(directory)
+
+
+def go_back(namespace):
+    """Join the mount namespace again; refused as long as a thread that a test has joined is still on its way out."""
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            return namespaces.setns(namespace, namespaces.CLONE_NEWNS)
+        time.sleep(0.01)
+    return namespaces.setns(namespace, namespaces.CLONE_NEWNS)
 
 
 @pytest.fixture(scope="module")

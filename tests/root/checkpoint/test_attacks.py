@@ -254,8 +254,8 @@ def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
         assert not session.layers[0].same_filesystem
         real = checkpoint_stage.Staging.sync
 
-        def swapping(staging):
-            real(staging)
+        def swapping(staging, plan):
+            real(staging, plan)
             home = next(name for name in seen if name.startswith(".cbx-"))
             box.shell(f"mv {home} away; mv precious {home}")
 
