@@ -30,6 +30,11 @@ class Directory:
     path: str
     expected: tuple[str, ...] | None
 
+    @property
+    def coarse(self) -> bool:
+        """True if it holds the files of many: a system directory, or a home that a missing directory led up to."""
+        return self.path in COARSE or self.expected is not None
+
 
 def beneath(path: str, directory: str) -> bool:
     """True if ``path`` is ``directory`` or lies below it."""
@@ -53,7 +58,8 @@ def directories(effects: tuple[PathEffect, ...], facts: Facts) -> list[Directory
                 )
         directory = facts.resolve(_directory_of(effect, facts))
         expected = found.setdefault(directory, [])
-        if directory not in COARSE or effect.certainty is not Certainty.LITERAL:
+        coarse = directory in COARSE or directory == facts.home
+        if not coarse or effect.path == directory or effect.certainty is Certainty.PATTERN:
             found[directory] = None
         elif expected is not None:
             expected.append(effect.path)

@@ -227,7 +227,7 @@ def _raise_for_coarse(
         wanted = tier
         if directory.path == "/":
             wanted = Tier.DANGEROUS_ISOLATED
-        elif directory.path in lockset.COARSE and tier is Tier.CONDITIONAL_PARALLEL:
+        elif directory.coarse and tier is Tier.CONDITIONAL_PARALLEL:
             wanted = Tier.SEQUENTIAL_REQUIRED
         if wanted.rank > tier.rank:
             text = f"writes into {directory.path}, which holds the files of many"
