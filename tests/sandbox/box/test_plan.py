@@ -1,0 +1,216 @@
+"""From a policy to operations: what is mounted in which order, without touching anything."""
+
+import dataclasses
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cbx_sandbox.box import operations as ops
+from cbx_sandbox.box import plan
+from cbx_sandbox.linux import mountinfo
+from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
+from cbx_sandbox.shell.tiers import Tier
+
+IDENTITY = Identity(1000, 1000, (1000,), "user", "/home/user")
+
+
+def policy(tier=Tier.SAFE_PARALLEL, grants=(), **changes):
+    """A policy with nothing special."""
+    overlay_all = tier is Tier.DANGEROUS_ISOLATED
+    made = Policy(
+        tier=tier, identity=IDENTITY, workdir="/", network=NetworkMode.NONE, grants=tuple(grants), environment={},
+        limits=Limits(), commit=CommitMode.AUTO, overlay_all=overlay_all,
+    )  # fmt: skip
+    return dataclasses.replace(made, **changes)
+
+
+def view(*targets, read_only=(), hidden=(), keep=()):
+    """A host with ext4 mounts at ``targets``, and the usual kernel mounts."""
+    lines = [f"{i} 1 8:{i} / {t} {'ro' if t in read_only else 'rw'} - ext4 /dev/x rw" for i, t in enumerate(targets, 1)]
+    lines += ["90 1 0:90 / /proc rw - proc proc rw", "91 1 0:91 / /sys rw - sysfs sysfs rw"]
+    lines += ["92 1 0:92 / /dev rw - devtmpfs dev rw", "93 1 0:93 / /run rw - tmpfs run rw"]
+    return plan.HostView(tuple(mountinfo.parse("\n".join(lines))), hidden=tuple(hidden), keep_in_run=tuple(keep))
+
+
+def kinds(steps):
+    """The names of the operations."""
+    return [type(step).__name__ for step in steps]
+
+
+def overlay(path):
+    """An update lock with an overlay."""
+    return Grant(path, LockMode.U, overlay=True)
+
+
+def direct(path):
+    """An exclusive lock."""
+    return Grant(path, LockMode.X, overlay=False)
+
+
+PATHS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+def test_the_tree_is_closed_before_anything_is_opened():
+    """Read-only as a whole first; write access comes after, one lock at a time."""
+    steps = plan.operations(policy(grants=[direct("/w")]), view("/"), [], [plan.LockedDirectory("/w", 1, 2)])
+    assert kinds(steps) == ["PrivateTree", "RunDirectory", "Devices", "Proc", "Sys", "DirectWrite"]
+    assert steps[0] == ops.PrivateTree(read_only=True)
+
+
+def test_every_box_below_dangerous_begins_with_the_standard_part():
+    """Boxes in waiting are made of it before the job is known."""
+    for grants, places, locked in (
+        ((), [], []),
+        ((overlay("/w"),), [plan.OverlayPlace("/w", "/l/0", redirect=True)], []),
+        ((direct("/w"),), [], [plan.LockedDirectory("/w", 1, 2)]),
+    ):
+        made = policy(Tier.SEQUENTIAL_REQUIRED, grants, hide=("/h",), tmpfs=("/t",))
+        standard = plan.standard(made, view("/"))
+        assert plan.operations(made, view("/"), places, locked)[: len(standard)] == standard
+
+
+def test_what_was_asked_for_comes_last():
+    """A directory that is hidden by name stays hidden also below a grant."""
+    made = policy(grants=[direct("/w")], hide=("/w/secret",), readonly=("/w/ro",), tmpfs=("/w/t",))
+    steps = plan.operations(made, view("/"), [], [plan.LockedDirectory("/w", 1, 2)])
+    assert steps[-3:] == [
+        ops.ReadOnly("/w/ro"),
+        ops.Tmpfs("/w/t", made.limits.tmp_bytes),
+        ops.Hide("/w/secret"),
+    ]
+
+
+@given(hidden=PATHS, granted=st.lists(PATHS, min_size=1, max_size=3, unique=True), use_overlay=st.booleans())
+def test_hidden_directories_are_hidden_again_over_what_covers_them(hidden, granted, use_overlay):
+    """An overlay or live directory above a hidden one would show it: the last step over it is a mask."""
+    grants = [overlay(path) if use_overlay else direct(path) for path in granted]
+    places = [plan.OverlayPlace(path, f"/l{path}", redirect=True) for path in granted] if use_overlay else []
+    locked = [] if use_overlay else [plan.LockedDirectory(path, 1, 2) for path in granted]
+    steps = plan.operations(policy(grants=grants), view("/", hidden=[hidden]), places, locked)
+    covers = {step.path: i for i, step in enumerate(steps) if isinstance(step, ops.Overlay | ops.DirectWrite)}
+    masks = [i for i, step in enumerate(steps) if step == ops.Hide(hidden)]
+    assert masks
+    assert all(max(masks) > at for path, at in covers.items() if plan.below(hidden, (path,)))
+
+
+@given(granted=st.lists(PATHS, max_size=5, unique=True))
+def test_overlays_are_never_inside_overlays(granted):
+    """A change would otherwise lie in two layers: the outermost of several takes all."""
+    targets = plan.overlay_targets(policy(grants=[overlay(path) for path in granted]), view("/"))
+    assert not any(plan.below(a, (b,)) for a, b in itertools.permutations(targets, 2))
+    assert all(plan.below(path, tuple(targets)) for path in granted)
+
+
+def test_a_dangerous_job_has_an_overlay_over_every_writable_mount():
+    """The root first; what cannot be written, or has no place for a layer, is shown read-only."""
+    host = view("/", "/srv", "/srv/deep", "/ro", "/odd", read_only=("/ro",))
+    made = policy(Tier.DANGEROUS_ISOLATED)
+    assert plan.overlay_targets(made, host) == ["/", "/odd", "/srv", "/srv/deep"]
+    places = [plan.OverlayPlace(target, f"/l{target}", redirect=False) for target in ("/", "/srv", "/srv/deep")]
+    steps = plan.operations(made, host, places, [])
+    assert steps[0] == ops.PrivateTree(read_only=False)
+    covering = [step for step in steps if isinstance(step, ops.Overlay | ops.ReadOnly)]
+    assert covering[0].path == "/"
+    assert [step.path for step in covering if isinstance(step, ops.ReadOnly)] == ["/odd", "/ro"]
+    assert [step.path for step in covering if isinstance(step, ops.Overlay)] == ["/", "/srv", "/srv/deep"]
+    assert [step.becomes_root for step in covering if isinstance(step, ops.Overlay)] == [True, False, False]
+    assert steps[-1] == ops.Pivot()
+
+
+def test_kernel_mounts_and_run_are_never_overlaid():
+    """Each box makes them anew; nothing of the host's own shows."""
+    targets = plan.overlay_targets(policy(Tier.DANGEROUS_ISOLATED), view("/", "/run/media", "/dev/shm"))
+    assert targets == ["/"]
+
+
+def test_a_dangerous_job_with_live_grants_is_a_mistake():
+    """It writes to layers only."""
+    with pytest.raises(AssertionError):
+        plan.operations(policy(Tier.DANGEROUS_ISOLATED), view("/"), [], [plan.LockedDirectory("/w", 1, 2)])
+
+
+def test_files_of_run_are_kept_only_with_the_host_s_network():
+    """The resolver's file is of no use without."""
+    host = view("/", keep=["/run/resolv.conf"])
+    kept = {
+        network: next(
+            step for step in plan.standard(policy(network=network), host) if isinstance(step, ops.RunDirectory)
+        )
+        for network in NetworkMode
+    }
+    assert kept[NetworkMode.NONE].keep == ()
+    assert kept[NetworkMode.HOST].keep == ("/run/resolv.conf",)
+
+
+def test_write_rules_come_from_the_grants_that_write():
+    """Read locks give none; a private tmpfs is writable; an overlaid root is writable as a whole."""
+    read_lock = Grant("/r", LockMode.S, overlay=False)
+    made = policy(grants=[read_lock, direct("/w"), overlay("/o")], tmpfs=("/t",))
+    assert plan.writable_paths(made) == ["/w", "/o", "/t"]
+    assert plan.writable_paths(policy(Tier.DANGEROUS_ISOLATED)) == ["/"]
+    assert plan.writable_paths(policy()) == []
+
+
+# ── travelling as JSON ──
+
+
+def values(field):
+    """Something of the field's type."""
+    kind = str(field.type)
+    if kind.startswith("tuple"):
+        return st.lists(st.text(max_size=8), max_size=3).map(tuple)
+    return {"bool": st.booleans(), "int": st.integers(0, 2**53), "str": st.text(max_size=12)}[kind]
+
+
+OPERATIONS = st.sampled_from(sorted(ops.Operation.registry)).flatmap(
+    lambda name: st.builds(
+        ops.Operation.registry[name],
+        **{field.name: values(field) for field in dataclasses.fields(ops.Operation.registry[name])},
+    )
+)
+
+
+@given(OPERATIONS)
+def test_an_operation_survives_the_way_to_the_launcher(operation):
+    """As JSON and back it does the same: equal, but for tuples that became lists."""
+    again = ops.from_json(json.loads(json.dumps(operation.to_json())))
+    assert type(again) is type(operation)
+    assert again.to_json() == json.loads(json.dumps(operation.to_json()))
+    assert again.describe() == operation.describe()
+
+
+def test_every_operation_is_registered_and_described():
+    """A step that could not travel, or that nobody could read, would be found only when it is used."""
+    for name, kind in ops.Operation.registry.items():
+        assert kind.__name__ == name
+        assert kind.describe is not ops.Operation.describe
+        assert kind.execute is not ops.Operation.execute
+    concrete = {kind.__name__ for kind in ops.Operation.__subclasses__()}
+    assert {name for name in concrete if getattr(ops, name, None)} == set(ops.Operation.registry)
+
+
+@given(steps=st.lists(OPERATIONS, max_size=4), uid=st.integers(0, 2**32 - 2))
+def test_a_spec_is_plain_json(steps, uid):
+    """The launcher imports little: nothing else may be in it."""
+    made = policy(identity=dataclasses.replace(IDENTITY, uid=uid))
+    spec = plan.spec(made, "1", ["true"], steps, descriptors=["stdin"], record="/r", landlock=0)
+    assert json.loads(json.dumps(spec))["identity"]["uid"] == uid
+    assert len(spec["operations"]) == len(steps)
+
+
+def test_a_shifted_job_has_no_supplementary_groups():
+    """Their numbers would mean other groups inside."""
+    spec = plan.spec(policy(shifted=True), "1", ["true"], [], descriptors=[], record="/r", landlock=0)
+    assert spec["identity"]["groups"] == []
+
+
+@given(path=PATHS, ancestors=st.lists(PATHS, max_size=3))
+def test_below_compares_whole_names(path, ancestors):
+    """/ab is not below /a."""
+    expected = any(path.split("/")[: len(a.split("/"))] == a.split("/") for a in ancestors)
+    assert plan.below(path, tuple(ancestors)) == expected
+    assert plan.below(path, ("/",))
+    assert not plan.below(path + "x", (path,))

@@ -1,0 +1,227 @@
+"""Planning a run, and what becomes of its changes afterwards."""
+
+import dataclasses
+import json
+
+import pytest
+
+from cbx_sandbox import runner
+from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
+from cbx_sandbox.facts import StaticFacts
+from cbx_sandbox.policy import CommitMode, Identity, LockMode, NetworkMode
+from cbx_sandbox.shell.tiers import Reason, Tier
+
+USER = Identity(1000, 1000, (1000,), "user", "/home/user")
+ROOT = Identity(0, 0, (0,), "root", "/root")
+FACTS = StaticFacts(
+    env={"PATH": "/usr/bin:/bin", "HOME": "/home/user"},
+    files={
+        "/": "dir", "/etc": "dir", "/etc/hosts": "file", "/tmp": "dir", "/usr": "dir", "/home": "dir",
+        "/home/user": "dir", "/work": "dir", "/work/project": "dir", "/work/project/src": "dir",
+        "/work/project/src/a.c": "file", "/work/project/file": "file", "/work/other": "dir",
+    },
+)  # fmt: skip
+HOST = runner.HostReport(landlock=3)
+SAFE, CONDITIONAL = Tier.SAFE_PARALLEL, Tier.CONDITIONAL_PARALLEL
+SEQUENTIAL, DANGEROUS = Tier.SEQUENTIAL_REQUIRED, Tier.DANGEROUS_ISOLATED
+
+
+def plan(line, *, identity=USER, root=False, host=HOST, defaults=None, at_least=None, **options):
+    """The plan of one line in /work/project."""
+    request = runner.Request(
+        identity=identity, cwd="/work/project", environment={"PATH": "/usr/bin:/bin"}, line=line,
+        options=runner.Options(**options), submitter_is_root=root,
+    )  # fmt: skip
+    return runner.plan(request, FACTS, defaults or runner.Defaults(), host, at_least=at_least)
+
+
+def outcome(code=0, **changes):
+    """How a job ended."""
+    made = {
+        "job": "1", "reason": "exited", "exit_code": code, "signal": None, "frozen": True, "unkillable": 0,
+        "wall_seconds": 1.0, "usage": {},
+    }  # fmt: skip
+    return made | changes
+
+
+# ── the tier's policy ──
+
+
+def test_a_safe_job_has_no_lock_no_layer_and_no_network():
+    """It reads."""
+    policy = plan("cat src/a.c").policy
+    assert (policy.tier, policy.grants, policy.network) == (SAFE, (), NetworkMode.NONE)
+    assert (policy.overlay_all, policy.shifted, policy.host_proc) == (False, False, False)
+
+
+def test_a_sequential_job_has_an_update_lock_and_an_overlay():
+    """Writes go to a layer until they are committed."""
+    policy = plan("rm file").policy
+    assert policy.tier is SEQUENTIAL
+    assert [(grant.path, grant.mode, grant.overlay) for grant in policy.grants] == [("/work/project", LockMode.U, True)]
+    assert policy.commit is CommitMode.AUTO
+
+
+def test_a_dangerous_job_is_held_and_shifted_for_root_only():
+    """A user's job stays that user."""
+    for identity, shifted in ((ROOT, True), (USER, False)):
+        policy = plan("rm -rf --no-preserve-root /", identity=identity).policy
+        assert (policy.tier, policy.overlay_all, policy.shifted) == (DANGEROUS, True, shifted)
+        assert policy.commit is CommitMode.HOLD
+        assert policy.network is NetworkMode.NONE
+
+
+def test_where_ids_cannot_be_shifted_nobody_s_are():
+    """And the result says so."""
+    host = runner.HostReport(landlock=3, unshifted="id-mapped mounts of / are refused")
+    planned = plan("rm -rf --no-preserve-root /", identity=ROOT, host=host)
+    assert planned.policy.shifted is False
+    said = runner.guarantees(planned, host, {}, outcome())
+    assert {"name": "shifted-ids", "why": host.unshifted} in said["missing"]
+
+
+def test_a_conditional_tier_writes_live_under_an_exclusive_lock():
+    """Asked for by root: what would be an overlay is a live directory."""
+    policy = plan("rm file", tier=CONDITIONAL, root=True).policy
+    assert [(grant.mode, grant.overlay, grant.direct) for grant in policy.grants] == [(LockMode.X, False, True)]
+
+
+def test_looking_at_processes_needs_landlock():
+    """Only it keeps /proc/PID/root of the user's own processes shut."""
+    assert plan("ps aux").policy.host_proc is True
+    assert plan("ps aux", host=runner.HostReport(landlock=0)).policy.host_proc is False
+
+
+# ── what the caller asked for ──
+
+
+@pytest.mark.parametrize("asked", [SAFE, CONDITIONAL, SEQUENTIAL])
+def test_only_root_chooses_a_laxer_tier(asked):
+    """Everybody may choose a stricter one."""
+    with pytest.raises(DeniedError):
+        plan("rm -rf --no-preserve-root /", tier=asked)
+    assert plan("rm file", tier=DANGEROUS).policy.tier is DANGEROUS
+    assert plan("rm file", tier=SAFE, root=True).policy.tier is SAFE
+
+
+def test_an_earlier_finding_raises_the_tier_and_gives_its_reason():
+    """Hard links that leave the lock set, for example."""
+    reason = Reason("links", "a file has other names", SEQUENTIAL)
+    planned = plan("cat file", at_least=reason)
+    assert planned.policy.tier is SEQUENTIAL
+    assert reason in planned.reasons
+    assert plan("rm -rf --no-preserve-root /", at_least=reason).policy.tier is DANGEROUS
+
+
+def test_a_safe_job_with_a_writable_path_is_conditional():
+    """--rw is a grant."""
+    policy = plan("cat file", writable=("/work/other",)).policy
+    assert policy.tier is CONDITIONAL
+    assert [grant.path for grant in policy.grants] == ["/work/other"]
+
+
+@pytest.mark.parametrize("path", ["/work/project/file", "/work/missing", "/proc", "/run/x", "/"])
+def test_what_cannot_be_granted_is_refused(path):
+    """Files, what is not there, every box's own places, and the whole machine."""
+    with pytest.raises(UsageError):
+        plan("cat file", writable=(path,))
+
+
+@pytest.mark.parametrize("option", ["hide", "readonly", "tmpfs"])
+def test_the_root_cannot_be_covered(option):
+    """A mount over it would change nothing, and a write rule for it would allow everything."""
+    with pytest.raises(UsageError):
+        plan("cat file", **{option: ("/",)})
+
+
+def test_a_limit_that_was_asked_for_and_cannot_be_held_refuses_the_job():
+    """Unless it was not asked for by name, or root accepts it; `strict` asks for all of them."""
+    host = runner.HostReport(missing={"memory": "no memory controller"}, landlock=3)
+    with pytest.raises(UnavailableError, match="memory"):
+        plan("cat file", memory=1 << 20, host=host)
+    assert plan("cat file", host=host).policy.limits.memory is not None
+    assert plan("cat file", memory=1 << 20, host=host, allow_missing=frozenset({"memory"}))
+    with pytest.raises(UnavailableError):
+        plan("cat file", host=host, strict=True)
+    with pytest.raises(UnavailableError):
+        plan("cat file", host=host, defaults=runner.Defaults(strict=True))
+
+
+def test_a_time_limit_of_nothing_is_none():
+    """As timeout(1) has it."""
+    assert plan("cat file", timeout=0).policy.limits.timeout is None
+    assert plan("cat file", timeout=7.0).policy.limits.timeout == 7.0
+
+
+@pytest.mark.parametrize("line", ["systemctl restart ssh", "kill 1", "sysctl -w vm.swappiness=1", "iptables -F"])
+def test_changes_of_the_host_itself_are_refused(line):
+    """They cannot be rolled back, and inside they would act on a copy."""
+    with pytest.raises(DeniedError):
+        plan(line)
+
+
+def test_one_file_of_a_coarse_directory_is_written_through_an_overlay():
+    """And is all that is expected to change there."""
+    planned = plan("echo x >> /etc/hosts", identity=ROOT, root=True)
+    assert planned.policy.tier.rank >= SEQUENTIAL.rank
+    assert planned.expected["/etc"] == ("/etc/hosts",)
+
+
+def test_the_plan_can_be_shown():
+    """Plain JSON, for explain."""
+    shown = json.loads(json.dumps(plan("rm file").describe()))
+    assert shown["tier"] == "SEQUENTIAL_REQUIRED"
+    assert shown["locks"] == [{"path": "/work/project", "mode": "U"}]
+
+
+# ── what becomes of the changes ──
+
+
+@pytest.mark.parametrize(
+    ("mode", "ended", "fate"),
+    [
+        (CommitMode.AUTO, outcome(0), runner.Fate.COMMIT),
+        (CommitMode.AUTO, outcome(1), runner.Fate.ROLL_BACK),
+        (CommitMode.AUTO, outcome(None, signal=9), runner.Fate.ROLL_BACK),
+        (CommitMode.AUTO, outcome(0, reason="oom"), runner.Fate.ROLL_BACK),
+        (CommitMode.AUTO, outcome(0, reason="timeout"), runner.Fate.ROLL_BACK),
+        (CommitMode.AUTO, outcome(0, reason="cancelled"), runner.Fate.ROLL_BACK),
+        (CommitMode.AUTO, outcome(0, frozen=False), runner.Fate.HOLD),
+        (CommitMode.HOLD, outcome(0), runner.Fate.HOLD),
+        (CommitMode.HOLD, outcome(1), runner.Fate.HOLD),
+        (CommitMode.NEVER, outcome(0), runner.Fate.ROLL_BACK),
+        (CommitMode.NEVER, outcome(0, frozen=False), runner.Fate.ROLL_BACK),
+    ],
+)
+def test_only_a_success_that_nobody_can_still_change_is_committed(mode, ended, fate):
+    """Status 0, ended by itself, every overlay taken down without force."""
+    planned = plan("rm file", commit=mode)
+    assert runner.decide(planned, ended, ["/work/project/file"])[0] is fate
+
+
+def test_a_change_that_was_not_predicted_is_held():
+    """In a directory of many, next to the expected file; the file itself and what is above it are expected."""
+    planned = plan("echo x >> /etc/hosts", identity=ROOT, root=True, commit=CommitMode.AUTO)
+    assert runner.decide(planned, outcome(), ["/etc/hosts", "/etc"])[0] is runner.Fate.COMMIT
+    fate, why = runner.decide(planned, outcome(), ["/etc/hosts", "/etc/shadow"])
+    assert fate is runner.Fate.HOLD
+    assert "/etc/shadow" in why
+
+
+def test_guarantees_name_what_is_missing_with_the_reason():
+    """Nothing is weakened silently."""
+    host = runner.HostReport(missing={"io": "no io controller"}, landlock=0)
+    said = runner.guarantees(plan("cat file", host=host), host, {"pids": "refused"}, outcome(unkillable=1))
+    missing = {entry["name"]: entry["why"] for entry in said["missing"]}
+    assert missing["io-limit"] == "no io controller"
+    assert missing["process-limit"] == "refused"
+    assert {"landlock-writes", "process-cleanup"} <= set(missing)
+    assert not set(missing) & set(said["in_force"])
+    assert "memory-limit" in said["in_force"]
+
+
+def test_options_are_told_apart_from_defaults():
+    """Only what was asked for by name is refused when it cannot be enforced."""
+    assert plan("cat file").policy.explicit == frozenset()
+    assert plan("cat file", memory=1, cpus=1.0).policy.explicit == {"memory", "cpus"}
+    assert dataclasses.is_dataclass(runner.Options)
