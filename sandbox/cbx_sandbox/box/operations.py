@@ -298,12 +298,18 @@ class Hide(Operation):
     """Nothing to see here: an empty read-only directory, or /dev/null, over ``path``."""
 
     path: str
+    if_there: bool = False  # the host may have taken its mount away since
 
     def describe(self) -> str:
         return f"hide {self.path}"
 
     def execute(self, stage: Stage) -> None:
-        target = stage.open(self.path)
+        try:
+            target = stage.open(self.path)
+        except FileNotFoundError:
+            if self.if_there:
+                return
+            raise
         try:
             directory = stat.S_ISDIR(os.fstat(target).st_mode)
             if directory:

@@ -80,7 +80,7 @@ def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
     keep = view.keep_in_run if policy.network is NetworkMode.HOST else ()
     return [
         ops.RunDirectory(policy.limits.tmp_bytes, keep),
-        *(ops.Hide(path) for path in view.hidden if not below(path, REPLACED)),
+        *(ops.Hide(path, if_there=True) for path in view.hidden if not below(path, REPLACED)),
         ops.Devices(policy.limits.tmp_bytes),
         ops.Proc(policy.host_proc),
         ops.Sys(),
@@ -108,7 +108,7 @@ def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDire
     plan += [ops.DirectWrite(entry.path, entry.device, entry.inode) for entry in sorted(locked, key=lambda e: e.path)]
     # What was hidden in the host's tree shows again in the trees that were put over it.
     covered = tuple(place.target for place in places) + tuple(entry.path for entry in locked)
-    return plan + [ops.Hide(path) for path in view.hidden if below(path, covered)]
+    return plan + [ops.Hide(path, if_there=True) for path in view.hidden if below(path, covered)]
 
 
 def _strictly_below(mount: Mount, path: str) -> bool:
