@@ -24,7 +24,9 @@ def cwd(path):
 
 
 def running(supervisor, job):
-    return supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
+    found = supervisor.get(f"/v1/jobs/{job}")
+    assert found["state"] in {"queued", "starting", "running"}, found
+    return found["state"] == "running"
 
 
 def hold(supervisor, path, tier=CONDITIONAL):

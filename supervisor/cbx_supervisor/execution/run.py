@@ -14,8 +14,8 @@ import os
 import sqlite3
 import time
 import traceback
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
@@ -23,13 +23,12 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
-from cbx_sandbox.linux.credentials import Submitter
-from cbx_sandbox.policy import Grant, LockMode
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import linkscan, lockset, outcome
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
+from cbx_supervisor.execution.settling import Commit, in_thread, settle
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending
 from cbx_supervisor.execution.waiting import describe
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 PLANS = 5  # tries until a lock set stays what it was when it was asked for
 ATTEMPT = 1
@@ -67,6 +65,7 @@ class Run:
         self.planned: runner.Plan | None = None
         self.locks = lockset.LockSet(())
         self.session: Session | None = None
+        self.settled: work.Settled | None = None
         self.has_slot = False
         self.recorded = False
         self.note = ""
@@ -75,11 +74,10 @@ class Run:
     async def whole(self) -> Ending:
         """From the plan to the result on disk."""
         error: CbxError | None = None
-        settled: work.Settled | None = None
         try:
             try:
                 planned = await self._admit()
-                result, settled = await self._execute(planned, time.time())
+                result = await self._execute(planned, time.time())
             except Cancelled:
                 error = NotStartedError(f"job {self.number} was cancelled before it was started")
                 result = self._never_ran(error, "cancelled")
@@ -92,14 +90,14 @@ class Run:
                     f"internal error: {raised!r}", hint="please report this; the supervisor's log has more"
                 )
                 result = self._never_ran(error, "failed-to-start")
-            await self._record(result, settled, error)
+            await self._record(result, error)
         finally:
             self._let_go()
         return Ending(result, error)
 
-    async def _record(self, result: Result, settled: work.Settled | None, error: CbxError | None) -> None:
+    async def _record(self, result: Result, error: CbxError | None) -> None:
         try:
-            await self._write_result(result, settled, error)
+            await self._write_result(result, error)
         except (CbxError, sqlite3.Error) as raised:
             # The caller is told how it ended all the same; the log says that it was not kept.
             self.executor.log("result not recorded", job=self.number, error=str(raised))
@@ -253,13 +251,14 @@ class Run:
             session=session.to_json(),
         )
 
-    async def _write_result(self, result: Result, settled: work.Settled | None, error: CbxError | None) -> None:
+    async def _write_result(self, result: Result, error: CbxError | None) -> None:
         now = time.time()
         writes = [jobs.ended(result, now)]
         if not self.recorded:
             writes.insert(0, jobs.insert(self._job(), result.state))
         if self.session is not None:
-            settled = settled or work.Settled(CheckpointState.ROLLED_BACK, None, "the job was not started")
+            # Whatever went wrong: changes that nobody decided on are held, never called rolled back.
+            settled = self.settled or work.Settled(CheckpointState.HELD, None, "its fate could not be decided")
             changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}
             number = self.session.checkpoint
             writes.append(rows.decided(number, settled.state, now, changes=changes, message=settled.message))
@@ -291,13 +290,13 @@ class Run:
 
     # ── running ──
 
-    async def _execute(self, planned: runner.Plan, started: float) -> tuple[Result, work.Settled | None]:
+    async def _execute(self, planned: runner.Plan, started: float) -> Result:
         view = self.executor.host.view()
         targets = box.overlay_targets(planned.policy, view)
         if targets:
             number = self.executor.next_checkpoint()
             state_dir = self.executor.paths.state
-            self.session = await _in_thread(work.begin, planned, view, targets, number, state_dir)
+            self.session = await in_thread(work.begin, planned, view, targets, number, state_dir)
             view = self.executor.host.view()  # a directory for layers may have been made, which jobs must not see
         try:
             self._check_targets()
@@ -306,7 +305,7 @@ class Run:
             init = await self._launch(planned, view)
         except BaseException:
             if self.session is not None:
-                await _in_thread(work.roll_back, self.session, None, "the job was not started")
+                self.settled = await in_thread(work.roll_back, self.session, None, "the job was not started")
             raise
         try:
             ended = await init.outcome()
@@ -318,8 +317,8 @@ class Run:
         leaks = await self.executor.launching.reaped(str(self.number))
         if self.live.output is not None:
             await self.live.output.drained()
-        settled = await self._settle(planned, ended)
-        result = outcome.ran(
+        settled = self.settled = await self._settle(planned, ended)
+        return outcome.ran(
             self.number,
             planned,
             self.executor.report,
@@ -332,7 +331,14 @@ class Run:
             checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
         )
-        return result, settled
+
+    async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
+        if self.session is None:
+            return None
+        commit = Commit(self.executor, self.number, self.locks)
+        settled = await settle(planned, self.session, ended, commit)
+        self.locks = commit.locks
+        return settled
 
     def _check_targets(self) -> None:
         """The layers were begun by name: they must lie over the very directories that were locked."""
@@ -391,63 +397,5 @@ class Run:
             terminal=None if size is None else {"rows": size[0], "columns": size[1]},
         )
 
-    # ── what it changed ──
-
-    async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
-        session = self.session
-        if session is None:
-            return None
-        if ended is None:
-            return await _in_thread(work.hold, session, None, "the job was lost")
-        if ended["reason"] == "not-started":
-            return await _in_thread(work.roll_back, session, None, "the command was not started")
-        try:
-            found = await _in_thread(work.look, planned, session, ended)
-        except CbxError as error:
-            return await _in_thread(work.hold, session, None, f"the changes could not be read: {error.brief}")
-        if found.empty or found.fate is runner.Fate.ROLL_BACK:
-            return await _in_thread(work.roll_back, session, found, found.why)
-        if found.fate is runner.Fate.HOLD:
-            return await _in_thread(work.hold, session, found.summary, found.why)
-        if not await self._lock_for_commit(planned, found):
-            patience = self.executor.settings.timeouts.lock_acquisition_timeout_seconds
-            return await _in_thread(work.hold, session, found.summary, f"its locks were not free for {patience:g} s")
-        who = planned.policy.identity
-        rights = Submitter(who.uid, who.gid, who.groups)
-        privileged = planned.policy.allow_privileged
-        return await _in_thread(work.apply, session, found.changes, rights, allow_privileged=privileged)
-
-    async def _lock_for_commit(self, planned: runner.Plan, found: work.Found) -> bool:
-        timeouts = self.executor.settings.timeouts
-        patience, grace = timeouts.lock_acquisition_timeout_seconds, timeouts.commit_reader_grace_seconds
-        locks = self.executor.locks
-        if not planned.policy.overlay_all:
-            keys = [key for key, mode in self.locks.wants if mode is LockMode.U]
-            return await locks.upgrade(self.number, keys, patience=patience, reader_grace=grace)
-        # It wrote anywhere, so what it has to lock is known only now; the conflict clock covers the gap.
-        assert self.session is not None
-        directories = await _in_thread(work.commit_directories, self.session, found.changes)
-        locks.release(self.number)
-        self.locks.close()
-        grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
-        try:
-            self.locks = lockset.resolve(grants, self.executor.host.table)
-        except OSError:
-            return False
-        if not isinstance(locks.request(self.number, self.locks.wants), Blocked):
-            return True
-        left = await locks.granted(self.number, patience=patience, notice=patience + 1, on_notice=lambda _: None)
-        return left is None
-
 
 _COUNTS = ("added", "changed", "deleted", "bytes")
-
-
-async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run file work beside the event loop; what the system refuses becomes an error for people."""
-    try:
-        return await asyncio.to_thread(function, *args, **kwargs)
-    except OSError as error:
-        raise CbxError(
-            f"cannot keep the job's changes apart: {error}", hint="is the disk full or read-only?"
-        ) from error
