@@ -389,5 +389,5 @@ def test_case_156_every_system_call_of_the_set_up_may_fail(own_mounts, monkeypat
                 assert ran is not None
                 assert ran.code == 0
                 survived.append(fail_at)
-        # Only what comes after the command (taking the overlays down, which is tried again) may fail and change nothing.
+        # Only what comes after the command, taking the overlays down (tried again), may fail and change nothing.
         assert all(fail_at > total // 2 for fail_at in survived), survived
