@@ -38,7 +38,7 @@ def test_patch_gives_the_new_text(old, new, context):
 
 
 @given(LINES, LINES)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_no_more_edits_than_diff(old, new):
     """The script of edits is a shortest one: as many lines as diff(1) --minimal has."""
     ours = [line for line in textdiff.unified(old, new) if line[0] in "+-"]
