@@ -1,11 +1,11 @@
 """The errors that somebody catches; everything else is a bug and may surface as one.
 
-    CbxError                 brief, details, hint: what, where, what to do
-    ├── UsageError           the caller asked for something that cannot be (exit 125)
-    ├── DeniedError          policy says no (exit 126)
-    ├── NotStartedError      the job never ran: no lock, no slot, shutting down (exit 75)
-    ├── UnavailableError     the host lacks what the job explicitly asked for (exit 125)
-    └── ConflictError        a commit met changes underneath
+CbxError                 brief, details, hint: what, where, what to do
+├── UsageError           the caller asked for something that cannot be (exit 125)
+├── DeniedError          policy says no (exit 126)
+├── NotStartedError      the job never ran: no lock, no slot, shutting down (exit 75)
+├── UnavailableError     the host lacks what the job explicitly asked for (exit 125)
+└── ConflictError        a commit met changes underneath
 """
 
 from __future__ import annotations
