@@ -139,6 +139,7 @@ class Init:
         """What no job can change any more: session, dumps, children, network."""
         os.setsid()
         privileges.undumpable()
+        _reset_priorities()
         self._listen_for_children()
         if own_network:
             self.step = "loopback interface"
@@ -398,6 +399,18 @@ class Init:
         except OSError:
             return False
         return True
+
+
+def _reset_priorities() -> None:
+    """What a protected service passes on: a job that the kernel may not choose would hang at its memory limit."""
+    with open("/proc/self/oom_score_adj", encoding="ascii") as file:
+        protected = int(file.read()) < 0
+    if protected:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("0")
+    # Where lowering it is not allowed, it is the caller's own choice that stays.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def _with_all_on_top(table: list[mountinfo.Mount], roots: set[str]) -> list[str]:
