@@ -54,7 +54,6 @@ LATER: dict[int, str] = {
     143: "per-user limits of inotify: a later release",
     144: "no network objects are made but the namespace itself, which ends with the job",
     146: "with swap in the guest: a later release; test_case_145 has memory.swap.max in force",
-    149: "the launcher lives after each test_case_145",
     158: "by construction: pidfds and groups only, no number is kept",
     159: DAEMON,
     160: DAEMON,

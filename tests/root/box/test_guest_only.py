@@ -1,9 +1,11 @@
 """What would harm this machine if a protection, or a control, failed: in the guest only, which is thrown away."""
 
-import hashlib
+import dataclasses
 import os
 import signal
+import stat
 import subprocess
+import sys
 
 import pytest
 from tests.root.box.harness import (
@@ -31,31 +33,31 @@ def _guest_only():
     assert os.environ.get("CBX_IN_GUEST") == "1", "never on a machine that is not thrown away"
 
 
-def digest(box: Harness) -> dict[str, str]:
-    """Every path of the machine's own file systems: a hash of its names, types, owners, sizes and times."""
-    own = {mount.target for mount in box.view().mounts if mount.holds_files and not mount.read_only}
-    skipped = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache/pyc", "/src")
-    found = {}
-    for root in sorted(own):
-        if root.startswith(skipped):
+def everything(box: Harness) -> dict[str, tuple[int, ...]]:
+    """Every path of the machine's own file systems, with its mode, owner, and for files size and time of change."""
+    found: dict[str, tuple[int, ...]] = {}
+    for mount in box.view().mounts:
+        if not mount.holds_files or mount.read_only or mount.target.startswith(LIVELY):
             continue
-        hashed, device = hashlib.sha256(), os.stat(root).st_dev
-        for directory, names, files in os.walk(root):
-            names[:] = sorted(
-                name
-                for name in names
-                if not (path := os.path.join(directory, name)).startswith(skipped)
-                and name != ".cbx"
-                and os.lstat(path).st_dev == device
-            )
-            for name in sorted([*names, *files]):
+        device = os.stat(mount.target).st_dev
+        for directory, names, files in os.walk(mount.target):
+            names[:] = [name for name in names if name != ".cbx" and _belongs(os.path.join(directory, name), device)]
+            for name in (*names, *files):
                 path = os.path.join(directory, name)
                 status = os.lstat(path)
-                size = 0 if os.path.isdir(path) else status.st_size
-                changed = 0 if os.path.isdir(path) else status.st_mtime_ns
-                hashed.update(repr((path, status.st_mode, status.st_uid, status.st_gid, size, changed)).encode())
-        found[root] = hashed.hexdigest()
+                own = (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
+                if not path.startswith(LIVELY):
+                    found[path] = (status.st_mode, status.st_uid, status.st_gid, *own)
     return found
+
+
+# What changes by itself while a system runs, and where the tests' own files are.
+LIVELY = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/log", "/var/cache/pyc", "/src", "/var/lib/srv.img",
+          "/var/lib/systemd", "/var/lib/private")  # fmt: skip
+
+
+def _belongs(path: str, device: int) -> bool:
+    return not path.startswith(LIVELY) and os.lstat(path).st_dev == device
 
 
 @pytest.mark.timeout(900)
@@ -72,13 +74,14 @@ def test_case_002_003_removing_everything_leaves_the_machine_as_it_was(box, iden
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write("precious\n")
-    before = digest(box)
-    assert {"/", "/srv"} <= set(before)
+    before = everything(box)
+    assert {"/usr", "/etc/passwd", "/srv/cbx-precious/file"} <= set(before)
     policy = box.policy(DANGEROUS, identity=identity, shifted=shifted, timeout=600.0, cpus=None, layer_bytes=None)
     command = "exec 2>/dev/null; rm -rf --no-preserve-root /; echo $? $(echo /srv/*/* /opt/*/* /etc/pass*)"
     ran = box.start(["sh", "-c", command], policy).wait(800.0)
     assert ran.outcome["reason"] == "exited", ran
-    assert digest(box) == before
+    after = everything(box)
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == set()
     assert read("/srv/cbx-precious/file") == read("/opt/cbx-precious/file") == "precious\n"
     if identity is NOBODY:
         # It removed nothing that is not its own: the kernel let it no more than live.
@@ -209,6 +212,7 @@ while True:
         pass
 """
     policy = POLICIES[kind](box)
+    policy = dataclasses.replace(policy, limits=dataclasses.replace(policy.limits, pids=48))
     job = box.start(python(code), policy)
     job.read_until("up")
     native(["sleep", "3"])
@@ -217,6 +221,23 @@ while True:
     ran = job.wait(PATIENCE)
     assert ran.outcome["unkillable"] == 0
     assert ran.outcome["usage"]["pids_refused"] > 0 or ran.outcome["reason"] == "oom"
+
+
+def test_case_145_149_jobs_of_a_protected_supervisor_are_not_protected():
+    """With its oom_score_adj of -1000 passed on, the kernel would find nobody to kill: the job would hang instead."""
+    code = """
+from tests.root.box.harness import *
+from tests.root.box.test_resources import HOG
+with open("/proc/self/oom_score_adj", "w") as file:
+    file.write("-1000")
+with launcher() as harness:
+    ran = harness.run(python(HOG.format(mib=96)), harness.policy(memory=48 << 20))
+    print(ran.outcome["reason"])
+    # The launcher itself stays protected.
+    print(read(f"/proc/{harness.client.process.pid}/oom_score_adj"))
+"""
+    ran = native([sys.executable, "-c", code], cwd=os.getcwd())
+    assert ran.out.split() == ["oom", "-1000"], ran
 
 
 def test_guest_limits_go_through_v2_alone(box):
