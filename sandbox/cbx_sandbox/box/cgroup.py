@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from typing import Literal
 
 from cbx_sandbox.box import hybrid
 from cbx_sandbox.box.spec import LimitSpec
@@ -17,6 +18,13 @@ from cbx_sandbox.linux.mountinfo import Mount
 
 CPU_PERIOD_US = 100_000
 SUPERVISOR = "supervisor"  # where the daemon and the launcher live, unless systemd gave them a group
+IN_GROUPS: tuple[Literal["memory", "swap", "cpus", "pids", "io_bytes_per_second"], ...] = (
+    "memory",
+    "swap",
+    "cpus",
+    "pids",
+    "io_bytes_per_second",
+)
 LEAVES = ("payload", "init")
 LIMITS = ("memory", "swap", "cpus", "pids", "io")
 _CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
@@ -108,6 +116,7 @@ class JobGroup:
         self.init = self.payload = -1
         self.v1_procs: list[int] = []
         self.v1_directories: dict[str, int] = {}
+        self.limits: LimitSpec | None = None  # those that are set
 
     def make(self) -> None:
         """Make them, without limits. FileExistsError: there is a job of that name."""
@@ -133,10 +142,13 @@ class JobGroup:
         token = f"{self.groups.jobs}/{job}"
         os.mkdir(token, 0o755)
         self.token = token
-        self.limit(limits)
+        if self.limits is None or any(self.limits[name] != limits[name] for name in IN_GROUPS):
+            self.limit(limits)
 
     def limit(self, limits: LimitSpec) -> None:
         """Set the job's limits; ``missing`` then tells which could not be set."""
+        self.limits = limits
+        self.missing = self.groups.missing()
         self.missing |= self._limit(limits, self.groups.devices)
         self.missing |= self.v1.limit(limits, self.groups.devices)
 

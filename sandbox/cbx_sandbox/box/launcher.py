@@ -119,7 +119,8 @@ class Launcher:
         spec: BoxSpec | None = None
         try:
             if data == b"standard":
-                self.spares.prepare(_read_json(fds[0]))
+                standard = _read_json(fds[0])
+                self.spares.prepare(standard["operations"], standard["limits"])
                 return True
             spec = _read_json(fds[0])
             assert spec is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 from cbx_sandbox.box.launcher import REQUEST_FD
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.box.spec import BoxSpec, LimitSpec
 from cbx_sandbox.errors import CbxError
 
 _MESSAGE_BYTES = 1 << 17
@@ -84,9 +84,9 @@ class LauncherClient:
         """Ask for a job; ``fds`` in the order of ``spec['descriptors']``, still the caller's afterwards."""
         self._send(b"launch", spec, fds)
 
-    def prepare(self, standard: list[dict[str, Any]]) -> None:
-        """Keep boxes in waiting that begin with these operations (box/plan.standard)."""
-        self._send(b"standard", standard, [])
+    def prepare(self, standard: list[dict[str, Any]], limits: LimitSpec | None = None) -> None:
+        """Keep boxes in waiting that begin with these operations and limits (box/plan: standard, limit_spec)."""
+        self._send(b"standard", {"operations": standard, "limits": limits}, [])
 
     def _send(self, order: bytes, value: object, fds: list[int]) -> None:
         memory = os.memfd_create("cbx-order", os.MFD_CLOEXEC)

@@ -12,6 +12,7 @@ import signal
 import socket
 
 from cbx_sandbox.box import cgroup, init, spare
+from cbx_sandbox.box.spec import LimitSpec
 from cbx_sandbox.linux import files, mounts, namespaces
 
 FLAGS = (
@@ -47,9 +48,9 @@ class Nursery:
         """The descriptor to watch."""
         return self.socket.fileno()
 
-    def order(self, built: spare.Operations) -> None:
-        """Ask for a spare with these operations done. Raises OSError when the nursery is gone."""
-        self.socket.send(json.dumps(built).encode())
+    def order(self, built: spare.Operations, limits: LimitSpec | None) -> None:
+        """Ask for a spare with these operations done and limits set. Raises OSError when the nursery is gone."""
+        self.socket.send(json.dumps({"built": built, "limits": limits}).encode())
 
     def receive(self) -> spare.Born | str:
         """What became of the oldest order: a spare, or why there is none. Raises EOFError when the nursery is gone."""
@@ -62,7 +63,7 @@ class Nursery:
         message = json.loads(data)
         if "error" in message:
             return str(message["error"])
-        return spare.Born(message["name"], message["pid"], fds[1], socket.socket(fileno=fds[0]))
+        return spare.Born(message["name"], message["pid"], message["missing"], fds[1], socket.socket(fileno=fds[0]))
 
     def close(self) -> None:
         """Let it go: it ends after the order that it works on."""
@@ -73,10 +74,13 @@ def _serve(connection: socket.socket, groups: cgroup.Groups, last_capability: in
     made = 0
     while order := connection.recv(ORDER_BYTES):
         made += 1
+        wanted = json.loads(order)
         group = cgroup.JobGroup(groups, f"{spare.NAME}{made}")
         try:
             group.make()
-            _bear(connection, json.loads(order), group, last_capability)
+            if wanted["limits"] is not None:
+                group.limit(wanted["limits"])
+            _bear(connection, wanted["built"], group, last_capability)
         except OSError as error:
             group.close()
             group.remove()
@@ -101,7 +105,7 @@ def _bear(connection: socket.socket, built: spare.Operations, group: cgroup.JobG
                 os.write(2, f"launcher: cannot build a box ahead: {error}\n".encode())
             finally:
                 os._exit(1)
-        message = json.dumps({"name": os.path.basename(group.path), "pid": pid}).encode()
+        message = json.dumps({"name": os.path.basename(group.path), "pid": pid, "missing": group.missing}).encode()
         try:
             socket.send_fds(connection, [message], [ours.fileno(), pidfd])
         finally:

@@ -40,7 +40,7 @@ def tty_of(spec: BoxSpec) -> str | None:
 def run(spec: BoxSpec, standing: Standing, v1_procs: list[int]) -> None:
     """Become the command. Never returns: the outcome of a failure is written to ``standing.report`` as JSON."""
     try:
-        enter(v1_procs)
+        enter(v1_procs, standing.last_capability)
     except OSError as error:
         fail(standing.report, "session", error)
     except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
@@ -48,7 +48,7 @@ def run(spec: BoxSpec, standing: Standing, v1_procs: list[int]) -> None:
     become(spec, standing)
 
 
-def enter(v1_procs: list[int]) -> None:
+def enter(v1_procs: list[int], last_capability: int) -> None:
     """All that can be done before the job is known: its session, its groups, signals as a program expects them."""
     signal.set_wakeup_fd(-1)
     os.setsid()
@@ -58,6 +58,7 @@ def enter(v1_procs: list[int]) -> None:
     namespaces.unshare(namespaces.CLONE_NEWCGROUP)
     _reset_signals()
     os.umask(UMASK)
+    privileges.limit_bounding_set(privileges.SHIFTED_ROOT, last_capability)
 
 
 def become(spec: BoxSpec, standing: Standing) -> None:
@@ -116,7 +117,9 @@ def _take_identity(spec: BoxSpec, standing: Standing) -> None:
         keep = privileges.SHIFTED_ROOT
     # Init keeps its capabilities across a change of ids; the command must not.
     privileges.keep_capabilities_across_ids(on=False)
-    privileges.limit_bounding_set(keep, standing.last_capability)
+    # Joining a user namespace fills the bounding set again (setns(2), cap_bset): then all of it is to be dropped.
+    left = None if identity["shifted"] else privileges.SHIFTED_ROOT
+    privileges.limit_bounding_set(keep, standing.last_capability, among=left)
     os.setgroups(identity["groups"])
     os.setresgid(identity["gid"], identity["gid"], identity["gid"])
     os.setresuid(identity["uid"], identity["uid"], identity["uid"])

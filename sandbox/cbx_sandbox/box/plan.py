@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from cbx_sandbox.box import operations as ops
-from cbx_sandbox.box.spec import BoxSpec, TerminalSpec
+from cbx_sandbox.box.spec import BoxSpec, LimitSpec, TerminalSpec
 from cbx_sandbox.linux.mountinfo import Mount
-from cbx_sandbox.policy import Grant, NetworkMode, Policy
+from cbx_sandbox.policy import Grant, Limits, NetworkMode, Policy
 
 # Parts of the tree that every box makes anew: what is mounted there is not the host's any more.
 REPLACED = ("/proc", "/sys", "/dev", "/run")
@@ -155,6 +155,22 @@ def _writes(grant: Grant) -> bool:
     return grant.direct or grant.overlay
 
 
+def limit_spec(limits: Limits) -> LimitSpec:
+    """The limits as the launcher takes them."""
+    return {
+        "memory": limits.memory,
+        "swap": limits.swap,
+        "cpus": limits.cpus,
+        "pids": limits.pids,
+        "io_bytes_per_second": limits.io_bytes_per_second,
+        "nofile": limits.nofile,
+        "fsize": limits.fsize,
+        "layer_bytes": limits.layer_bytes,
+        "timeout": limits.timeout,
+        "kill_after": limits.kill_after,
+    }
+
+
 def spec(
     policy: Policy,
     job: str,
@@ -167,7 +183,7 @@ def spec(
     terminal: TerminalSpec | None = None,
 ) -> BoxSpec:
     """The launcher's order for one job."""
-    identity, limits = policy.identity, policy.limits
+    identity = policy.identity
     return {
         "job": job,
         "argv": argv,
@@ -179,18 +195,7 @@ def spec(
             "groups": [] if policy.shifted else list(identity.groups),
             "shifted": policy.shifted,
         },
-        "limits": {
-            "memory": limits.memory,
-            "swap": limits.swap,
-            "cpus": limits.cpus,
-            "pids": limits.pids,
-            "io_bytes_per_second": limits.io_bytes_per_second,
-            "nofile": limits.nofile,
-            "fsize": limits.fsize,
-            "layer_bytes": limits.layer_bytes,
-            "timeout": limits.timeout,
-            "kill_after": limits.kill_after,
-        },
+        "limits": limit_spec(policy.limits),
         "network": policy.network.value,
         "own_network": policy.network is NetworkMode.NONE,
         "terminal": terminal,

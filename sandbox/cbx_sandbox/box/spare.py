@@ -17,7 +17,7 @@ import socket
 from typing import Any, NamedTuple, Protocol
 
 from cbx_sandbox.box import cgroup, payload
-from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.box.spec import BoxSpec, LimitSpec
 from cbx_sandbox.linux import namespaces
 
 HANDOVER_BYTES = 1 << 16
@@ -32,10 +32,11 @@ Operations = list[dict[str, Any]]
 
 
 class Born(NamedTuple):
-    """A spare that the nursery made: its groups' name, its init, the socket that waits for a job."""
+    """A spare that the nursery made: its groups' name and limits, its init, the socket that waits for a job."""
 
     name: str
     pid: int
+    missing: dict[str, str]
     pidfd: int
     handover: socket.socket
 
@@ -43,7 +44,7 @@ class Born(NamedTuple):
 class Maker(Protocol):
     """The nursery, as the pool needs it."""
 
-    def order(self, built: Operations) -> None:
+    def order(self, built: Operations, limits: LimitSpec | None) -> None:
         """Ask for one. Raises OSError when there will be none."""
 
     def receive(self) -> Born | str:
@@ -74,6 +75,7 @@ class Pool:
         self.kinds: list[tuple[Operations, int]] = []
         self.waiting: list[Spare] = []
         self.ending: dict[int, Spare] = {}
+        self.limits: LimitSpec | None = None
         self.ordered: collections.deque[Operations] = collections.deque()
         self.failures = 0
         self._stale = 0  # how many of the oldest orders were made before the last discard
@@ -82,9 +84,10 @@ class Pool:
         self._poll = select.poll()
         self._poll.register(self._mounts, select.POLLPRI)
 
-    def prepare(self, standard: Operations) -> None:
-        """From now on most spares begin with these operations; those that begin otherwise are let go."""
+    def prepare(self, standard: Operations, limits: LimitSpec | None) -> None:
+        """From now on most spares begin with these operations and limits; those that begin otherwise are let go."""
         self.discard()
+        self.limits = limits
         self.kinds = [(standard, BUILT), ([], BARE)]
 
     def wanted(self, *, idle: bool) -> Operations | None:
@@ -99,7 +102,7 @@ class Pool:
     def order(self, built: Operations, nursery: Maker) -> None:
         """Have one made."""
         try:
-            nursery.order(built)
+            nursery.order(built, self.limits)
         except OSError:
             self.failures = MAX_FAILURES
         else:
@@ -120,6 +123,7 @@ class Pool:
             self.failures += 1
             return True
         group = cgroup.JobGroup(self.groups, born.name)
+        group.limits, group.missing = self.limits, born.missing
         spare = Spare(born.pid, born.pidfd, born.handover, group, built)
         if born.pid in self._dead:
             self._dead.remove(born.pid)
@@ -135,7 +139,7 @@ class Pool:
         """A spare that fits this job; none if there is none, or the host's mounts have changed since."""
         if self._poll.poll(0):
             self.discard()
-        if not spec["own_network"]:
+        if not spec["own_network"] or not self._can_have(spec["limits"]):
             return None
         for built, _ in self.kinds:
             if spec["operations"][: len(built)] == built:
@@ -143,6 +147,13 @@ class Pool:
                     if spare.built is built:
                         return self.waiting.pop(index)
         return None
+
+    def _can_have(self, limits: LimitSpec) -> bool:
+        # A limit that was set ahead can be changed; "none" is never written, so it could not be taken off.
+        set_ahead = self.limits
+        return set_ahead is None or not any(
+            limits[name] is None and set_ahead[name] is not None for name in cgroup.IN_GROUPS
+        )
 
     def discard(self) -> None:
         """Let all spares go, also those that are being made."""
@@ -231,7 +242,7 @@ class WaitingPayload:
 def _wait_for_job(connection: socket.socket, v1_procs: list[int], last_capability: int) -> None:
     failed: OSError | None = None
     try:
-        payload.enter(v1_procs)
+        payload.enter(v1_procs, last_capability)
     except OSError as error:
         failed = error
     handed = receive(connection)

@@ -51,9 +51,12 @@ def last_capability() -> int:
         return int(file.read())
 
 
-def limit_bounding_set(keep: frozenset[int], last: int) -> None:
-    """Drop every capability up to ``last`` that is not in ``keep`` from the bounding set, for good."""
-    for capability in range(last + 1):
+def limit_bounding_set(keep: frozenset[int], last: int, *, among: frozenset[int] | None = None) -> None:
+    """Drop every capability up to ``last`` that is not in ``keep`` from the bounding set, for good.
+
+    ``among``: those that an earlier call has left.
+    """
+    for capability in range(last + 1) if among is None else among:
         if capability not in keep:
             prctl.capbset_drop(capability)
 

@@ -42,6 +42,7 @@ class Service:
         self._stop = asyncio.Event()
         self._last_activity = self._loop.time()
         self._lost = False
+        self._prepared: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     async def run(self, ready_fd: int | None) -> int:
         """Serve until told to stop or idle; returns the exit status."""
@@ -90,6 +91,9 @@ class Service:
     def active(self) -> None:
         """Somebody came or went."""
         self._last_activity = self._loop.time()
+        if not self._lost and not self._stop.is_set():
+            with contextlib.suppress(CbxError):  # the launcher is ending: that is told elsewhere
+                self._prepare_boxes()
 
     async def _ready(self, launching: Launching) -> Ready:
         patience = self.settings.timeouts.recovery_timeout_seconds
@@ -144,6 +148,11 @@ class Service:
             self.stop()
 
     def _prepare_boxes(self) -> None:
+        """Have boxes made ahead that begin as jobs do now: what is hidden changes as layers come and go."""
+        view = self.executor.host.view()
+        hidden = (view.hidden, view.keep_in_run)
+        if hidden == self._prepared:
+            return
         policy = Policy(
             tier=Tier.SAFE_PARALLEL,
             identity=Identity(0, 0, (), "root", "/root"),
@@ -155,9 +164,11 @@ class Service:
             commit=CommitMode.AUTO,
         )
         try:
-            self._launcher.prepare([step.to_json() for step in box.standard(policy, self.executor.host.view())])
+            standard = [step.to_json() for step in box.standard(policy, view)]
+            self._launcher.prepare(standard, box.limit_spec(policy.limits))
         except OSError as error:
             raise CbxError(f"cannot reach the launcher: {error}") from error
+        self._prepared = hidden
 
     # ── idleness ──
 
