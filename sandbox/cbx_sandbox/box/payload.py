@@ -105,6 +105,9 @@ def _reset_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if signal.getsignal(number) is not signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
+    # The C library keeps two for itself, refuses to touch them, and leaves them ignored after posix_spawn.
+    for number in (32, 33):
+        privileges.default_action(number)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 

@@ -10,6 +10,7 @@ import prctl
 from cbx_sandbox.linux import libc
 
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}
+_RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
 _SETFSID = {"x86_64": (122, 123), "aarch64": (151, 152), "riscv64": (151, 152)}
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -96,6 +97,12 @@ def set_file_system_ids(uid: int, gid: int) -> None:
 def no_new_privs() -> None:
     """Execve gives no privileges from now on (PR_SET_NO_NEW_PRIVS)."""
     prctl.set_no_new_privs(1)
+
+
+def default_action(signal_number: int) -> None:
+    """Give a signal its default action by the system call itself: the C library hides some (rt_sigaction(2))."""
+    action = (ctypes.c_ulong * 4)()  # struct kernel_sigaction: SIG_DFL, no flags, no restorer, empty mask
+    libc.syscall(_RT_SIGACTION[os.uname().machine], signal_number, ctypes.byref(action), None, 8, name="rt_sigaction")
 
 
 def undumpable() -> None:
