@@ -380,6 +380,7 @@ class Init:
         """Unmount without force: it succeeds only if nobody holds a file of the overlay open any more."""
         if not self.stage.overlays:
             return True
+        self.stage.finish()
         try:
             if "/" in self.stage.overlays:
                 # The root itself goes: step aside onto the job's own /run first.

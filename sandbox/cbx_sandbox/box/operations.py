@@ -47,6 +47,7 @@ class Stage:
     owner: int = 0  # who owns what the box makes for the job: uid 0 outside, or the first id of a shifted range
     root: str = ""
     scaffolds: int = 0
+    empty: int = -1
     private_run: bool = False
     overlays: list[str] = dataclasses.field(default_factory=list)
     uppers: list[int] = dataclasses.field(default_factory=list)
@@ -75,6 +76,21 @@ class Stage:
                 os.close(target)
         finally:
             os.close(tree)
+
+    def empty_directory(self) -> int:
+        """A detached empty read-only directory: the first is a file system, the others are clones of its mount."""
+        if self.empty >= 0:
+            return mounts.open_tree("", dir_fd=self.empty)
+        tree = mounts.new_mount("tmpfs", {"size": "4k", "nr_inodes": "2", "mode": "0555"}, _RO_FLAGS)
+        # A copy of the descriptor: once the caller has attached the mount, it can be cloned (open_tree(2)).
+        self.empty = os.dup(tree)
+        return tree
+
+    def finish(self) -> None:
+        """Let go of what would keep a mount busy, before mounts are taken down."""
+        if self.empty >= 0:
+            os.close(self.empty)
+            self.empty = -1
 
     def scaffold(self) -> str:
         """A new empty directory to hang a mount on while others are made from it."""
@@ -312,10 +328,7 @@ class Hide(Operation):
             raise
         try:
             directory = stat.S_ISDIR(os.fstat(target).st_mode)
-            if directory:
-                tree = mounts.new_mount("tmpfs", {"size": "4k", "nr_inodes": "2", "mode": "0555"}, _RO_FLAGS)
-            else:
-                tree = device("null", _RO_FLAGS & ~mounts.ATTR_NODEV)
+            tree = stage.empty_directory() if directory else device("null", _RO_FLAGS & ~mounts.ATTR_NODEV)
             try:
                 mounts.move_mount(tree, "", dir_fd=target)
             finally:
