@@ -21,10 +21,12 @@ def command() -> None:
 
 
 @command.command("list")
+@click.option("-a", "--all", "everything", is_flag=True, help="Also those in which nothing was changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print each checkpoint as a line of JSON.")
-def list_(as_json: bool) -> None:
+def list_(everything: bool, as_json: bool) -> None:
     """List checkpoints, the newest first."""
     checkpoints = output.rows_of(Api().get("/v1/checkpoints"), "checkpoints")
+    checkpoints = [found for found in checkpoints if everything or found.get("state") != "empty"]
     if as_json:
         for checkpoint in checkpoints:
             output.show_json(checkpoint)
