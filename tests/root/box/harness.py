@@ -138,6 +138,7 @@ class Job:
     pid: int
     control: Control
     missing: dict[str, str]
+    group: str  # the name of its groups: its own, or that of the box in waiting that it took
     pipes: dict[str, int]
     lease: int | None
     text: dict[str, bytearray]
@@ -390,7 +391,8 @@ class Harness:
                 os.close(fd)
             raise NotStartedError(f"{started.errno}: {started.text}")
         os.close(started.pidfd)
-        job = Job(self, name, started.pid, Control(started.control), started.missing, pipes, held, text)
+        group = _group_of(started.pid) or name
+        job = Job(self, name, started.pid, Control(started.control), started.missing, group, pipes, held, text)
         self.jobs.append(job)
         return job
 
@@ -476,7 +478,7 @@ class Harness:
                 with contextlib.suppress(OSError), open(f"/proc/{entry}/cgroup", encoding="utf-8") as file:
                     # In a group that is gone nothing lives: a zombie whose new parent is slow to reap it.
                     lines = [line for line in file if not line.endswith(" (deleted)\n")]
-                    if any(f"/{self.name}/" in line and f"/{job}" in line for line in lines):
+                    if any(f"/{self.name}/" in line and f"/{job}/" in line.rstrip() + "/" for line in lines):
                         found.append(int(entry))
         return found
 
@@ -488,6 +490,7 @@ class Harness:
         assert (job.reaped.status == 0) == (job.outcome["reason"] != "lost")
         assert job.outcome["unkillable"] == 0
         self.assert_no_trace(job.name)
+        self.assert_no_trace(job.group)
         assert not os.path.exists(f"/proc/{job.pid}"), "init is still there"
 
     def assert_no_trace(self, job: str) -> None:
@@ -517,6 +520,15 @@ def remove(path: str) -> None:
         os.close(parent)
     if os.path.lexists(path):
         shutil.rmtree(path)
+
+
+def _group_of(pid: int) -> str | None:
+    """The name of the groups in which a job's init lives: ``<launcher>/jobs/<name>/init``."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("0::") and "/jobs/" in line:
+                return line.rpartition("/jobs/")[2].split("/")[0]
+    return None
 
 
 def without(*kinds: type[ops.Operation]) -> Callable[[list[ops.Operation]], list[ops.Operation]]:
