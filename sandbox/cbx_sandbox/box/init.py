@@ -131,6 +131,7 @@ class Init:
         self.failure: dict[str, object] | None = None
         self.began = time.monotonic()
         self.kill_at: float | None = None
+        self.give_up_at: float | None = None  # what was killed is dead by then, or cannot be killed
         self.child_pidfd = self.oom_event = self.wakeup = self.report = -1
 
     # ── building ──
@@ -235,7 +236,7 @@ class Init:
             now = time.monotonic()
             look_at = now + diskwatch.INTERVAL if disk is not None and not self.reason else None
             count_at = now + OOM_INTERVAL if now < out_of_memory_until else None
-            ends = [at for at in (self.kill_at, look_at, count_at) if at is not None]
+            ends = [at for at in (self.kill_at, self.give_up_at, look_at, count_at) if at is not None]
             if deadline is not None and not self.reason:
                 ends.append(deadline)
             wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
@@ -266,6 +267,8 @@ class Init:
                 self.kill_at = None
                 self._kill()
             self._reap()
+            if self.give_up_at is not None and now >= self.give_up_at:
+                return
         self._hear()
 
     def _hear(self) -> None:
@@ -310,6 +313,7 @@ class Init:
             self.kill_at = time.monotonic() + self.spec["limits"]["kill_after"]
 
     def _kill(self) -> None:
+        self.give_up_at = self.give_up_at or time.monotonic() + REAP_PATIENCE
         self.meter.kill()
         # Everything in this PID namespace but init itself: also where the kernel has no cgroup.kill.
         with contextlib.suppress(ProcessLookupError):
@@ -363,12 +367,12 @@ class Init:
             self.control.send(b'{"event":"ended","outcome":' + text + b"}")
 
     def _end_everything(self) -> int:
-        deadline = time.monotonic() + REAP_PATIENCE
         self._kill()
+        assert self.give_up_at is not None
         poll = select.poll()
         poll.register(self.wakeup, select.POLLIN)
         while not self._reap():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= self.give_up_at:
                 return 1
             poll.poll(50)
             with contextlib.suppress(BlockingIOError):
