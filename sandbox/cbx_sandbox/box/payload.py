@@ -106,8 +106,8 @@ def _reset_signals() -> None:
         if signal.getsignal(number) is not signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
     # The C library keeps two for itself, refuses to touch them, and leaves them ignored after posix_spawn.
-    for number in (32, 33):
-        privileges.default_action(number)
+    for hidden in (32, 33):
+        privileges.default_action(hidden)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
