@@ -21,10 +21,19 @@ def main(tree: Path) -> None:
         script = Path(sysconfig.get_path("scripts"), name)
         call = f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
         script.write_text(f"#!{sys.executable}\n{call}")
-        script.chmod(0o755)
-        link = Path("/usr/local/bin", name)
-        link.unlink(missing_ok=True)
-        link.symlink_to(script)
+        _publish(script)
+    wheel = tomllib.loads((tree / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for source, name in wheel.get("shared-scripts", {}).items():
+        script = Path(sysconfig.get_path("scripts"), name)
+        script.write_bytes((tree / source).read_bytes())
+        _publish(script)
+
+
+def _publish(script: Path) -> None:
+    script.chmod(0o755)
+    link = Path("/usr/local/bin", script.name)
+    link.unlink(missing_ok=True)
+    link.symlink_to(script)
 
 
 if __name__ == "__main__":
