@@ -31,6 +31,7 @@ MAX_DESCRIPTORS = len(requests.DESCRIPTORS)
 _ANCILLARY = socket.CMSG_SPACE(64 * 4)
 MAX_UNSENT = 8 << 20  # a caller that does not read is hung up on
 BACKLOG = 512
+MAX_PARTING = 64  # so many at once; more are hung up on without a word
 LINGER = 1.0  # s for a refused caller to finish its request and read why
 _SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TSTP", "CONT"})
 
@@ -113,8 +114,11 @@ class ExecServer:
 
     def _check_room(self, peer: peers.Peer) -> None:
         access = self.settings.access
-        mine = sum(1 for other in self.connections if other.peer.uid == peer.uid)
-        if len(self.connections) > access.connections_max or (peer.uid != 0 and mine > access.connections_per_user_max):
+        # Users take no room from root, and those who are being refused none from anybody.
+        mine = sum(1 for other in self.connections if other.peer.uid == peer.uid and not other.parting)
+        users = sum(1 for other in self.connections if other.peer.uid != 0 and not other.parting)
+        most = access.connections_max if peer.uid == 0 else access.connections_per_user_max
+        if mine > most or (peer.uid != 0 and users > access.connections_max):
             raise NotStartedError("cannot serve this connection: too many are open", hint="try again later")
 
 
@@ -137,6 +141,11 @@ class Connection:
         self._unsent_size = 0
         self._deadline = self._loop.call_later(server.settings.timeouts.first_frame_seconds, self._too_late)
         self._loop.add_reader(accepted.fileno(), self._readable)
+
+    @property
+    def parting(self) -> bool:
+        """True once it was told its last word."""
+        return self._closing
 
     # ── the executor's side ──
 
@@ -319,7 +328,7 @@ class Connection:
             self._part()
 
     def _part(self) -> None:
-        if self._requested:
+        if self._requested or sum(1 for other in self._server.connections if other.parting) > MAX_PARTING:
             self._close()
             return
         # Closing a socket with unread data throws away what was sent: let the caller finish, and read the reason.
