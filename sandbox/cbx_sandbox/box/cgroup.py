@@ -196,6 +196,11 @@ class Meter:
     def __init__(self, payload: int, v1_directories: dict[str, int]) -> None:
         self.payload = payload
         self.v1 = v1_directories
+        # A payload that waited for its job has used some CPU time before: that is not the job's.
+        self._before = self._cpu()
+
+    def _cpu(self) -> dict[str, int]:
+        return cgroupfs.flat(cgroupfs.read("cpu.stat", self.payload))
 
     def populated(self) -> bool:
         """True while a process of the payload lives."""
@@ -236,7 +241,7 @@ class Meter:
 
     def usage(self) -> dict[str, object]:
         """What the payload used: seconds, bytes, counts; pressure where the kernel tracks it."""
-        cpu = cgroupfs.flat(cgroupfs.read("cpu.stat", self.payload))
+        cpu = {name: value - self._before.get(name, 0) for name, value in self._cpu().items()}
         io = cgroupfs.nested_totals(cgroupfs.read("io.stat", self.payload))
         pids = cgroupfs.flat(cgroupfs.read("pids.events", self.payload))
         v1 = hybrid.usage(self.v1)
