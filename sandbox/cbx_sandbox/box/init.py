@@ -107,7 +107,11 @@ def _live(init: Init, *, fresh: bool, operations_: list[dict[str, Any]]) -> None
     except BaseException as error:  # noqa: BLE001  # nothing above us could report it
         init.failed(init.step, OSError(None, f"{type(error).__name__}: {error}"))
     else:
-        init.watch()
+        try:
+            init.watch()
+        except OSError:
+            # The command cannot be watched any more (a disk that fails under the layers): it ends, with a record.
+            init.reason = init.reason or "lost"
     init.end()
     os._exit(0)
 

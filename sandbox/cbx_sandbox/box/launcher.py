@@ -125,7 +125,7 @@ class Launcher:
             spec = _read_json(fds[0])
             assert spec is not None
             self._launch(spec, fds[0], dict(zip(spec["descriptors"], fds[1:], strict=True)))
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001  # one bad request must not end the parent of all jobs
             job = spec["job"] if spec else ""
             number = error.errno if isinstance(error, OSError) else errno.EINVAL
             self.send({"event": "failed", "job": job, "errno": number, "text": str(error)})

@@ -17,7 +17,7 @@ class Outcome(TypedDict):
     """The exit record: written by init to a file before it exits, and sent to the supervisor.
 
     ``reason``: exited, timeout, oom, disk (a layer grew too large), cancelled,
-    or not-started with ``failure``. ``exit_code`` and ``signal`` are the
+    lost (it could not be watched any more), or not-started with ``failure``. ``exit_code`` and ``signal`` are the
     command's own (one of them is None). ``frozen``: every overlay was unmounted without force, so nothing can still
     write through one; only then may its change set be committed. ``unkillable`` counts processes that did not die.
     """

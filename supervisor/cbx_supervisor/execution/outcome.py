@@ -130,6 +130,8 @@ def verdict(outcome: Outcome) -> tuple[str, str, int]:
         failure = outcome.get("failure")
         known = failure is not None and failure["step"] == "exec" and code in {126, 127}
         return "failed-to-start", "error", own if known else FAILED
+    if reason == "lost":
+        return "lost", "lost", FAILED
     if reason == "timeout":
         return "exited", "timeout", TIMEOUT
     if reason == "cancelled":
@@ -161,6 +163,8 @@ def _how(outcome: Outcome, planned: runner.Plan, status: int) -> str:
         return f"stopped: its changes grew beyond {limit}a tenth of the free space"
     if reason == "cancelled":
         return "cancelled"
+    if reason == "lost":
+        return "ended because it could not be watched any more"
     number = outcome["signal"]
     how = f"exit status {status}" if number is None else f"ended by signal {signal_name(number)}"
     return f"{planned.policy.tier.value}, {how}"
