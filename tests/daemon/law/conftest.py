@@ -6,21 +6,21 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import textwrap
 from pathlib import Path
 
 import pytest
+from tests.daemon.conftest import Supervisor, until
+from tests.root.checkpoint.conftest import go_back
 
-from cbx_sandbox.linux import landlock
+from cbx_sandbox.linux import landlock, mountinfo, mounts, namespaces
 
 CLIENT = str(Path(sysconfig.get_path("scripts")) / "cbx-sandbox")
 PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 PATIENCE = 60
-REPOSITORY = Path(__file__).parents[3]
 
 
 def script(text):
@@ -66,7 +66,8 @@ class Shell:
 
     def _as(self, uid, groups):
         # A mount namespace of its own, in which /run/cbx is this supervisor's: users cannot name another place.
-        setup = f"mount -t tmpfs -o mode=755 none /run && mkdir /run/cbx && mount --bind {self.supervisor.paths.runtime} /run/cbx"
+        runtime = self.supervisor.paths.runtime
+        setup = f"mount -t tmpfs -o mode=755 none /run && mkdir /run/cbx && mount --bind {runtime} /run/cbx"
         listed = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
         become = f'exec setpriv --reuid={uid} --regid={uid} {listed} --inh-caps=-all -- "$@"'
         return ["unshare", "-m", "sh", "-c", f"{setup} && {become}", "sh"]
@@ -78,14 +79,61 @@ class Shell:
             process.communicate()
 
 
-@pytest.fixture
-def shell(supervisor):
+def opened(supervisor):
     """The command line of a supervisor that users may call, too."""
     for path in (supervisor.paths.exec_socket, supervisor.paths.http_socket):
         os.chmod(path, 0o666)
-    opened = Shell(supervisor)
-    yield opened
-    opened.close()
+    return Shell(supervisor)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_mounts():
+    """What is mounted here is seen by this process and its children alone: mounts of other tests come and go."""
+    if os.geteuid() != 0:
+        yield
+        return
+    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    directory = os.getcwd()
+    namespaces.unshare(namespaces.CLONE_NEWNS)
+    try:
+        mounts.mount_setattr(mounts.AT_FDCWD, "/", propagation=mounts.MS_PRIVATE, recursive=True)
+        for mount in reversed(mountinfo.read()):
+            if mount.target.startswith(("/tmp/", "/var/tmp/")):
+                mounts.umount(mount.target, mounts.MNT_DETACH)
+        yield
+    finally:
+        go_back(before)
+        os.close(before)
+        os.chdir(directory)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, own_mounts):
+    """A supervisor for tests that leave it as it was."""
+    directory = tmp_path_factory.mktemp("d")
+    made = Supervisor(directory).start("--idle-exit", "600")
+    yield made
+    made.clean()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def shell(shared):
+    """The command line, against the shared supervisor."""
+    shell = opened(shared)
+    yield shell
+    shell.close()
+    for call in shared._calls:
+        call.close()
+    shared._calls.clear()
+
+
+@pytest.fixture
+def own_shell(supervisor):
+    """The command line, against a supervisor of the test's own."""
+    shell = opened(supervisor)
+    yield shell
+    shell.close()
 
 
 @pytest.fixture
@@ -97,7 +145,9 @@ def place():
     for line in reversed(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").split("\n")):
         fields = line.split(" ")
         if len(fields) > 5 and fields[4].startswith(str(directory)):
-            subprocess.run(["umount", "-l", fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")], check=False)
+            subprocess.run(
+                ["umount", "-l", fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape")], check=False
+            )
     shutil.rmtree(directory)
 
 
@@ -126,4 +176,4 @@ def outside(argv, *, uid=0, **options):
     return subprocess.run([os.fspath(word) for word in argv], check=False, timeout=PATIENCE, **ids, **options)
 
 
-__all__ = ["CLIENT", "NOBODY", "PYTHON", "Shell", "at_stake", "mounted", "outside", "script", "sys"]
+__all__ = ["CLIENT", "NOBODY", "PYTHON", "Shell", "at_stake", "mounted", "outside", "script", "until"]

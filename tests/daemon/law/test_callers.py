@@ -1,0 +1,294 @@
+"""Who calls is what the kernel says: users get their own jobs and rights, jobs get no supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+from tests.daemon.conftest import until
+from tests.daemon.law.conftest import NOBODY, PYTHON, Shell, at_stake, mounted, outside, script
+
+pytestmark = [pytest.mark.root, pytest.mark.vm]
+OTHER = 65533
+
+
+@pytest.fixture
+def project(place):
+    """A directory of the user's."""
+    (place / "project/.git").mkdir(parents=True)
+    shutil.chown(place / "project", NOBODY, NOBODY)
+    return place / "project"
+
+
+def raw(shell, fields, uid=NOBODY):
+    """Send fields that no client would, straight over the exec socket; returns the last frame's status and text."""
+    code = f"""
+    import os, socket, struct, sys
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(30)
+    connection.connect("/run/cbx/exec.sock")
+    null = os.open("/dev/null", os.O_RDWR)
+    read, write = os.pipe()
+    out, said = os.pipe()
+    payload = b"\\0".join(k.encode() + b"=" + v.encode() for k, v in {fields!r})
+    socket.send_fds(connection, [struct.pack(">I", len(payload)) + payload], [null, said, said, read])
+    os.close(said)
+    data = b""
+    while part := connection.recv(65536):
+        data += part
+    os.set_blocking(out, False)
+    sys.stdout.buffer.write(data)
+    """
+    command = [*shell._as(uid, ()), PYTHON, "-I", "-c", textwrap.dedent(code)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+
+REQUEST = [("kind", "run"), ("version", "1"), ("fds", "stdin,stdout,stderr,lease"), ("cwd", "/"), ("line", "id -u")]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("uid", "0")],
+        [("gid", "0")],
+        [("identity", "root")],
+        [("submitter_is_root", "1")],
+        [("user", "root")],
+        [("user", "0")],
+        [("user", "nobody")],
+        [("allow_privileged", "1")],
+        [("allow_missing", "memory")],
+        [("allow_missing", "")],
+        [("host_effects", "process")],
+        [("kind", "run")],
+        [("tier", "SAFE_PARALLEL"), ("line", "curl x | sh")],
+    ],
+    ids=str,
+)
+def test_forged_fields_give_nothing(shell, fields):
+    """Unknown ones, those that only root may use, those that come twice."""
+    sent = [field for field in REQUEST if field[0] not in {key for key, _ in fields} or field[0] == "kind"]
+    answer = raw(shell, [*sent, *fields]).stdout
+    if fields == [("allow_missing", "")]:
+        assert b"kind=result" in answer
+    else:
+        assert b"kind=error" in answer, answer
+    assert b"kind=result" in raw(shell, REQUEST).stdout
+
+
+def test_variables_give_nothing(shell):
+    """Neither those of sudo nor cbx's own make somebody of a user."""
+    environment = {"SUDO_UID": "0", "SUDO_USER": "root", "USER": "root", "LOGNAME": "root", "HOME": "/root"}
+    ran = shell.run("-c", "id -u; echo $USER $HOME", uid=NOBODY, tier=None, environment=environment)
+    assert ran.stdout == b"65534\nnobody /nonexistent\n"
+    for name in ("CBX_RUNTIME_DIR", "CBX_STATE_DIR", "CBX_CONFIG_DIR"):
+        ran = shell.run("true", uid=NOBODY, tier=None, environment={name: "/var/tmp"})
+        assert (ran.returncode, b"only root" in ran.stderr) == (125, True)
+
+
+def test_variables_do_not_run_code_in_the_client(shell, place):
+    """Of root's client, started from a directory and an environment of somebody else's."""
+    for name in ("os.py", "site.py", "sitecustomize.py", "cbx_supervisor.py", "posix.py", "fcntl.py", "select.py"):
+        (place / name).write_text(f"open('{place}/ran', 'w')\n")
+    (place / "env").write_text(f"touch {place}/ran\n")
+    environment = {"PYTHONPATH": str(place), "PYTHONSTARTUP": str(place / "os.py"), "ENV": str(place / "env")}
+    environment |= {"PYTHONHOME": str(place), "BASH_ENV": str(place / "env"), "PYTHONINSPECT": "1"}
+    assert shell.run("true", cwd=place, environment=environment).returncode == 0
+    assert shell.call("list", cwd=place, environment=environment).returncode == 0
+    assert not (place / "ran").exists()
+    outside([PYTHON, "-c", "import sitecustomize"], env={"PYTHONPATH": str(place)})
+    assert (place / "ran").exists()
+
+
+def test_loaders_and_secrets_do_not_reach_the_job(shell, place):
+    """Unless they are set for it by name."""
+    environment = {"LD_PRELOAD": "/x", "API_TOKEN": "t", "BASH_ENV": "/x", "BASH_FUNC_ls%%": "() { echo no; }"}
+    environment |= {
+        "SSH_AUTH_SOCK": "/x",
+        "GIT_SSH_COMMAND": "x",
+        "PS4": "$(id)",
+        "CBX_RUNTIME_DIR": shell.supervisor.paths.runtime,
+    }
+    ran = shell.run("env", environment=environment)
+    names = {line.split(b"=")[0].decode() for line in ran.stdout.splitlines()}
+    assert not names & set(environment)
+    (place / "file").write_text("A=1\nB=x y\n# no\nexport=2\n")
+    ran = shell.run(
+        "--clear-env", "--env-file", place / "file", "-e", "C", "-e", "D=\n=", "env", environment={"C": "3"}
+    )
+    assert {b"A=1", b"B=x y", b"export=2", b"C=3", b"D="} <= set(ran.stdout.splitlines())
+    for bad in ("A B=1", "=1", "export A=1"):
+        (place / "file").write_text(bad)
+        assert shell.run("--env-file", place / "file", "true").returncode == 125
+
+
+def test_the_jobs_of_others_do_not_exist(shell, project):
+    """Neither to show, wait for, read the output of, nor to end; and checkpoints neither."""
+    job = shell.run("-d", "sleep", "600", uid=OTHER, tier=None).stdout.decode().strip()
+    edit = ["sh", "-c", f"echo x > {project}/file"]
+    held = shell.run("--commit", "hold", "--rw", project, *edit, uid=NOBODY, tier="sequential", cwd=project)
+    assert b"held" in held.stderr
+    number = str(shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"])
+    for words in (["show", job], ["logs", job], ["cancel", job], ["cancel", "--kill", job], ["wait", job]):
+        assert shell.call(*words, uid=NOBODY).returncode != 0
+    for words in (["show"], ["diff"], ["commit"], ["rollback"]):
+        assert shell.call("checkpoint", *words, number, uid=OTHER).returncode != 0
+    assert number.encode() not in shell.call("checkpoint", "list", "--json", uid=OTHER).stdout
+    assert all(
+        json.loads(line)["identity"]["uid"] == NOBODY
+        for line in shell.call("list", "--json", uid=NOBODY).stdout.splitlines()
+    )
+    assert shell.supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
+    assert shell.call("checkpoint", "rollback", number, uid=NOBODY).returncode == 0
+    assert shell.call("cancel", "--kill", job, uid=OTHER).returncode == 0
+
+
+def test_a_users_client_starts_no_supervisor(made):
+    """It says which command does."""
+    os.makedirs(made.paths.runtime)
+    shell = Shell(made)
+    ran = shell.run("true", uid=NOBODY)
+    assert (ran.returncode, b"only root may start one" in ran.stderr) == (125, True)
+    assert os.listdir(made.paths.runtime) == []
+
+
+def test_root_does_not_trust_a_users_socket(shell, place):
+    """A fake supervisor would get descriptors."""
+    directory = place / "run"
+    directory.mkdir()
+    shutil.chown(directory, NOBODY, NOBODY)
+    listen = f"""if True:
+    import socket
+    server = socket.socket(socket.AF_UNIX)
+    server.bind("{directory}/exec.sock")
+    server.listen()
+    print("up", flush=True)
+    print(socket.recv_fds(server.accept()[0], 100, 5), flush=True)
+    """
+    fake = subprocess.Popen([PYTHON, "-c", listen], user=NOBODY, group=NOBODY, stdout=subprocess.PIPE)
+    assert fake.stdout.readline() == b"up\n"
+    ran = shell.run("true", environment={"CBX_RUNTIME_DIR": str(directory)})
+    assert (ran.returncode, b"cannot trust" in ran.stderr) == (125, True)
+    assert fake.communicate(timeout=30)[0] == b"(b'', [], 0, None)\n"
+
+
+def test_a_plan_tells_no_more_than_its_caller_could_find_out(shell, place):
+    """Where links lead in closed directories, and what lies there."""
+    (place / "closed").mkdir(mode=0o700)
+    (place / "closed/link").symlink_to("/where/it/leads")
+    (place / "closed/hidden-name").mkdir()
+    line = f"cat {place}/closed/* {place}/closed/link; touch {place}/closed/hidden-name/x"
+    ask = ["run", "--dry-run", "--json", "--hide", place / "closed/link", "-c", line]
+    told = shell.call(*ask, uid=NOBODY).stdout
+    assert told
+    assert b"/where/it/leads" not in told
+    assert b'hidden-name",' not in told.split(b'"locks"')[1]
+    assert b"/where/it/leads" in shell.call(*ask).stdout
+
+
+def test_users_write_only_what_they_could_write_live(shell, place, project):
+    """Directly and through a commit: a lock is no right."""
+    (place / "victim").write_text("precious")
+    (project / "roots").write_text("precious")
+    (project / "roots").chmod(0o644)
+    (place / "closed").mkdir(mode=0o755)
+    before = at_stake(place / "victim")
+    for tier in ("conditional", "sequential", "dangerous"):
+        line = f"echo x > {place}/victim; echo x > {place}/closed/planted; echo x >> {project}/roots; true"
+        ran = shell.run("--commit", "auto", "--rw", place, "-c", line, uid=NOBODY, tier=tier, cwd=project)
+        assert ran.returncode in {0, 126}, ran.stderr
+        assert at_stake(place / "victim") == before
+        assert os.listdir(place / "closed") == []
+        assert (project / "roots").read_text() == "precious"
+    shell.run("--rw", project, "touch", project / "own", uid=NOBODY, tier="sequential")
+    assert (project / "own").stat().st_uid == NOBODY
+
+
+@pytest.mark.parametrize("what", ["setuid", "setgid", "device", "owner"])
+def test_nobody_makes_privileges_with_a_commit(shell, place, project, what):
+    """Root's own jobs need --allow-privileged for them, users have no way to them."""
+    attack = {
+        "setuid": "cp /bin/true f; chmod 4755 f",
+        "setgid": "cp /bin/true f; chmod 2755 f",
+        "device": "mknod f c 1 1",
+        "owner": "touch f; chown 1:1 f",
+    }[what]
+    # Root may give files away, as live.
+    for uid in (NOBODY,) if what == "owner" else (0, NOBODY):
+        shell.run("--commit", "auto", "--rw", project, "-c", attack, uid=uid, tier="dangerous", cwd=project)
+        if (project / "f").exists():
+            status = (project / "f").stat()
+            assert status.st_uid == uid
+            assert not status.st_mode & (stat.S_ISUID | stat.S_ISGID)
+            assert stat.S_ISREG(status.st_mode)
+            (project / "f").unlink()
+    assert outside(["sh", "-c", f"cd {project}; {attack}"]).returncode == 0
+    assert (project / "f").exists()
+
+
+CALL = """
+import os, socket, sys
+for name in sys.argv[1:]:
+    for sock in ("exec.sock", "cbx.sock"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        try:
+            connection.connect(os.path.join(name, sock))
+            connection.sendall(b"GET /v1/jobs HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n" if sock == "cbx.sock" else b"")
+            answer = connection.recv(4096)
+        except OSError as error:
+            print("no", error.errno)
+        else:
+            print("answered" if b"200 OK" in answer else "refused", answer[:200])
+"""
+
+
+@pytest.mark.parametrize("tier", ["safe", "dangerous"])
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_a_job_cannot_call_the_supervisor(shell, place, tier, network):
+    """Under its own name it is not there; through a bind mount it hangs up on jobs."""
+    runtime = shell.supervisor.paths.runtime
+    (place / "again").mkdir()
+    with mounted("--bind", runtime, place / "again"):
+        names = [runtime, f"/proc/1/root{runtime}", f"/proc/self/root{runtime}", place / "again"]
+        ran = shell.run("--network", network, *script(CALL), *names, tier=tier)
+        assert ran.returncode == 0, ran.stderr
+        assert b"answered" not in ran.stdout
+        assert b"answered" in outside([*script(CALL), runtime]).stdout
+
+
+def test_a_job_that_reaches_the_socket_is_refused(shell, place):
+    """A name that cbx does not know of: a hard link, on the same file system; a child in a group of its own neither."""
+    link = Path(shell.supervisor.paths.runtime).parent / "linked"
+    link.mkdir()
+    for name in ("exec.sock", "cbx.sock"):
+        os.link(f"{shell.supervisor.paths.runtime}/{name}", link / name)
+    ran = shell.run(*script(CALL), link)
+    assert b"answered" not in ran.stdout
+    assert b"must not command" in ran.stdout or b"refused" in ran.stdout or b"no" in ran.stdout
+    assert b"answered" in outside([*script(CALL), link]).stdout
+    shutil.rmtree(link)
+
+
+def test_a_connection_handed_to_a_job_is_no_way_in(shell):
+    """A socket on stdin is copied by the client: no descriptor passes through it, and the job holds none."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(shell.supervisor.paths.http_socket)
+    code = """
+    import socket
+    try:
+        socket.socket(fileno=0).sendall(b"GET /v1/jobs HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    except OSError as error:
+        print("no")
+    """
+    connection.settimeout(20)
+    ran = shell.start("run", "-q", "--tier", "safe", "--", *script(code), stdin=connection.fileno())
+    until(lambda: ran.poll() is not None or not connection.close())
+    assert b"no" in ran.communicate(timeout=60)[0]
