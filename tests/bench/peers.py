@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def _crun() -> tuple[str, ...] | str:
         return "not installed (it is in the guest)"
     bundle = Path(tempfile.gettempdir(), f"cbx-bench-bundle-{os.getpid()}")
     bundle.mkdir(mode=0o700)
+    # pivot_root refuses the root itself (EBUSY): the same tree, mounted once more.
+    root = bundle / "root"
+    root.mkdir()
+    if subprocess.run(["mount", "--bind", "/", str(root)], check=False).returncode:
+        clean_up()
+        return "the host's tree cannot be mounted once more"
     namespaces = [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")]
     mounts = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -72,7 +79,7 @@ def _crun() -> tuple[str, ...] | str:
             "cwd": "/",
             "noNewPrivileges": True,
         },
-        "root": {"path": "/", "readonly": True},
+        "root": {"path": str(root), "readonly": True},
         "mounts": mounts,
         "linux": {"namespaces": namespaces, "resources": {"memory": {"limit": 512 << 20}}},
     }
@@ -87,5 +94,19 @@ def _crun() -> tuple[str, ...] | str:
 
 
 def clean_up() -> None:
-    """Remove what crun needed."""
-    shutil.rmtree(Path(tempfile.gettempdir(), f"cbx-bench-bundle-{os.getpid()}"), ignore_errors=True)
+    """Remove what crun needed: never a tree that is still mounted there."""
+    bundle = Path(tempfile.gettempdir(), f"cbx-bench-bundle-{os.getpid()}")
+    root = bundle / "root"
+    if _is_bind(root):
+        subprocess.run(["umount", str(root)], check=True)
+    if bundle.is_dir():
+        (bundle / "config.json").unlink(missing_ok=True)
+        if root.is_dir():
+            root.rmdir()
+        bundle.rmdir()
+
+
+def _is_bind(path: Path) -> bool:
+    """A bind mount from the same file system has the device of its parent: only the mount table tells."""
+    table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    return any(line.split()[4] == str(path) for line in table.splitlines())
