@@ -314,10 +314,11 @@ class Run:
             raise
         finally:
             init.close()
-        leaks = await self.executor.launching.reaped(str(self.number))
         if self.live.output is not None:
             await self.live.output.drained()
+        # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
         settled = self.settled = await self._settle(planned, ended)
+        leaks = await self.executor.launching.reaped(str(self.number))
         return outcome.ran(
             self.number,
             planned,
