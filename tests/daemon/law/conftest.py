@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.daemon.conftest import Supervisor, until
 from tests.root.checkpoint.conftest import go_back
+from tests.vm.places import thin_out
 
 from cbx_sandbox.linux import landlock, mountinfo, mounts, namespaces
 
@@ -21,6 +22,11 @@ CLIENT = str(Path(sysconfig.get_path("scripts")) / "cbx-sandbox")
 PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 PATIENCE = 60
+
+
+def pytest_collection_modifyitems(config, items):
+    """In the guest one set of parameters of each test."""
+    thin_out(config, items, os.path.dirname(__file__), lambda _: None)
 
 
 def script(text):

@@ -15,7 +15,7 @@ import pytest
 from tests.daemon.conftest import until
 from tests.daemon.law.conftest import NOBODY, PYTHON, Shell, at_stake, mounted, outside, script
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 OTHER = 65533
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.daemon.law.conftest import NOBODY, at_stake, mounted, opened, outside, script
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture

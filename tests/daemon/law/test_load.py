@@ -15,7 +15,7 @@ import pytest
 from tests.daemon.conftest import until
 from tests.daemon.law.conftest import NOBODY, PYTHON, Shell
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 
 FLOOD = """
 import resource, socket, sys, time

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from tests.daemon.conftest import until
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 
 # What a job of the tier holds on its directory; SAFE ones read without a lock.
 MODES = {"safe": None, "conditional": "X", "sequential": "U", "dangerous": "U"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.root.box.harness import Harness, launcher
-from tests.vm.places import IN_GUEST, needs_vm
+from tests.vm.places import thin_out
 
 from cbx_sandbox.linux import mountinfo, mounts, namespaces
 
@@ -13,21 +13,13 @@ MS_SHARED, MS_PRIVATE = 1 << 20, mounts.MS_PRIVATE
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In the guest, where everything takes forty times as long: one set of parameters, and one with shifted ids."""
-    if IN_GUEST:
-        return  # the host says what runs here
+    """In the guest one set of parameters of each test and one with shifted ids; tests of the guest alone stay whole."""
     here = os.path.dirname(__file__)
-    seen: set[tuple[str, bool]] = set()
-    unwanted = []
-    for item in items:
-        if str(item.path).startswith(here) and needs_vm(item) and item.get_closest_marker("root"):
-            shifted = any(word in item.name for word in ("shifted", "DANGEROUS", "guest-dangerous"))
-            key = (f"{item.path}::{getattr(item, 'originalname', item.name)}", shifted)
-            if key in seen:
-                unwanted.append(item)
-            seen.add(key)
-    config.hook.pytest_deselected(items=unwanted)
-    items[:] = [item for item in items if item not in unwanted]
+    shifted = ("shifted", "DANGEROUS", "guest-dangerous")
+    both = [item for item in items if item.get_closest_marker("root")]
+    kept = list(both)
+    thin_out(config, kept, here, lambda name: any(word in name for word in shifted))
+    items[:] = [item for item in items if item in kept or item not in both]
 
 
 @pytest.fixture(scope="module", autouse=True)
