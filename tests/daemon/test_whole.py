@@ -19,10 +19,11 @@ def call(arguments, environment, **options):
 
 
 def digest():
-    """Name, mode, size and time of everything below the directories that matter."""
+    """Name, mode, size and time of everything below the directories that matter, but for cbx's own layers."""
     found = []
     for top in LIVE:
         for directory, names, files in os.walk(top):
+            names[:] = [name for name in names if name != ".cbx"]
             for name in [*names, *files]:
                 status = os.lstat(f"{directory}/{name}")
                 found.append((f"{directory}/{name}", status.st_mode, status.st_size, status.st_mtime_ns))
