@@ -113,14 +113,14 @@ def standard(**changes):
     return {**fds, **changes}, [null, read, write]
 
 
-@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
-@pytest.mark.parametrize(
-    "what", ["directory", "socket", "path only", "block device", "writable file", "eventfd", "kmsg"]
-)
+REFUSED = ("directory", "socket", "path only", "block device", "eventfd", "kmsg")
+REFUSALS = [(what, name) for what in REFUSED for name in ("stdin", "stdout", "stderr")]
+
+
+# A writable file on stdin is none of them: it is opened again, for reading only.
+@pytest.mark.parametrize(("what", "name"), [*REFUSALS, ("writable file", "stdout"), ("writable file", "stderr")])
 def test_what_must_not_reach_a_job_is_refused(steady, tmp_path, name, what):
     """Whatever the client did not check."""
-    if what == "writable file" and name == "stdin":
-        pytest.skip("stdin is opened again for reading only")
     pair = socket.socketpair()
     (tmp_path / "file").write_text("")
     os.mknod(tmp_path / "disk", 0o60600, os.makedev(7, 0))
@@ -233,8 +233,7 @@ def test_a_dry_run_runs_nothing(steady, project):
 def test_a_refusal_is_remembered(steady):
     """126, with a job to show and a line in the audit trail."""
     last = steady.run("reboot").end()
-    if last["status"] != 126:
-        pytest.skip("the analysis does not call it a host effect")
+    assert last["status"] == 126
     assert steady.get(f"/v1/jobs/{last['result']['job']}")["state"] == "denied"
 
 
