@@ -101,9 +101,7 @@ class Sandbox(Section, frozen=True):
 
     strict: Annotated[bool, Meta(description="refuse a job if any of its limits cannot be enforced here")] = False
     network: Annotated[Literal["none", "host"], Meta(description="network of jobs predicted to need one")] = "host"
-    reads: Annotated[Literal["live", "wait"], Meta(description="do SAFE readers wait for jobs that write directly")] = (
-        "live"
-    )
+    reads: Annotated[Literal["live", "wait"], Meta(description=f"do SAFE readers wait for writers {LATER}")] = "live"
     output_log_mb: Annotated[Size, Meta(description="kept output of a detached job in MiB")] = 64
     hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
 

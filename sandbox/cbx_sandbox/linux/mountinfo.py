@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import select
 
 # File systems made by the kernel out of its own state: they hold no files of the host's.
 KERNEL_FILESYSTEMS = frozenset(
@@ -106,26 +105,6 @@ def visible(mounts: list[Mount]) -> list[Mount]:
         finally:
             os.close(fd)
     return reachable
-
-
-class Table:
-    """The caller's visible mounts, read again only after the kernel says that they changed (poll(2) on mountinfo)."""
-
-    def __init__(self) -> None:
-        self._file = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        self._poll = select.poll()
-        self._poll.register(self._file, select.POLLPRI)
-        self._mounts: tuple[Mount, ...] | None = None
-
-    def current(self) -> tuple[Mount, ...]:
-        """The visible mounts as they are now."""
-        if self._poll.poll(0) or self._mounts is None:
-            self._mounts = tuple(visible(read()))
-        return self._mounts
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
 
 
 def holding(mounts: list[Mount], path: str) -> Mount:

@@ -54,7 +54,7 @@ OPTIONS = (
             ("", "--ro", "ro", "path+", "PATH", "may not write below this path"),
             ("", "--hide", "hide", "path+", "PATH", "this path is empty for the command"),
             ("", "--tmpfs", "tmpfs", "path+", "PATH", "a private, empty, writable directory there"),
-            ("", "--host-effects", "host_effects", "names+", "NAMES", "let it act on the host, e.g. process,service"),
+            ("", "--host-effects", "host_effects", "names+", "NAMES", "for a later release: host changes are refused"),
         ),
     ),
     (

@@ -92,12 +92,3 @@ def test_this_process_has_a_visible_root():
     visible = mountinfo.visible(table)
     assert any(mount.target == "/" for mount in visible)
     assert {mount.mount_id for mount in visible} <= {mount.mount_id for mount in table}
-
-
-def test_the_table_is_read_again_only_after_a_change():
-    """Without a change the same tuple comes back."""
-    table = mountinfo.Table()
-    try:
-        assert table.current() == table.current()
-    finally:
-        table.close()

@@ -83,3 +83,14 @@ def test_two_bind_mounts_of_one_directory_have_one_key(tmp_path, table):
         locks.close()
     finally:
         subprocess.run(["umount", alias], check=True)
+
+
+def test_the_mount_table_is_read_again_only_after_a_change():
+    """Without a change the very same tuple comes back."""
+    table = MountTable()
+    try:
+        first = table.visible()
+        assert any(mount.target == "/" for mount in first)
+        assert table.visible() == first
+    finally:
+        table.close()
