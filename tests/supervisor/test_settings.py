@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,9 @@ def test_the_reference_is_a_valid_file_with_every_default():
     values = tomllib.loads("\n".join(plain))
     for section, keys in APPENDIX_E.items():
         assert {key: values[section][key] for key in keys} == keys
+
+
+def test_the_manual_lists_every_parameter_as_it_is():
+    """docs/configuration.md holds the reference word for word."""
+    manual = Path(__file__).parents[2].joinpath("docs/configuration.md").read_text(encoding="utf-8")
+    assert f"```toml\n{reference().strip()}\n```" in manual
