@@ -1,49 +1,25 @@
-"""Walks the syntax tree as the shell would and records what each command is predicted to touch."""
+"""Runs each command of a text and records what it is predicted to touch."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import builtins, programs, rules
-from cbx_sandbox.shell.checks import Check, Verdict
 from cbx_sandbox.shell.parse import parse
-from cbx_sandbox.shell.state import State
-from cbx_sandbox.shell.survey import background, command_names, endless
-from cbx_sandbox.shell.syntax import (
-    ArithCommand,
-    ArithFor,
-    Assign,
-    Case,
-    Command,
-    Coproc,
-    For,
-    Function,
-    Group,
-    If,
-    Loop,
-    Pipeline,
-    Sequence,
-    Simple,
-    Test,
-    Unreadable,
-)
+from cbx_sandbox.shell.survey import command_names
+from cbx_sandbox.shell.syntax import Assign, Simple, Unreadable
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
-from cbx_sandbox.shell.variables import Variables, kept
+from cbx_sandbox.shell.variables import kept
+from cbx_sandbox.shell.walk import MAX_NESTING, Walker
 from cbx_sandbox.shell.witness import unseen
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
 if TYPE_CHECKING:
-    from cbx_sandbox.shell.effects import Facts
     from cbx_sandbox.shell.rules import Rule
-    from cbx_sandbox.shell.state import Record, Where
+    from cbx_sandbox.shell.state import State, Where
 
-MAX_STEPS = 10_000  # pieces of work for one text, loops and functions included
-MAX_UNROLLED_STEPS = 1_000  # beyond, loops are no longer tried word by word
 MAX_WRAPPERS = 40  # sudo env nice …
-MAX_NESTING = 10  # texts within texts: bash -c "bash -c …"
-MAX_UNROLL = 24  # words of a loop that are tried one by one
 
 _STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
 
@@ -63,16 +39,8 @@ class Call:
         return [arg.text for arg in self.args]
 
 
-class Interpreter(Variables):
+class Interpreter(Walker):
     """One shell."""
-
-    def __init__(self, facts: Facts, record: Record, state: State, *, nesting: int = 0) -> None:
-        super().__init__(facts, record, state)
-        self.nesting = nesting
-        self.steps = [0, 0]  # pieces of work so far, commands within commands now
-        self.calls: list[tuple[Function, int]] = []
-        self.asides = 0
-        self.called: set[str] = set()
 
     # -- whole texts --------------------------------------------------------------------------------------------
 
@@ -110,12 +78,6 @@ class Interpreter(Variables):
             return self.executes_unknown("executes text that is not known before it runs", where)
         return self.nested(text, where, stdin, state)
 
-    def opaque(self, why: str, where: Where) -> str:
-        """Note that a part cannot be read."""
-        self.record.opaque = True
-        self.record.reason("opaque", f"cannot be read: {why}", DANGEROUS, where)
-        return HOLE
-
     def direct(self, args: list[Arg], where: Where) -> None:
         """Run a program without a shell: the shell's own commands are programs here, or are not at all."""
         name = args[0].text
@@ -124,190 +86,10 @@ class Interpreter(Variables):
         else:
             self.program(name, args[1:], None, where)
 
-    # -- nodes --------------------------------------------------------------------------------------------------
-
-    def run(self, node: Command, stdin: str | None = None) -> str:
-        """Run a node and return what it prints, as far as that is known."""
-        if not self._step((-1, -1)):
-            return HOLE
-        match node:
-            case Simple():
-                return self._simple(node, stdin)
-            case Sequence():
-                return self._sequence(node, stdin)
-            case Pipeline():
-                return self._pipeline(node, stdin)
-            case Group():
-                return self._group(node, stdin)
-            case If():
-                return self._if(node, stdin)
-            case Loop():
-                return self._repeat(node.condition, node.body, stdin)
-            case For():
-                return self._for(node, stdin)
-            case ArithFor():
-                self.arithmetic(expand_one(node.header, self))
-                return self._repeat(None, node.body, stdin)
-            case Case():
-                return self._case(node, stdin)
-            case Function():
-                self._define(node)
-            case Test():
-                for word in node.words:
-                    text = expand_one(word, self)
-                    if re.search(r"\[.*(?:\$\(|`)", text):
-                        self.arithmetic(text)
-            case ArithCommand():
-                self.arithmetic(expand_one(node.inner, self))
-            case Coproc():
-                self.state.arrays[node.name] = None
-                self.state.descriptors["coproc"] = self.aside(node.body, HOLE)
-                return HOLE
-        return ""
-
-    def _sequence(self, node: Sequence, stdin: str | None) -> str:
-        out = []
-        before = ""
-        for command, operator in node.items:
-            if before in {"&&", "||"}:
-                other = self.state.copy()
-                out.append(self.run(command, stdin))
-                self.state.blend(other, keep_cwd=before == "&&")
-            elif operator == "&":
-                out.append(self.aside(command, stdin))
-            else:
-                out.append(self.run(command, stdin))
-            before = operator
-        return kept("".join(out))
-
-    def aside(self, node: Command, stdin: str | None) -> str:
-        """Run in a subshell: what it prints and touches stays, its variables do not."""
-        saved = self.state
-        self.state = saved.copy()
-        self.asides += 1
-        output = self.run(node, stdin)
-        self.asides -= 1
-        saved.files.update(self.state.files)
-        self.state = saved
-        return output
-
-    def _pipeline(self, node: Pipeline, stdin: str | None) -> str:
-        stream = stdin
-        output = ""
-        for index, command in enumerate(node.commands):
-            if len(node.commands) == 1:
-                output = self.run(command, stream)
-            else:
-                last = index == len(node.commands) - 1
-                lasting = last and "lastpipe" in self.state.variables
-                output = self.run(command, stream) if lasting else self.aside(command, stream)
-            stream = output
-        return output
-
-    def _group(self, node: Group, stdin: str | None) -> str:
-        saved = self.state
-        if node.subshell:
-            self.state = saved.copy()
-        stdin, sink = self.redirects(node.redirects, stdin)
-        output = self.run(node.body, stdin)
-        if node.subshell:
-            saved.files.update(self.state.files)
-            self.state = saved
-        return self.sunk(output, sink)
-
-    def _if(self, node: If, stdin: str | None) -> str:
-        for condition in node.conditions:
-            self.run(condition, stdin)
-        outputs = self._branches(node.branches, stdin)
-        return outputs[0] if len(set(outputs)) == 1 and len(node.branches) > len(node.conditions) else HOLE
-
-    def _branches(self, branches: tuple[Sequence, ...], stdin: str | None) -> list[str]:
-        before = self.state.copy()
-        outputs = []
-        for branch in branches:
-            other = self.state
-            self.state = before.copy()
-            outputs.append(self.run(branch, stdin))
-            self.state.blend(other)
-        return outputs
-
-    def _case(self, node: Case, stdin: str | None) -> str:
-        for word in (node.subject, *node.patterns):
-            expand_one(word, self)
-        self._branches(node.branches, stdin)
-        return HOLE if node.branches else ""
-
-    def _repeat(self, condition: Sequence | None, body: Sequence, stdin: str | None) -> str:
-        """Run a loop twice: the second time with what the first may have changed."""
-        if endless(condition) and background(body):
-            self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
-        outputs = ""
-        for _ in range(2):
-            before = self.state.copy()
-            if condition is not None:
-                self.run(condition, stdin)
-            outputs = self.run(body, stdin)
-            changed = self.state.variables != before.variables or self.state.cwd != before.cwd
-            self.state.blend(before)
-            if not changed:
-                break
-        return HOLE if outputs else ""
-
-    def _for(self, node: For, stdin: str | None) -> str:
-        values: list[Arg] = []
-        if node.words is None:
-            known = self.state.positional
-            values = [Arg(HOLE, 0, 0, many=True)] if known is None else [Arg(text, 0, 0) for text in known]
-        for word in node.words or ():
-            values += expand(word, self)
-        many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
-        if node.select or many or any(value.many for value in values):
-            self.state.variables[node.name] = HOLE
-            return self._repeat(None, node.body, stdin)
-        outputs = []
-        for value in values:
-            self.state.variables[node.name] = value.text
-            outputs.append(self.run(node.body, stdin))
-        return kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
-
-    def _define(self, node: Function) -> None:
-        self.state.functions[node.name] = node
-
-    def _bomb(self, why: str, where: Where) -> None:
-        self.record.checks.append(Check("fork-bomb", Verdict.DENY, why, self.record.offsets.span(where)))
-        self.record.reason("fork-bomb", why, DANGEROUS, where)
-
-    def uncalled(self) -> None:
-        """Look at functions that were defined and never called: something else may call them."""
-        for name, function in list(self.state.functions.items()):
-            if name not in self.called:
-                self.call(function, None, None)
-
-    def call(self, function: Function, args: list[str] | None, stdin: str | None) -> str:
-        """Call a function."""
-        self.called.add(function.name)
-        begun = next((asides for other, asides in self.calls if other is function), None)
-        if begun is not None:
-            if self.asides > begun:
-                self._bomb("starts copies of itself without end", self.where(function.start, function.end))
-            return HOLE
-        if len(self.calls) >= MAX_NESTING:
-            return self.opaque("functions that call each other too deeply", self.where(function.start, function.end))
-        self.calls.append((function, self.asides))
-        positional, self.state.positional = self.state.positional, args
-        before = dict(self.state.variables)
-        output = self.run(function.body, stdin)
-        for name in self.state.arrays.pop("\0local", None) or ():
-            self.state.variables[name] = before.get(name)
-            if name not in before:
-                self.state.variables.pop(name)
-        self.state.positional = positional
-        self.calls.pop()
-        return output
-
     # -- simple commands ----------------------------------------------------------------------------------------
 
-    def _simple(self, node: Simple, stdin: str | None) -> str:
+    def simple(self, node: Simple, stdin: str | None) -> str:
+        """Run a simple command."""
         where = self.where(node.start, node.end)
         args: list[Arg] = []
         for word in node.words:
@@ -370,7 +152,7 @@ class Interpreter(Variables):
 
     def dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         """Run a command whose words are expanded."""
-        if not self._step(where):
+        if not self.step(where):
             return HOLE
         if self.steps[1] >= MAX_WRAPPERS:
             return self.opaque("commands within commands, nested too deeply", where)
@@ -378,13 +160,6 @@ class Interpreter(Variables):
         output = self._dispatch(args, stdin, where)
         self.steps[1] -= 1
         return output
-
-    def _step(self, where: Where) -> bool:
-        """Count a piece of work; False once there has been too much."""
-        self.steps[0] += 1
-        if self.steps[0] == MAX_STEPS:
-            self.opaque("more commands than are looked at in one text", where)
-        return self.steps[0] < MAX_STEPS
 
     def _dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         head, rest = args[0], args[1:]

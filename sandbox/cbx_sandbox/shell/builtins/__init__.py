@@ -1,0 +1,95 @@
+"""What the shell does itself, a function a builtin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell.builtins.printing import PRINTING
+from cbx_sandbox.shell.builtins.running import RUNNING
+from cbx_sandbox.shell.builtins.variables import VARIABLES, environment
+from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+
+__all__ = ["BUILTINS", "as_program", "environment"]
+
+
+def _cd(run: Interpreter, call: Call) -> str:
+    args = [arg for arg in call.args if arg.text not in {"-L", "-P", "-e", "-@", "--", "-n"}]
+    before = run.state.cwd
+    if call.name == "popd" or (call.name == "pushd" and not args):
+        run.state.cwd = None
+        return HOLE
+    if not args:
+        target: str | None = run.home()
+    elif args[0].text == "-":
+        target = run.state.variables.get("OLDPWD") or HOLE
+    else:
+        target = args[0].text if args[0].known else HOLE
+    if target is None or HOLE in target or target == "" or (call.name == "pushd" and target.startswith("+")):
+        run.state.cwd = None
+    else:
+        path = run.absolute(target)
+        run.state.cwd = None if path is None else run.facts.resolve(path)
+    run.state.variables["OLDPWD"] = before if before is not None else HOLE
+    return HOLE if call.name == "pushd" else ""
+
+
+def _pwd(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike
+    return HOLE if run.state.cwd is None else run.state.cwd + "\n"
+
+
+def _kill(run: Interpreter, call: Call) -> str:
+    texts = call.texts()
+    if texts and texts[0] in {"-l", "-L", "--list", "--table"}:
+        return HOLE
+    signal = next((text for text in texts if text.startswith("-")), "")
+    if signal == "-0" and not any(HOLE in text and text.startswith(HOLE) for text in texts[:1]):
+        return ""
+    targets = [text for text in texts if not text.startswith("-")]
+    if targets and all(text.startswith("%") for text in targets):
+        run.record.reason("kill", "ends a job of this shell", SEQUENTIAL, call.where)
+        return ""
+    run.record.reason("kill", "sends a signal to a process", DANGEROUS, call.where)
+    run.record.host_effect(HostKind.PROCESS, " ".join(["kill", *texts]), call.where)
+    return ""
+
+
+def _history(run: Interpreter, call: Call) -> str:
+    if any(arg.text.startswith("-") and set(arg.text) & set("cdw") for arg in call.args):
+        run.record.reason("wipes-logs", "changes the history of commands", DANGEROUS, call.where)
+    elif call.args and call.args[0].text.startswith("-"):
+        run.record.reason("history", "changes the history of commands", SEQUENTIAL, call.where)
+    return HOLE
+
+
+def _nothing(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike
+    return ""
+
+
+def _something(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike
+    return HOLE
+
+
+BUILTINS: dict[str, Callable[[Interpreter, Call], str]] = {
+    **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue", "wait"), _nothing),
+    **dict.fromkeys(("umask", "ulimit", "bg", "fg", "disown", "suspend", "logout", "times"), _nothing),
+    **dict.fromkeys(("type", "jobs", "dirs", "caller", "help"), _something),
+    **dict.fromkeys(("cd", "pushd", "popd", "chdir"), _cd),
+    **VARIABLES,
+    **RUNNING,
+    **PRINTING,
+    "pwd": _pwd,
+    "kill": _kill,
+    "history": _history,
+}
+
+
+def as_program(name: str) -> bool:
+    """Whether a name is a builtin that is also a program of its own."""
+    return name in {"echo", "printf", "pwd", "true", "false", "test", "[", "kill"}

@@ -1,0 +1,163 @@
+"""Builtins that set variables, and the variables that make later commands run something."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import rules
+from cbx_sandbox.shell.tiers import SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.state import Where
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def environment(run: Interpreter, name: str, value: str, where: Where) -> None:
+    """Look at a variable that is set: some make later commands run something."""
+    known = _environment()
+    kind = known.get(name.split("%", maxsplit=1)[0])
+    if name == "PATH":
+        parts = value.split(":")
+        standard = _standard_path()
+        trusted = all(
+            part in standard or part == run.facts.env.get("PATH", HOLE) or part in run.facts.path for part in parts
+        )
+        run.state.path_changed = not trusted
+    elif kind == "run" and value:
+        if HOLE in value:
+            run.record.reason("variable-runs", f"{name} names a program that is not known", SEQUENTIAL, where)
+        else:
+            run.nested(value, where)
+    elif (kind in {"code", "options"} and value) or (name.startswith(("GIT_CONFIG_", "BASH_FUNC_")) and value):
+        run.record.reason("variable-loads", f"{name} changes what programs load or do", SEQUENTIAL, where)
+
+
+_kinds: dict[str, str] = {}
+
+
+def _environment() -> dict[str, str]:
+    if not _kinds:
+        table = rules.environment()
+        for kind in ("run", "code", "options"):
+            _kinds.update(dict.fromkeys(str(table[kind]).split(), kind))
+    return _kinds
+
+
+def _standard_path() -> frozenset[str]:
+    return frozenset(str(rules.environment()["standard_path"]).split())
+
+
+def _declare(run: Interpreter, call: Call) -> str:
+    """Assign: declare, local, export, readonly, typeset."""
+    if call.name == "local":
+        names = run.state.arrays.setdefault("\0local", [])
+        assert names is not None
+        names += [arg.text.partition("=")[0] for arg in call.args if not arg.text.startswith("-")]
+    nameref = any(arg.text.startswith("-") and "n" in arg.text for arg in call.args)
+    for arg in call.args:
+        name, equals, value = arg.text.partition("=")
+        if "[" in name:
+            run.arithmetic(name)
+        if HOLE in name or arg.many:
+            run.record.reason("computed-name", "sets a variable whose name is not known", SEQUENTIAL, call.where)
+        elif equals:
+            run.assign(name.rstrip("+"), HOLE if nameref or name.endswith("+") or arg.pattern else value, call.where)
+        elif call.name == "local" and _NAME.match(name):
+            run.state.variables[name] = ""
+    return HOLE if not call.args or call.args[0].text.startswith("-") else ""
+
+
+def _set(run: Interpreter, call: Call) -> str:
+    texts = call.texts()
+    if "--" in texts:
+        rest = call.args[texts.index("--") + 1 :]
+        run.state.positional = [arg.text for arg in rest] if all(arg.known for arg in rest) else None
+    elif texts and not texts[0].startswith(("-", "+")):
+        run.state.positional = texts if all(arg.known for arg in call.args) else None
+    return HOLE if not texts else ""
+
+
+def _shift(run: Interpreter, call: Call) -> str:
+    known = run.state.positional
+    if call.args or known is None:
+        run.state.positional = None
+    else:
+        run.state.positional = known[1:]
+    return ""
+
+
+def _unset(run: Interpreter, call: Call) -> str:
+    subscripts(run, call)
+    for arg in call.args:
+        if arg.text == "-f":
+            for name in call.texts():
+                run.state.functions.pop(name, None)
+        elif not arg.text.startswith("-"):
+            run.state.variables[arg.text] = None
+            run.state.arrays.pop(arg.text, None)
+    return ""
+
+
+def _read(run: Interpreter, call: Call) -> str:
+    """Set variables from what is read: their values are not known."""
+    skip = False
+    subscripts(run, call)
+    for arg in call.args:
+        if skip:
+            skip = False
+        elif re.fullmatch(r"-[a-zA-Z]*[dinNptucCOs]", arg.text):
+            skip = not arg.text.endswith("s")
+            if arg.text.endswith("a"):
+                continue
+        elif not arg.text.startswith("-") and _NAME.match(arg.text):
+            run.state.variables[arg.text] = HOLE
+            run.state.arrays[arg.text] = None
+    for name in ("REPLY", "MAPFILE"):
+        run.state.variables[name] = HOLE
+    return ""
+
+
+def _let(run: Interpreter, call: Call) -> str:
+    for arg in call.args:
+        run.arithmetic(arg.text)
+    return ""
+
+
+def _test(run: Interpreter, call: Call) -> str:
+    texts = call.texts()
+    if any(text in {"-v", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-R"} for text in texts):
+        subscripts(run, call)
+    return ""
+
+
+def subscripts(run: Interpreter, call: Call) -> None:
+    """Names with a subscript are expanded once more, commands in them and all."""
+    for text in call.texts():
+        if "[" in text:
+            run.arithmetic(text)
+
+
+def _mapfile(run: Interpreter, call: Call) -> str:
+    texts = call.texts()
+    for index, text in enumerate(texts[:-1]):
+        if text == "-C":
+            run.execute_text(texts[index + 1], call.where)
+    return _read(run, call)
+
+
+VARIABLES: dict[str, Callable[[Interpreter, Call], str]] = {
+    **dict.fromkeys(("declare", "typeset", "local", "export", "readonly"), _declare),
+    **dict.fromkeys(("read", "getopts"), _read),
+    **dict.fromkeys(("mapfile", "readarray"), _mapfile),
+    **dict.fromkeys(("test", "["), _test),
+    "set": _set,
+    "shift": _shift,
+    "unset": _unset,
+    "let": _let,
+}
