@@ -46,6 +46,7 @@ class HostFacts:
         self._roots: dict[str, str] = {}
         self._globs: dict[str, tuple[str, ...]] = {}
         self._found: dict[str, str | None] = {}
+        self._texts: dict[tuple[str, int], str | None] = {}
 
     def kind(self, path: str) -> FileKind:
         """Say what is at a path, without following a final symlink."""
@@ -81,6 +82,13 @@ class HostFacts:
             self._found[program] = shutil.which(program, path=":".join(self.path))
         return self._found[program]
 
+    def text(self, path: str, limit: int) -> str | None:
+        """Return what a regular file holds, None where it is none, is not readable, longer or no UTF-8."""
+        key = (path, limit)
+        if key not in self._texts:
+            self._texts[key] = _text(path, limit)
+        return self._texts[key]
+
 
 @dataclass
 class StaticFacts:
@@ -93,6 +101,7 @@ class StaticFacts:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileKind] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     root: str = "/work/project"
 
     def kind(self, path: str) -> FileKind:
@@ -120,6 +129,11 @@ class StaticFacts:
         """Pretend that every program is in /usr/bin."""
         return f"/usr/bin/{program}"
 
+    def text(self, path: str, limit: int) -> str | None:
+        """Return what the table says that a file holds."""
+        text = self.texts.get(path)
+        return None if text is None or len(text.encode()) > limit else text
+
 
 def _kind(path: str) -> FileKind:
     try:
@@ -138,6 +152,24 @@ def _resolve(path: str) -> str:
         return os.path.realpath(path)
     except (OSError, ValueError):
         return posixpath.normpath(path)
+
+
+def _text(path: str, limit: int) -> str | None:
+    """Read a file that anybody may have prepared: opening a FIFO would wait, opening a device may do something."""
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            return None
+        with open(f"/proc/self/fd/{place}", "rb") as file:
+            data = file.read(limit + 1)
+        return None if len(data) > limit else data.decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    finally:
+        os.close(place)
 
 
 def _project_root(directory: str, home: str) -> str:

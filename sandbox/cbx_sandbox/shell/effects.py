@@ -126,3 +126,6 @@ class Facts(Protocol):
 
     def which(self, program: str) -> str | None:
         """Return where PATH finds a program."""
+
+    def text(self, path: str, limit: int) -> str | None:
+        """Return what a regular file of at most ``limit`` bytes holds; None where that cannot be had."""

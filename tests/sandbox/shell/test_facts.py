@@ -74,3 +74,16 @@ def test_answers_are_remembered(tmp_path: pathlib.Path) -> None:
 
 def test_a_program_that_is_not_there(tmp_path: pathlib.Path) -> None:
     assert host(tmp_path).which("cbx-no-such-program") is None
+
+
+def test_texts_are_regular_files_within_a_limit(tmp_path: pathlib.Path) -> None:
+    """A FIFO is not waited for, a device not opened; what is too long or no text is not there."""
+    (tmp_path / "f").write_text("größe")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    os.mkfifo(tmp_path / "p")
+    facts = host(tmp_path)
+    assert facts.text(str(tmp_path / "f"), 7) == "größe"
+    assert facts.text(str(tmp_path / "f"), 6) is None
+    for name in ("binary", "p", "", "none"):
+        assert facts.text(str(tmp_path / name), 100) is None
+    assert facts.text("/dev/null", 100) is None
