@@ -10,6 +10,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.linux import credentials
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,6 +64,10 @@ class HostFacts:
             known = self._resolved[path] = _resolve(path)
         return known
 
+    def writable(self, path: str) -> bool:
+        """Say whether this thread, with the rights that it has now, may write there."""
+        return credentials.may_write(path)
+
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return the absolute paths that match an absolute pattern, after a bounded look."""
         known = self._globs.get(pattern)
@@ -103,6 +109,7 @@ class StaticFacts:
     links: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     root: str = "/work/project"
+    closed: frozenset[str] = frozenset()  # where the submitter may not write
 
     def kind(self, path: str) -> FileKind:
         """Say what the table has at a path."""
@@ -115,6 +122,10 @@ class StaticFacts:
             if path == link or path.startswith(link + "/"):
                 return posixpath.normpath(target + path[len(link) :])
         return path
+
+    def writable(self, path: str) -> bool:
+        """Say whether the table leaves a path open."""
+        return path not in self.closed
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Match a pattern against the table."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+from collections.abc import Iterable, Iterator
 
 from cbx_sandbox.errors import DeniedError
 from cbx_sandbox.shell.effects import Access, Certainty, Facts, PathEffect
@@ -47,9 +48,7 @@ def directories(effects: tuple[PathEffect, ...], facts: Facts) -> list[Directory
     Raises DeniedError for writes to places of which every box has its own: they would succeed on a copy.
     """
     found: dict[str, list[str] | None] = {}
-    for effect in effects:
-        if effect.access not in WRITES or any(beneath(effect.path, place) for place in _HARMLESS):
-            continue
+    for effect in _writing(effects):
         for place in PRIVATE:
             if beneath(effect.path, place):
                 raise DeniedError(
@@ -63,8 +62,36 @@ def directories(effects: tuple[PathEffect, ...], facts: Facts) -> list[Directory
             found[directory] = None
         elif expected is not None:
             expected.append(effect.path)
-    outermost = [path for path in found if not any(other != path and beneath(path, other) for other in found)]
-    return [Directory(path, _expected(path, found)) for path in sorted(outermost)]
+    return [Directory(path, _expected(path, found)) for path in outermost(found)]
+
+
+def permitted(effects: tuple[PathEffect, ...], facts: Facts) -> list[str]:
+    """The outermost of those directories in which the submitter himself could write.
+
+    A lock keeps others out, so nobody gets one where he could change nothing anyway: such places are shown read-only.
+    """
+    found = {facts.resolve(_directory_of(effect, facts)): None for effect in _writing(effects) if _may(effect, facts)}
+    return outermost(found)
+
+
+def _may(effect: PathEffect, facts: Facts) -> bool:
+    if facts.writable(facts.resolve(_directory_of(effect, facts))):
+        return True
+    # One's own file in somebody else's directory: it can be written in place.
+    in_place = effect.certainty is Certainty.LITERAL and effect.access in {Access.WRITE, Access.APPEND}
+    return in_place and facts.kind(effect.path) == "file" and facts.writable(effect.path)
+
+
+def outermost(paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` that lie beneath no other, sorted."""
+    every = set(paths)
+    return sorted(path for path in every if not any(other != path and beneath(path, other) for other in every))
+
+
+def _writing(effects: Iterable[PathEffect]) -> Iterator[PathEffect]:
+    for effect in effects:
+        if effect.access in WRITES and not any(beneath(effect.path, place) for place in _HARMLESS):
+            yield effect
 
 
 def _expected(directory: str, found: dict[str, list[str] | None]) -> tuple[str, ...] | None:

@@ -146,7 +146,9 @@ def plan(
     tier, reasons = _choose_tier(request, analysis, at_least)
     directories = lockset.directories(analysis.effects.paths, facts)
     tier, reasons = _raise_for_coarse(request, tier, reasons, directories)
-    tier, grants = _grants(request, tier, directories, facts)
+    predicted = _predicted(request, analysis, directories, facts)
+    tier, grants = _grants(request, tier, predicted, facts)
+    reasons = (*reasons, *_withheld(request, tier, directories, grants))
     options = request.options
     workdir = options.workdir or request.cwd
     policy = Policy(
@@ -235,27 +237,57 @@ def _raise_for_coarse(
     return tier, reasons
 
 
+def _predicted(
+    request: Request, analysis: Analysis, directories: list[lockset.Directory], facts: Facts
+) -> tuple[str, ...] | None:
+    """The directories that the command is predicted to write and its submitter may; None if nothing was predicted."""
+    if not directories:
+        return None
+    if request.submitter_is_root:
+        return tuple(directory.path for directory in directories)
+    return tuple(lockset.permitted(analysis.effects.paths, facts))
+
+
+def _withheld(
+    request: Request, tier: Tier, directories: list[lockset.Directory], grants: tuple[Grant, ...]
+) -> list[Reason]:
+    """Say which predicted directories stay as they are, because the submitter may not write them."""
+    if tier in {Tier.SAFE_PARALLEL, Tier.DANGEROUS_ISOLATED}:
+        return []
+    return [
+        Reason("not-permitted", f"{request.identity.name} may not write {directory.path}: it stays read-only", tier)
+        for directory in directories
+        if not any(lockset.beneath(directory.path, grant.path) for grant in grants)
+    ]
+
+
 def _grants(
-    request: Request, tier: Tier, directories: list[lockset.Directory], facts: Facts
+    request: Request, tier: Tier, predicted: tuple[str, ...] | None, facts: Facts
 ) -> tuple[Tier, tuple[Grant, ...]]:
-    paths = [] if tier is Tier.SAFE_PARALLEL else [directory.path for directory in directories]
+    paths = [] if tier is Tier.SAFE_PARALLEL else list(predicted or ())
     for path in request.options.writable:
         resolved = facts.resolve(path)
         if facts.kind(resolved) != "dir":
             raise UsageError(f"cannot make {path} writable: it is not a directory", hint="name its directory")
         if any(lockset.beneath(resolved, place) for place in lockset.PRIVATE):
             raise UsageError(f"cannot make {path} writable: every job has its own {resolved}")
+        if not (request.submitter_is_root or facts.writable(resolved)):
+            # A lock on it would keep those out who may.
+            raise DeniedError(
+                f"cannot make {path} writable: {request.identity.name} may not write there",
+                hint="name a directory of your own below it, or have its owner run the command",
+            )
         paths.append(resolved)
     if request.options.writable and tier is Tier.SAFE_PARALLEL:
         tier = Tier.CONDITIONAL_PARALLEL
-    if tier is Tier.SEQUENTIAL_REQUIRED and not paths:
-        paths.append(facts.project_root(facts.cwd))
+    if tier is Tier.SEQUENTIAL_REQUIRED and not paths and predicted is None:
+        project = facts.project_root(facts.cwd)
+        paths += [project] if request.submitter_is_root or facts.writable(project) else []
     if "/" in paths and tier is not Tier.DANGEROUS_ISOLATED:
         raise UsageError("cannot make / writable as a whole", hint="--tier dangerous puts an overlay over everything")
-    outermost = sorted({p for p in paths if not any(p != other and lockset.beneath(p, other) for other in paths)})
     overlay = tier.rank >= Tier.SEQUENTIAL_REQUIRED.rank
     mode = LockMode.U if overlay else LockMode.X
-    return tier, tuple(Grant(path, mode, overlay) for path in outermost)
+    return tier, tuple(Grant(path, mode, overlay) for path in lockset.outermost(paths))
 
 
 def _covered(option: str, paths: Sequence[str], facts: Facts) -> tuple[str, ...]:

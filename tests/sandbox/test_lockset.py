@@ -1,5 +1,7 @@
 """From predicted effects to directories to lock."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +117,25 @@ def test_the_order_of_effects_does_not_matter(effects):
     forward = [(path, None if expected is None else set(expected)) for path, expected in found(*effects)]
     backward = [(path, None if expected is None else set(expected)) for path, expected in found(*reversed(effects))]
     assert forward == backward
+
+
+@pytest.mark.parametrize(
+    ("closed", "effects", "expected"),
+    [
+        ((), [("create", "/etc/x", LITERAL)], ["/etc"]),
+        (("/etc",), [("create", "/etc/x", LITERAL)], []),
+        (("/etc",), [("delete", "/etc/hosts", LITERAL)], []),
+        (("/etc",), [("append", "/etc/hosts", LITERAL)], ["/etc"]),  # one's own file in somebody else's directory
+        (("/etc", "/etc/hosts"), [("append", "/etc/hosts", LITERAL)], []),
+        (("/etc",), [("write", "/etc", UNDER), ("write", "/etc/app", UNDER)], ["/etc/app"]),
+        (("/etc/app",), [("write", "/etc", UNDER), ("write", "/etc/app", UNDER)], ["/etc"]),
+        (("/home/user",), [("create", "/work/link/x", LITERAL)], []),
+        (("/",), [("create", "/nowhere/at/all", LITERAL)], []),
+        ((), [("write", "/dev/null", LITERAL)], []),
+    ],
+)
+def test_nobody_locks_what_he_may_not_write(closed, effects, expected):
+    """What lies below a closed directory and is open stays his; what is closed below an open one goes with it."""
+    made = tuple(PathEffect(Access(access), path, certainty) for access, path, certainty in effects)
+    facts = dataclasses.replace(FACTS, closed=frozenset(closed))
+    assert lockset.permitted(made, facts) == expected

@@ -26,13 +26,14 @@ SAFE, CONDITIONAL = Tier.SAFE_PARALLEL, Tier.CONDITIONAL_PARALLEL
 SEQUENTIAL, DANGEROUS = Tier.SEQUENTIAL_REQUIRED, Tier.DANGEROUS_ISOLATED
 
 
-def plan(line, *, identity=USER, root=False, host=HOST, defaults=None, at_least=None, **options):
+def plan(line, *, identity=USER, root=False, host=HOST, defaults=None, at_least=None, closed=(), **options):
     """The plan of one line in /work/project."""
     request = runner.Request(
         identity=identity, cwd="/work/project", environment={"PATH": "/usr/bin:/bin"}, line=line,
         options=runner.Options(**options), submitter_is_root=root,
     )  # fmt: skip
-    return runner.plan(request, FACTS, defaults or runner.Defaults(), host, at_least=at_least)
+    facts = dataclasses.replace(FACTS, closed=frozenset(closed))
+    return runner.plan(request, facts, defaults or runner.Defaults(), host, at_least=at_least)
 
 
 def outcome(code=0, **changes):
@@ -225,3 +226,32 @@ def test_options_are_told_apart_from_defaults():
     assert plan("cat file").policy.explicit == frozenset()
     assert plan("cat file", memory=1, cpus=1.0).policy.explicit == {"memory", "cpus"}
     assert dataclasses.is_dataclass(runner.Options)
+
+
+# ── who may lock what ──
+
+
+@pytest.mark.parametrize("line", ["rm file", "zz-unknown", "echo x > new"])
+def test_a_user_gets_no_lock_where_he_may_not_write(line):
+    """Predicted or not; the tier stays, and the plan says why. Root, and who may, get it (the control)."""
+    planned = plan(line, closed=["/work/project"])
+    assert planned.policy.grants == ()
+    assert planned.policy.tier is SEQUENTIAL
+    for options in ({"closed": ["/work/project"], "root": True, "identity": ROOT}, {}):
+        assert [grant.path for grant in plan(line, **options).policy.grants] == ["/work/project"]
+
+
+def test_a_withheld_directory_is_named():
+    """In the reasons, where people look first."""
+    said = [reason.text for reason in plan("rm file", closed=["/work/project"]).reasons]
+    assert "user may not write /work/project: it stays read-only" in said
+    assert not any("stays read-only" in reason.text for reason in plan("rm file").reasons)
+
+
+def test_a_user_cannot_ask_for_a_lock_where_he_may_not_write():
+    """He is told; root may, and where he may write he gets it (the controls)."""
+    with pytest.raises(DeniedError, match="user may not write there"):
+        plan("true", writable=("/work/other",), closed=["/work/other"])
+    for options in ({"closed": ["/work/other"], "root": True, "identity": ROOT}, {}):
+        grants = plan("true", writable=("/work/other",), **options).policy.grants
+        assert [grant.path for grant in grants] == ["/work/other"]

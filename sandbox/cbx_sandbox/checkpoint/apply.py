@@ -21,7 +21,7 @@ from cbx_sandbox.checkpoint.conflicts import CHANGED, GONE, MADE, PARENT, REPLAC
 from cbx_sandbox.checkpoint.stage import FEW, Action, Staging, Step, sync_entry
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
-from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
+from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as, may_write
 
 _SETID = stat.S_ISUID | stat.S_ISGID
 
@@ -248,7 +248,9 @@ class Applier:
             self._marked.append((step.path, new.attributes))
 
     def _rights_to_write(self, step: Step, fd: int, name: bytes) -> contextlib.AbstractContextManager[None]:
-        """The submitter's rights; root's to write a file of somebody else's that the submitter may write.
+        """The submitter's rights; root's to write a file that the submitter may write, but not exchange.
+
+        Such is a file of somebody else's, and one of his own in a directory of somebody else's.
 
         The job has written its copy of such a file, and could write the file itself: the kernel is asked by opening
         it. Exchanging it would take a right to its directory, which writing does not, and would be no proof either:
@@ -257,9 +259,11 @@ class Applier:
         change, old, new = step.change, step.change.old, step.change.new
         if any(flag.privileged for flag in change.flags):
             return acting_as(ROOT)
-        if self._rights.is_root or change.kind is Kind.RENAMED or new is None or new.uid == self._rights.uid:
+        if self._rights.is_root or change.kind is Kind.RENAMED or new is None:
             return contextlib.nullcontext()
         kept = old is not None and old.is_file and new.is_file and _same_but_content(old, new)
+        if new.uid == self._rights.uid and not (kept and not may_write(files.inside(fd))):
+            return contextlib.nullcontext()
         if kept:
             os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
             return acting_as(ROOT)

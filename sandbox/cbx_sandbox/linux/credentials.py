@@ -18,6 +18,8 @@ _NUMBERS = {
     "riscv64": {"setgroups": 159, "setfsuid": 151, "setfsgid": 152, "capget": 90, "capset": 91},
 }
 _SYSCALLS = _NUMBERS[os.uname().machine]
+_FACCESSAT2 = 439  # the same number on every architecture (asm-generic)
+_AT_FDCWD, _AT_EACCESS = -100, 0x200
 _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
 
@@ -99,3 +101,17 @@ def _become(uid: int, gid: int, groups: tuple[int, ...]) -> None:
     _set_fsid("setfsgid", gid)
     # Last: leaving fsuid 0 takes the file capabilities out of the effective set (capabilities(7)).
     _set_fsid("setfsuid", uid)
+
+
+def may_write(path: str | bytes) -> bool:
+    """Whether the calling thread could write the file at ``path``, or make and remove entries if it is a directory.
+
+    The kernel says so, by the rights that the thread has now (:func:`acting_as`), by access lists and read-only mounts.
+    """
+    # Not os.access: the C library may emulate it, and then it looks at the ids of the process (access(2)).
+    wanted = os.W_OK | (os.X_OK if os.path.isdir(path) else 0)
+    try:
+        libc.syscall(_FACCESSAT2, _AT_FDCWD, os.fsencode(path), wanted, _AT_EACCESS, name="faccessat2")
+    except (OSError, ValueError):
+        return False
+    return True

@@ -118,6 +118,9 @@ class Facts(Protocol):
     def resolve(self, path: str) -> str:
         """Return the real path; a missing tail is kept."""
 
+    def writable(self, path: str) -> bool:
+        """Say whether the submitter may write a file, or make and remove entries in a directory."""
+
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return the absolute paths that match an absolute pattern."""
 

@@ -292,3 +292,56 @@ def test_a_connection_handed_to_a_job_is_no_way_in(shell):
     ran = shell.start("run", "-q", "--tier", "safe", "--", *script(code), stdin=connection.fileno())
     until(lambda: ran.poll() is not None or not connection.close())
     assert b"no" in ran.communicate(timeout=60)[0]
+
+
+def waits(shell, path):
+    """Whether root's job on ``path`` has to wait."""
+    ran = shell.run("--lock-timeout", "0.5", "--rw", path, "true", tier="conditional", cwd=path)
+    assert ran.returncode in {0, 75}, ran.stderr
+    return ran.returncode == 75
+
+
+def running(shell, path):
+    """Whether a job in ``path`` runs."""
+    return any(
+        job["state"] == "running" and job["workdir"] == str(path) for job in shell.supervisor.get("/v1/jobs")["jobs"]
+    )
+
+
+@pytest.mark.parametrize("tier", ["conditional", "sequential", "dangerous"])
+def test_a_user_cannot_lock_what_he_may_not_write(shell, place, project, tier):
+    """Not by asking for it; in a directory of his own he may, and then root waits (the control)."""
+    (place / "roots").mkdir()
+    ran = shell.run("--rw", place / "roots", "sleep", "600", tier=tier, uid=NOBODY)
+    assert ran.returncode == 126, ran.stderr
+    assert b"nobody may not write there" in ran.stderr
+    assert not waits(shell, place / "roots")
+    shell.start("run", "-q", "--tier", tier, "--rw", project, "--", "sleep", "600", uid=NOBODY, cwd=project)
+    until(lambda: running(shell, project))
+    assert waits(shell, project)
+
+
+@pytest.mark.parametrize("asked", ["sequential", "dangerous"])
+def test_a_predicted_lock_of_a_user_is_one_that_he_may_have(shell, place, asked):
+    """The job runs, and keeps nobody out of root's directory; out of one that it may write it does (the control)."""
+    for name, owner in (("roots", 0), ("his", NOBODY)):
+        directory = place / name
+        (directory / ".git").mkdir(parents=True)
+        shutil.chown(directory, owner, owner)
+        line = f"sleep 600; rm -f {directory}/file"
+        shell.start("run", "-q", "--tier", asked, "-c", line, uid=NOBODY, cwd=directory)
+        until(lambda directory=directory: running(shell, directory))
+        assert waits(shell, directory) is (name == "his")
+
+
+def test_a_file_of_ones_own_in_roots_directory_can_be_written(shell, place):
+    """The directory is the unit of a lock: who may write in place gets it. Beside it, nothing is his to lock."""
+    (place / "log").write_text("old\n")
+    shutil.chown(place / "log", NOBODY, NOBODY)
+    ran = shell.run("-c", f"echo new >> {place}/log", uid=NOBODY, tier=None)
+    assert ran.returncode == 0, ran.stderr
+    assert (place / "log").read_text() == "old\nnew\n"
+    (place / "roots").write_text("old\n")
+    ran = shell.run("-c", f"echo new >> {place}/roots", uid=NOBODY, tier=None)
+    assert ran.returncode != 0
+    assert (place / "roots").read_text() == "old\n"

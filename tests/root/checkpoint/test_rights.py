@@ -18,7 +18,8 @@ from cbx_sandbox.linux.credentials import ROOT, acting_as
 pytestmark = pytest.mark.root
 
 SETUP = """
-mkdir -p own/sub closed theirs shared drop; echo a > a; echo x > own/x; echo y > own/sub/y; echo t > theirs/t
+mkdir -p own/sub closed theirs shared drop; echo a > a; echo x > own/x; echo y > own/sub/y
+echo t > theirs/t; echo o > theirs/own
 echo w > writable; echo g > grouped; echo r > readonly; echo c > closed/c; echo d > drop/d; echo s > shared/s
 """
 
@@ -30,6 +31,7 @@ def owned(box):
     box.shell(
         f"chown -R {user} .; chown -R 0:0 theirs writable grouped readonly; chown 0:{harness.USER.groups[0]} grouped"
     )
+    box.shell(f"chown {user} theirs/own")
     box.shell("chmod 666 writable; chmod 664 grouped; chmod 500 closed; chmod 1777 drop; chown 0:0 drop drop/d")
     box.shell(f"chown 0:{harness.USER.groups[0]} shared shared/s; chmod 775 shared")
 
@@ -37,6 +39,7 @@ def owned(box):
 ALLOWED = {
     "own files": "echo 1 >> a; rm own/x; echo n > own/n; mkdir m; echo n > m/n; mv own/sub m/sub; chmod 600 a",
     "somebody's writable file": "echo 1 >> writable; echo 1 >> grouped",
+    "own file in somebody's directory": "echo 1 >> theirs/own",
     "somebody's file away": "rm readonly",
     "somebody's file moved": "mv readonly own/readonly",
     "group's directory": "echo n > shared/n; rm shared/s",
@@ -73,6 +76,7 @@ TIGHTENED = {
     "path closed": ("echo n > own/sub/n", "chown 0:0 own; chmod 700 own"),
     "directory made sticky": ("rm shared/s", "chmod 1775 shared"),
     "tree closed": ("echo n >> a", "chmod 700 .; chown 0:0 ."),
+    "file in somebody's directory taken away": ("echo n >> theirs/own", "chown 0:0 theirs/own"),
 }
 
 
