@@ -93,7 +93,7 @@ def split(file: RuleFile) -> list[Definition]:
     lines: dict[str, int] = {}
     headers = list(_HEADER.finditer(file.text))
     line, counted = 1, 0
-    for header, following in zip(headers, [*headers[1:], None], strict=True):
+    for header, following in zip(headers, [*headers[1:], None], strict=False):
         key = header.group(1) or header.group(2)
         end = following.start() if following else len(file.text)
         line += file.text.count("\n", counted, header.start())

@@ -9,8 +9,8 @@ from cbx_sandbox.shell.rules.model import Option, Rule, When
 from cbx_sandbox.shell.tiers import SHORT
 
 _TIER_FLAGS = frozenset({"conditional", "sequential", "dangerous"})
-_ARITY = dict.fromkeys("value read write append create delete dir run exec scratch host".split(), 1)
-_ARITY |= {"flag": 0, "help": 0, "rest": 0, "attached": -1, "attached-write": -1, "attached-run": -1}
+ARITY = dict.fromkeys("value read write append create delete dir run exec scratch host".split(), 1)
+ARITY |= {"flag": 0, "help": 0, "rest": 0, "attached": -1, "attached-write": -1, "attached-run": -1}
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -23,7 +23,7 @@ def _option(spec: str) -> Option:
     role, _, tier = spec.partition("!")
     if role in _TIER_FLAGS:
         return Option(0, "flag", SHORT[role])
-    return Option(_ARITY[role], role, SHORT[tier] if tier else None)
+    return Option(ARITY[role], role, SHORT[tier] if tier else None)
 
 
 def _options(table: dict[str, str]) -> dict[str, Option]:
@@ -46,6 +46,8 @@ _SIMPLE = {
     "host": str,
 }
 _LISTS = ("operands", "caches", "resources")
+# What a condition can replace.
+REPLACED = frozenset({*_SIMPLE, *_LISTS, "tier", "unknown", "writes", "network", "benign"})
 
 
 def fields(table: dict[str, Any]) -> dict[str, Any]:
