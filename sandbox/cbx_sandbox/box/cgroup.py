@@ -195,16 +195,26 @@ class Meter:
 
     def __init__(self, payload: int, v1_directories: dict[str, int]) -> None:
         self.payload = payload
-        self.v1 = v1_directories
-        # A payload that waited for its job has used some CPU time before: that is not the job's.
+        self.files = cgroupfs.Files(payload)
+        self.v1 = {name: cgroupfs.Files(fd) for name, fd in v1_directories.items()}
+        self._before: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Open every file that is read in the end, while nobody waits."""
+        self.files.open("cgroup.events", *_COUNTERS)
+        for name, group in self.v1.items():
+            group.open(*hybrid.COUNTERS[name])
+
+    def begin(self) -> None:
+        """Count from now on: a payload that waited for its job has used some CPU time before, which is not the job's."""
         self._before = self._cpu()
 
     def _cpu(self) -> dict[str, int]:
-        return cgroupfs.flat(cgroupfs.read("cpu.stat", self.payload))
+        return cgroupfs.flat(self.files.read("cpu.stat"))
 
     def populated(self) -> bool:
         """True while a process of the payload lives."""
-        return cgroupfs.flat(cgroupfs.read("cgroup.events", self.payload)).get("populated", 0) == 1
+        return cgroupfs.flat(self.files.read("cgroup.events")).get("populated", 0) == 1
 
     def kill(self) -> bool:
         """End every process of the payload in one step. False before Linux 5.14, which has no cgroup.kill."""
@@ -220,21 +230,20 @@ class Meter:
 
     def oom_kills(self) -> int:
         """How many processes the kernel killed for memory."""
-        kills = cgroupfs.flat(cgroupfs.read("memory.events", self.payload)).get("oom_kill", 0)
-        fd = self.v1.get("memory")
-        if fd is not None:
-            kills += cgroupfs.flat(cgroupfs.read("memory.oom_control", fd)).get("oom_kill", 0)
+        kills = cgroupfs.flat(self.files.read("memory.events")).get("oom_kill", 0)
+        if (group := self.v1.get("memory")) is not None:
+            kills += cgroupfs.flat(group.read("memory.oom_control")).get("oom_kill", 0)
         return kills
 
     def watch_oom(self) -> int | None:
         """An eventfd that tells of a v1 group out of memory: there no kernel kills the group as a whole."""
-        fd = self.v1.get("memory")
-        if fd is None:
+        group = self.v1.get("memory")
+        if group is None:
             return None
         event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
+        control = os.open("memory.oom_control", os.O_RDONLY | os.O_CLOEXEC, dir_fd=group.directory)
         try:
-            cgroupfs.write("cgroup.event_control", f"{event} {control}", fd)
+            cgroupfs.write("cgroup.event_control", f"{event} {control}", group.directory)
         finally:
             os.close(control)
         return event
@@ -242,20 +251,21 @@ class Meter:
     def usage(self) -> dict[str, object]:
         """What the payload used: seconds, bytes, counts; pressure where the kernel tracks it."""
         cpu = {name: value - self._before.get(name, 0) for name, value in self._cpu().items()}
-        io = cgroupfs.nested_totals(cgroupfs.read("io.stat", self.payload))
-        pids = cgroupfs.flat(cgroupfs.read("pids.events", self.payload))
+        io = cgroupfs.nested_totals(self.files.read("io.stat"))
+        pids = cgroupfs.flat(self.files.read("pids.events"))
         v1 = hybrid.usage(self.v1)
         throttled_us = cpu.get("throttled_usec", 0) + v1.get("throttled_ns", 0) / 1000
+        kills = cgroupfs.flat(self.files.read("memory.events")).get("oom_kill", 0)
         return {
             "cpu_seconds": cpu.get("usage_usec", 0) / 1e6,
             "user_seconds": cpu.get("user_usec", 0) / 1e6,
             "system_seconds": cpu.get("system_usec", 0) / 1e6,
             "throttled_seconds": throttled_us / 1e6,
-            "memory_peak_bytes": int(cgroupfs.read("memory.peak", self.payload) or v1.get("memory_peak_bytes", 0)),
-            "oom_kills": self.oom_kills(),
+            "memory_peak_bytes": int(self.files.read("memory.peak") or v1.get("memory_peak_bytes", 0)),
+            "oom_kills": kills + v1.get("oom_kills", 0),
             "io_read_bytes": io.get("rbytes", v1.get("io_read_bytes", 0)),
             "io_write_bytes": io.get("wbytes", v1.get("io_write_bytes", 0)),
-            "pids_peak": int(cgroupfs.read("pids.peak", self.payload) or v1.get("pids_peak", 0)),
+            "pids_peak": int(self.files.read("pids.peak") or v1.get("pids_peak", 0)),
             "pids_refused": pids.get("max", v1.get("pids_refused", 0)),
             "pressure": self._pressure(),
         }
@@ -263,11 +273,25 @@ class Meter:
     def _pressure(self) -> dict[str, float] | None:
         found = {}
         for resource in ("cpu", "memory", "io"):
-            text = cgroupfs.read(f"{resource}.pressure", self.payload)
+            text = self.files.read(f"{resource}.pressure")
             for line in (text or "").splitlines():
                 if line.startswith("some "):
                     found[resource] = int(line.rpartition("total=")[2]) / 1e6
         return found or None
+
+
+# What Meter.usage() reads of the unified group.
+_COUNTERS = (
+    "cpu.stat",
+    "io.stat",
+    "pids.events",
+    "memory.events",
+    "memory.peak",
+    "pids.peak",
+    "cpu.pressure",
+    "memory.pressure",
+    "io.pressure",
+)
 
 
 def _number(value: int | None) -> str | None:

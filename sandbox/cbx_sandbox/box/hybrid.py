@@ -83,19 +83,28 @@ def _limit_io(blkio: BlkIOController, rate: int, devices: list[str]) -> None:
             cgroupfs.write(f"{directory}/blkio.throttle.{name}_bps_device", f"{device} {rate}")
 
 
-def usage(directories: dict[str, int]) -> dict[str, int]:
+# What usage() reads of each controller's group.
+COUNTERS = {
+    "memory": ("memory.max_usage_in_bytes", "memory.oom_control"),
+    "cpu": ("cpu.stat",),
+    "pids": ("pids.peak", "pids.events"),
+    "blkio": ("blkio.throttle.io_service_bytes",),
+}
+
+
+def usage(groups: dict[str, cgroupfs.Files]) -> dict[str, int]:
     """Peaks of memory and processes, throttled time (s/10^9), I/O bytes, OOM kills, refused forks, from v1 groups."""
     found: dict[str, int] = {}
-    if (fd := directories.get("memory")) is not None:
-        found["memory_peak_bytes"] = int(cgroupfs.read("memory.max_usage_in_bytes", fd) or 0)
-        found["oom_kills"] = cgroupfs.flat(cgroupfs.read("memory.oom_control", fd)).get("oom_kill", 0)
-    if (fd := directories.get("cpu")) is not None:
-        found["throttled_ns"] = cgroupfs.flat(cgroupfs.read("cpu.stat", fd)).get("throttled_time", 0)
-    if (fd := directories.get("pids")) is not None:
-        found["pids_peak"] = int(cgroupfs.read("pids.peak", fd) or 0)
-        found["pids_refused"] = cgroupfs.flat(cgroupfs.read("pids.events", fd)).get("max", 0)
-    if (fd := directories.get("blkio")) is not None:
-        for line in (cgroupfs.read("blkio.throttle.io_service_bytes", fd) or "").splitlines():
+    if (group := groups.get("memory")) is not None:
+        found["memory_peak_bytes"] = int(group.read("memory.max_usage_in_bytes") or 0)
+        found["oom_kills"] = cgroupfs.flat(group.read("memory.oom_control")).get("oom_kill", 0)
+    if (group := groups.get("cpu")) is not None:
+        found["throttled_ns"] = cgroupfs.flat(group.read("cpu.stat")).get("throttled_time", 0)
+    if (group := groups.get("pids")) is not None:
+        found["pids_peak"] = int(group.read("pids.peak") or 0)
+        found["pids_refused"] = cgroupfs.flat(group.read("pids.events")).get("max", 0)
+    if (group := groups.get("blkio")) is not None:
+        for line in (group.read("blkio.throttle.io_service_bytes") or "").splitlines():
             fields = line.split()
             if len(fields) == 3 and fields[1] in {"Read", "Write"}:
                 key = f"io_{fields[1].lower()}_bytes"
