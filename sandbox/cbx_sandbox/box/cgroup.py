@@ -199,14 +199,8 @@ class Meter:
         self.v1 = {name: cgroupfs.Files(fd) for name, fd in v1_directories.items()}
         self._before: dict[str, int] = {}
 
-    def open(self) -> None:
-        """Open every file that is read in the end, while nobody waits."""
-        self.files.open("cgroup.events", *_COUNTERS)
-        for name, group in self.v1.items():
-            group.open(*hybrid.COUNTERS[name])
-
     def begin(self) -> None:
-        """Count from now on: a payload that waited for its job has used some CPU time before, which is not the job's."""
+        """Count from now on: a payload that waited for its job has used some CPU time of its own before."""
         self._before = self._cpu()
 
     def _cpu(self) -> dict[str, int]:
@@ -278,20 +272,6 @@ class Meter:
                 if line.startswith("some "):
                     found[resource] = int(line.rpartition("total=")[2]) / 1e6
         return found or None
-
-
-# What Meter.usage() reads of the unified group.
-_COUNTERS = (
-    "cpu.stat",
-    "io.stat",
-    "pids.events",
-    "memory.events",
-    "memory.peak",
-    "pids.peak",
-    "cpu.pressure",
-    "memory.pressure",
-    "io.pressure",
-)
 
 
 def _number(value: int | None) -> str | None:

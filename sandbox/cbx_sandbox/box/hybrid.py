@@ -83,15 +83,6 @@ def _limit_io(blkio: BlkIOController, rate: int, devices: list[str]) -> None:
             cgroupfs.write(f"{directory}/blkio.throttle.{name}_bps_device", f"{device} {rate}")
 
 
-# What usage() reads of each controller's group.
-COUNTERS = {
-    "memory": ("memory.max_usage_in_bytes", "memory.oom_control"),
-    "cpu": ("cpu.stat",),
-    "pids": ("pids.peak", "pids.events"),
-    "blkio": ("blkio.throttle.io_service_bytes",),
-}
-
-
 def usage(groups: dict[str, cgroupfs.Files]) -> dict[str, int]:
     """Peaks of memory and processes, throttled time (s/10^9), I/O bytes, OOM kills, refused forks, from v1 groups."""
     found: dict[str, int] = {}

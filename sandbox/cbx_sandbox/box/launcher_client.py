@@ -35,7 +35,10 @@ class Ready:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Started:
-    """A job's init lives. ``control`` (orders, the end) and ``pidfd`` belong to the receiver."""
+    """A job's init lives and builds the box; the command starts at the order ``go``.
+
+    ``control`` (orders, the end) and ``pidfd`` belong to the receiver.
+    """
 
     job: str
     pid: int
@@ -160,6 +163,10 @@ class Control:
     def fileno(self) -> int:
         """The descriptor to watch."""
         return self.socket.fileno()
+
+    def go(self) -> None:
+        """Start the command as soon as its box is built. Any other order before this one, or none, calls it off."""
+        self._order("go")
 
     def signal(self, number: int) -> None:
         """Send a signal to the command's process group."""

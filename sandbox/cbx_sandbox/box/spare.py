@@ -243,6 +243,7 @@ def _wait_for_job(connection: socket.socket, v1_procs: list[int], last_capabilit
     failed: OSError | None = None
     try:
         payload.enter(v1_procs, last_capability)
+        payload.rehearse()
     except OSError as error:
         failed = error
     handed = receive(connection)

@@ -120,6 +120,7 @@ class Bench:
         os.close(started.pidfd)
         control = Control(started.control)
         try:
+            control.go()
             select.select([control], [], [], PATIENCE)
             message = control.receive()
         finally:

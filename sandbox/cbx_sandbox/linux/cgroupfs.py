@@ -66,18 +66,13 @@ class Files:
         self.directory = directory
         self._open: dict[str, int | None] = {}
 
-    def open(self, *names: str) -> None:
-        """Open these now, so that reading them later is quick."""
-        for name in names:
-            if name not in self._open:
-                try:
-                    self._open[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
-                except FileNotFoundError:
-                    self._open[name] = None
-
     def read(self, name: str) -> str | None:
         """The content of a file now, or None where this kernel has no such file."""
-        self.open(name)
+        if name not in self._open:
+            try:
+                self._open[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
+            except FileNotFoundError:
+                self._open[name] = None
         fd = self._open[name]
         if fd is None:
             return None

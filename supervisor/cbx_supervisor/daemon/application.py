@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -87,7 +88,13 @@ def protocol_factory(service: Service) -> tuple[Any, ServerState]:
     )
     app.state.service = service
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    config = uvicorn.Config(app, http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+
+    async def up_to_date(scope: Scope, receive: Receive, send: Send) -> None:
+        # Who was told a result by `run` must find it.
+        await service.executor.recorded()
+        await app(scope, receive, send)
+
+    config = uvicorn.Config(up_to_date, http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     state = ServerState()
 

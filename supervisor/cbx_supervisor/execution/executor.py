@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from cbx_sandbox import runner
@@ -60,6 +60,8 @@ class Executor:
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
+        self._recording: set[asyncio.Task[None]] = set()
+        self._afterwards: set[asyncio.Task[None]] = set()
         self._planning = asyncio.Lock()
         self._warm = False
         self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
@@ -155,6 +157,23 @@ class Executor:
 
         await asyncio.wrap_future(self.database.write(together))
 
+    def record(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Have a result written whose caller does not wait for that; :meth:`recorded` does."""
+        task = asyncio.get_running_loop().create_task(writing)
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+
+    async def recorded(self) -> None:
+        """Return when every result that somebody was told is on disk: what is read then is not behind."""
+        if self._recording:
+            await asyncio.wait(tuple(self._recording))
+
+    def afterwards(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what is left to do of a job whose caller was told already."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._afterwards.add(task)
+        task.add_done_callback(self._afterwards.discard)
+
     def write_later(self, *operations: Callable[[Any], object]) -> None:
         """Have these written some time: what may be lost in a crash."""
         for operation in operations:
@@ -173,6 +192,8 @@ class Executor:
         pending = [live.result for live in self.live.values()]
         if pending:
             await asyncio.wait(pending, timeout=5.0)
+        if left := (*self._recording, *self._afterwards):
+            await asyncio.wait(left, timeout=5.0)
 
     def _plan(self, request: runner.Request, at_least: Reason | None) -> runner.Plan:
         facts = HostFacts(

@@ -1,9 +1,10 @@
 """The life of one job: each step in order, and what undoes it.
 
-    plan → locks → slot → layers → "starting" on disk → launch → watch → changes → result on disk → told
+    plan → locks → slot → layers → box ∥ "starting" on disk → go → watch → changes → result on disk → told
 
 A job that gets its locks at once costs two commits: its submission and "starting" in one, its result in the other. The
-result is on disk before the caller is told: what `run` printed, `show` finds, also after a power cut.
+first is on disk before the command starts. The second is on disk before the caller is told, where the job could change
+anything: what `run` printed, `show` finds, also after a power cut.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
-from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
+from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import linkscan, lockset, outcome
 from cbx_supervisor.execution.launching import Init, process_start
@@ -90,10 +91,18 @@ class Run:
                     f"internal error: {raised!r}", hint="please report this; the supervisor's log has more"
                 )
                 result = self._never_ran(error, "failed-to-start")
-            await self._record(result, error)
+            if self._changed_nothing(result) and self._audited(error) is None:
+                # A power cut may forget how it ended; whoever asks the supervisor waits until it is written.
+                self.executor.record(self._record(result, error))
+            else:
+                await self._record(result, error)
         finally:
             self._let_go()
         return Ending(result, error)
+
+    def _changed_nothing(self, result: Result) -> bool:
+        direct = any(entry.grant.direct for entry in self.locks.entries)
+        return result.state == "exited" and self.session is None and not direct
 
     async def _record(self, result: Result, error: CbxError | None) -> None:
         try:
@@ -282,11 +291,15 @@ class Run:
             "allow_missing": sorted(options.allow_missing),
             "allow_privileged": options.allow_privileged,
             "host_effects": sorted(options.host_effects),
-            "tier": options.tier.value if options.tier else None,
+            "tier": options.tier.value if options.tier and self._laxer(options.tier) else None,
             "user": submission.request.identity.uid if submission.request.identity.uid != submission.uid else None,
         }
         used = {name: value for name, value in loosened.items() if value}
         return ("loosened", {**detail, **used}) if used else None
+
+    def _laxer(self, tier: Tier) -> bool:
+        """Whether somebody asked for less than the analysis did; also where it is not known what that asked for."""
+        return self.planned is None or tier.rank < self.planned.analysis.tier.rank
 
     # ── running ──
 
@@ -300,9 +313,8 @@ class Run:
             view = self.executor.host.view()  # a directory for layers may have been made, which jobs must not see
         try:
             self._check_targets()
-            await self._starting(planned, started)
             self.live.about_to_launch()
-            init = await self._launch(planned, view)
+            init = await self._start(planned, view, started)
         except BaseException:
             if self.session is not None:
                 self.settled = await in_thread(work.roll_back, self.session, None, "the job was not started")
@@ -318,7 +330,11 @@ class Run:
             await self.live.output.drained()
         # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
         settled = self.settled = await self._settle(planned, ended)
-        leaks = await self.executor.launching.reaped(str(self.number))
+        leaks: list[str] = []
+        if ended is None or ended["unkillable"]:
+            leaks = await self.executor.launching.reaped(str(self.number))
+        else:
+            self.executor.afterwards(self._look_for_leaks())
         return outcome.ran(
             self.number,
             planned,
@@ -332,6 +348,12 @@ class Run:
             checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
         )
+
+    async def _look_for_leaks(self) -> None:
+        """All processes were dead at the end; that the groups went too is found out when the caller was told."""
+        if leaks := await self.executor.launching.reaped(str(self.number)):
+            self.executor.log("left behind", job=self.number, groups=leaks)
+            await self.executor.write(jobs.leaked(self.number, leaks))
 
     async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
         if self.session is None:
@@ -352,16 +374,32 @@ class Run:
         assert self.session is not None
         return self.session.checkpoint
 
+    async def _start(self, planned: runner.Plan, view: box.HostView, started: float) -> Init:
+        """Have the box built while the start is written down; the command waits for both."""
+        written = asyncio.ensure_future(self._starting(planned, started))
+        try:
+            init = await self._launch(planned, view)
+        except BaseException:
+            await written
+            raise
+        try:
+            await written
+        except BaseException:
+            init.close()  # which calls it off
+            await self.executor.launching.reaped(str(self.number))
+            raise
+        init.control.go()
+        self.live.launched(init)
+        self.live.state = Running(ATTEMPT, time.time(), init.pid)
+        asyncio.get_running_loop().call_later(NOTED_AFTER, self._note_running, init)
+        return init
+
     async def _launch(self, planned: runner.Plan, view: box.HostView) -> Init:
         names, fds = self._passed(planned)
         started = await self.executor.launching.start(self._spec(planned, view, names), fds)
         # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
         self.descriptors.close()
-        init = Init(started, self.record, self.caller.terminal)
-        self.live.launched(init)
-        self.live.state = Running(ATTEMPT, time.time(), init.pid)
-        asyncio.get_running_loop().call_later(NOTED_AFTER, self._note_running, init)
-        return init
+        return Init(started, self.record, self.caller.terminal)
 
     def _note_running(self, init: Init) -> None:
         if not init.closed:

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cbx_supervisor.model.job import Job
 from cbx_supervisor.model.result import Result, decode, encode
 
@@ -71,6 +73,18 @@ def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
         connection.execute("UPDATE jobs SET state = ?, ended = ? WHERE id = ?", (result.state, at, result.job))
         connection.execute("UPDATE attempts SET ended = ? WHERE job = ? AND ended IS NULL", (at, result.job))
         connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
+
+    return operation
+
+
+def leaked(number: int, groups: list[str]) -> Callable[[sqlite3.Connection], None]:
+    """Add to a result what was found left behind afterwards."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT json FROM results WHERE job = ?", (number,)).fetchone()
+        if row is not None:
+            result = msgspec.structs.replace(decode(row["json"]), leaks=tuple(groups))
+            connection.execute("UPDATE results SET json = ? WHERE job = ?", (encode(result).decode(), number))
 
     return operation
 

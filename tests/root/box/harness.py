@@ -347,6 +347,7 @@ class Harness:
         landlock: bool = True,
         alter: Callable[[list[ops.Operation]], list[ops.Operation]] | None = None,
         alter_spec: Callable[[BoxSpec], None] | None = None,
+        go: bool = True,
         before_launch: Callable[[], None] | None = None,
         name: str | None = None,
     ) -> Job:
@@ -392,7 +393,10 @@ class Harness:
             raise NotStartedError(f"{started.errno}: {started.text}")
         os.close(started.pidfd)
         group = _group_of(started.pid) or name
-        job = Job(self, name, started.pid, Control(started.control), started.missing, group, pipes, held, text)
+        control = Control(started.control)
+        if go:
+            control.go()
+        job = Job(self, name, started.pid, control, started.missing, group, pipes, held, text)
         self.jobs.append(job)
         return job
 
