@@ -421,7 +421,11 @@ class Init:
             ) as file:
                 table = mountinfo.parse(file.read())
             roots = {prefix + path if path != "/" else prefix for path in self.stage.overlays}
-            _unmount_all(_with_all_on_top(table, roots))
+            on_top = _with_all_on_top(table, roots)
+            for target in _without_overlays(on_top):
+                # Nothing of an overlay is in there: the whole tree goes in one step, also what is still in use.
+                mounts.umount(target, mounts.MNT_DETACH)
+            _unmount_all([mount.target for mount in on_top if mount.kind == "overlay"])
         except OSError:
             return False
         return True
@@ -439,15 +443,28 @@ def _reset_priorities() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
-def _with_all_on_top(table: list[mountinfo.Mount], roots: set[str]) -> list[str]:
-    """Where the overlays on ``roots`` are mounted, and everything that is mounted on them."""
+def _with_all_on_top(table: list[mountinfo.Mount], roots: set[str]) -> list[mountinfo.Mount]:
+    """The overlays on ``roots``, and everything that is mounted on them."""
     chosen = {m.mount_id for m in table if m.kind == "overlay" and m.source == operations.SOURCE and m.target in roots}
     grown = True
     while grown:
         more = {mount.mount_id for mount in table if mount.parent_id in chosen} - chosen
         chosen |= more
         grown = bool(more)
-    return [mount.target for mount in table if mount.mount_id in chosen]
+    return [mount for mount in table if mount.mount_id in chosen]
+
+
+def _without_overlays(on_top: list[mountinfo.Mount]) -> list[str]:
+    """Where the largest trees without an overlay in them are mounted, the last mounted first."""
+    parents = {mount.mount_id: mount.parent_id for mount in on_top}
+    leads_to_overlay: set[int] = set()
+    for mount in on_top:
+        at = mount.mount_id
+        while mount.kind == "overlay" and at in parents and at not in leads_to_overlay:
+            leads_to_overlay.add(at)
+            at = parents[at]
+    tops = [m for m in on_top if m.mount_id not in leads_to_overlay and m.parent_id in leads_to_overlay]
+    return [mount.target for mount in sorted(tops, key=lambda mount: -mount.mount_id)]
 
 
 def _unmount_all(targets: list[str]) -> None:

@@ -120,7 +120,7 @@ class Launcher:
         try:
             if data == b"standard":
                 standard = _read_json(fds[0])
-                self.spares.prepare(standard["operations"], standard["limits"])
+                self.spares.prepare(standard["beginnings"], standard["limits"])
                 return True
             spec = _read_json(fds[0])
             assert spec is not None

@@ -87,9 +87,9 @@ class LauncherClient:
         """Ask for a job; ``fds`` in the order of ``spec['descriptors']``, still the caller's afterwards."""
         self._send(b"launch", spec, fds)
 
-    def prepare(self, standard: list[dict[str, Any]], limits: LimitSpec | None = None) -> None:
-        """Keep boxes in waiting that begin with these operations and limits (box/plan: standard, limit_spec)."""
-        self._send(b"standard", {"operations": standard, "limits": limits}, [])
+    def prepare(self, beginnings: list[list[dict[str, Any]]], limits: LimitSpec | None = None) -> None:
+        """Keep boxes in waiting that begin with one of these (box/plan: standard, overlaid) and these limits."""
+        self._send(b"standard", {"beginnings": beginnings, "limits": limits}, [])
 
     def _send(self, order: bytes, value: object, fds: list[int]) -> None:
         memory = os.memfd_create("cbx-order", os.MFD_CLOEXEC)

@@ -49,6 +49,7 @@ class Stage:
     scaffolds: int = 0
     empty: int = -1
     private_run: bool = False
+    ready: dict[str, str] = dataclasses.field(default_factory=dict)  # made ahead: where it will go, where it is
     overlays: list[str] = dataclasses.field(default_factory=list)
     uppers: list[int] = dataclasses.field(default_factory=list)
 
@@ -67,7 +68,7 @@ class Stage:
             os.close(root_fd)
 
     def attach(self, tree: int, inside: str) -> None:
-        """Attach the detached mount ``tree`` at ``inside`` and close it."""
+        """Attach the mount ``tree`` at ``inside``, move it there if it is attached elsewhere, and close it."""
         try:
             target = self.open(inside)
             try:
@@ -91,6 +92,14 @@ class Stage:
         if self.empty >= 0:
             os.close(self.empty)
             self.empty = -1
+
+    def attach_ready(self, inside: str) -> bool:
+        """Attach what was made ahead for ``inside``; False if nothing was."""
+        place = self.ready.pop(inside, None)
+        if place is None:
+            return False
+        self.attach(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), inside)
+        return True
 
     def scaffold(self) -> str:
         """A new empty directory to hang a mount on while others are made from it."""
@@ -166,6 +175,25 @@ class Scaffold(Operation):
         tree = mounts.new_mount("tmpfs", {"size": "1m", "mode": "0700"}, _RW_FLAGS)
         mounts.move_mount(tree, SCAFFOLD)
         os.close(tree)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MadeAhead(Operation):
+    """The job's /proc and /sys on the scaffold, before the root is known that they will be moved to."""
+
+    def describe(self) -> str:
+        return "make /proc and /sys ahead"
+
+    def execute(self, stage: Stage) -> None:
+        root, stage.root = stage.root, stage.scaffold()
+        try:
+            for operation in (Proc(host=False), Sys()):
+                path = f"/{type(operation).__name__.lower()}"
+                os.mkdir(stage.path(path), 0o755)
+                operation.execute(stage)
+                stage.ready[path] = stage.path(path)
+        finally:
+            stage.root = root
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -396,6 +424,8 @@ class Proc(Operation):
                 tree = mounts.open_tree("/proc")
                 mounts.mount_setattr(tree, set_=_RO_FLAGS)
                 stage.attach(tree, "/proc")
+        elif stage.attach_ready("/proc"):
+            return
         else:
             # Read-only as a whole: everything writable in /proc is a kernel setting or another process's business.
             options: dict[str, str | None] = {"hidepid": "invisible", "gid": str(NO_GROUP)}
@@ -411,6 +441,8 @@ class Sys(Operation):
         return "own /sys, read-only; the job's own cgroup, read-only"
 
     def execute(self, stage: Stage) -> None:
+        if stage.attach_ready("/sys"):
+            return
         stage.attach(mounts.new_mount("sysfs", {}, _RO_FLAGS | mounts.ATTR_NOEXEC), "/sys")
         _mask(stage, "/sys", _SYS_MASKS)
         tree = stage.descriptors.get("cgroup")
@@ -448,7 +480,8 @@ class Clear(Operation):
 
 
 for _operation in (
-    PrivateTree, Scaffold, RunDirectory, DirectWrite, Overlay, ReadOnly, Hide, Tmpfs, Devices, Proc, Sys, Pivot, Clear,
+    PrivateTree, Scaffold, MadeAhead, RunDirectory, DirectWrite, Overlay, ReadOnly, Hide, Tmpfs, Devices, Proc, Sys,
+    Pivot, Clear,
 ):  # fmt: skip
     _register(_operation)
 

@@ -76,6 +76,11 @@ def standard(policy: Policy, view: HostView) -> list[ops.Operation]:
     return [ops.PrivateTree(read_only=True), *_replaced(policy, view)]
 
 
+def overlaid() -> list[ops.Operation]:
+    """The same for DANGEROUS."""
+    return [ops.PrivateTree(read_only=False), ops.Scaffold(), ops.MadeAhead()]
+
+
 def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
     keep = view.keep_in_run if policy.network is NetworkMode.HOST else ()
     return [
@@ -116,7 +121,7 @@ def _strictly_below(mount: Mount, path: str) -> bool:
 
 
 def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPlace]) -> list[ops.Operation]:
-    plan: list[ops.Operation] = [ops.PrivateTree(read_only=False), ops.Scaffold()]
+    plan = overlaid()
     placed = {place.target: place for place in places}
     covered = [mount for mount in view.mounts if _covers(mount)]
     for mount in sorted(covered, key=lambda mount: (mount.target != "/", mount.target.count("/"), mount.target)):

@@ -1,9 +1,9 @@
 """Boxes in waiting: made ahead up to the point where the job matters, so that a job starts in what is left.
 
-A spare is an init in its namespaces, with its groups, and serves one job or none. Two kinds are kept: one with the tree
-built that every job below DANGEROUS begins with, and one with nothing built. The payload is forked ahead, too, and
-waits in its groups: where limits go through cgroup v1, joining them waits for an RCU grace period (about 8 ms for each
-hierarchy on an idle host).
+A spare is an init in its namespaces, with its groups, and serves one job or none. Three kinds are kept: with what every
+job below DANGEROUS begins with, with what DANGEROUS begins with, and one with nothing built. The payload is forked
+ahead, too, and waits in its groups: where limits go through cgroup v1, joining them waits for an RCU grace period
+(about 8 ms for each hierarchy on an idle host).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ HANDOVER_BYTES = 1 << 16
 MAX_DESCRIPTORS = 250
 NAME = "spare-"  # and a number: the groups of a spare
 
-BUILT, BARE = 4, 2  # how many of each kind; each holds a few MB
+COUNTS = (4, 2)  # how many of each beginning, the last for all others; each holds a few MB
+BARE = 1
 MAX_ORDERS = 2
 MAX_FAILURES = 3  # then no more are made
 
@@ -84,11 +85,12 @@ class Pool:
         self._poll = select.poll()
         self._poll.register(self._mounts, select.POLLPRI)
 
-    def prepare(self, standard: Operations, limits: LimitSpec | None) -> None:
-        """From now on most spares begin with these operations and limits; those that begin otherwise are let go."""
+    def prepare(self, beginnings: list[Operations], limits: LimitSpec | None) -> None:
+        """From now on spares begin with one of these and have these limits; those that begin otherwise are let go."""
         self.discard()
         self.limits = limits
-        self.kinds = [(standard, BUILT), ([], BARE)]
+        counts = (*COUNTS, *[COUNTS[-1]] * len(beginnings))
+        self.kinds = [*zip(beginnings, counts, strict=False), ([], BARE)]
 
     def wanted(self, *, idle: bool) -> Operations | None:
         """What the next one should have built, if another one should be made; on a busy host only half are kept."""

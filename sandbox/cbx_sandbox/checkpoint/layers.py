@@ -138,8 +138,24 @@ def _keeps_names(path: str) -> bool:
     return True
 
 
+# What was found to hold layers, by device and inode: what a file system can do does not change while it is mounted.
+_PROVEN: set[tuple[int, int]] = set()
+
+
 def can_hold_layers(directory: str) -> bool:
-    """Try what overlayfs needs of an upper file system: trusted attributes, whiteouts, and renames that leave one."""
+    """Whether overlayfs can have its upper file system there; tried once for each directory."""
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return False
+    key = (status.st_dev, status.st_ino)
+    if key not in _PROVEN and _try_layers(directory):
+        _PROVEN.add(key)
+    return key in _PROVEN
+
+
+def _try_layers(directory: str) -> bool:
+    """Try what overlayfs needs: trusted attributes, whiteouts, and renames that leave one."""
     probe = os.path.join(directory, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
     try:
         os.mkdir(probe, 0o700)

@@ -164,8 +164,8 @@ class Service:
             commit=CommitMode.AUTO,
         )
         try:
-            standard = [step.to_json() for step in box.standard(policy, view)]
-            self._launcher.prepare(standard, box.limit_spec(policy.limits))
+            beginnings = [[step.to_json() for step in steps] for steps in (box.standard(policy, view), box.overlaid())]
+            self._launcher.prepare(beginnings, box.limit_spec(policy.limits))
         except OSError as error:
             raise CbxError(f"cannot reach the launcher: {error}") from error
         self._prepared = hidden

@@ -80,6 +80,7 @@ class Settled:
     state: CheckpointState
     changes: Changes | None
     message: str
+    left: bool = False  # its layers are no longer needed, and still there
 
 
 def as_changes(summary: Summary) -> Changes:
@@ -87,13 +88,18 @@ def as_changes(summary: Summary) -> Changes:
     return Changes(summary.added, summary.changed, summary.deleted, summary.bytes)
 
 
-def roll_back(session: Session, found: Found | None, why: str) -> Settled:
+def roll_back(session: Session, why: str) -> Settled:
     """Throw the changes away."""
     sessions.discard(session)
-    if found is not None and found.empty:
-        return Settled(CheckpointState.EMPTY, as_changes(found.summary), "nothing was changed")
-    changes = None if found is None else as_changes(found.summary)
-    return Settled(CheckpointState.ROLLED_BACK, changes, f"changes rolled back: {why}")
+    return Settled(CheckpointState.ROLLED_BACK, None, f"changes rolled back: {why}")
+
+
+def rolled_back(found: Found) -> Settled:
+    """Call the changes rolled back; the layers are removed when the caller was told, who need not wait for that."""
+    if found.empty:
+        return Settled(CheckpointState.EMPTY, as_changes(found.summary), "nothing was changed", left=True)
+    text = f"changes rolled back: {found.why}"
+    return Settled(CheckpointState.ROLLED_BACK, as_changes(found.summary), text, left=True)
 
 
 def hold(session: Session, summary: Summary | None, why: str, state: CheckpointState = CheckpointState.HELD) -> Settled:

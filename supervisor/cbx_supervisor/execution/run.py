@@ -22,6 +22,7 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
@@ -98,7 +99,15 @@ class Run:
                 await self._record(result, error)
         finally:
             self._let_go()
+        if self.session is not None and self.settled is not None and self.settled.left:
+            self.executor.afterwards(self._remove_layers(self.session))
         return Ending(result, error)
+
+    async def _remove_layers(self, session: Session) -> None:
+        try:
+            await in_thread(sessions.discard, session)
+        except CbxError as error:
+            self.executor.log("layers not removed", job=self.number, checkpoint=session.checkpoint, error=str(error))
 
     def _changed_nothing(self, result: Result) -> bool:
         direct = any(entry.grant.direct for entry in self.locks.entries)
@@ -317,7 +326,7 @@ class Run:
             init = await self._start(planned, view, started)
         except BaseException:
             if self.session is not None:
-                self.settled = await in_thread(work.roll_back, self.session, None, "the job was not started")
+                self.settled = await in_thread(work.roll_back, self.session, "the job was not started")
             raise
         try:
             ended = await init.outcome()

@@ -38,10 +38,10 @@ async def _settle(planned: runner.Plan, session: Session, ended: Outcome | None,
     if ended is None:
         return await in_thread(work.hold, session, None, "the job was lost")
     if ended["reason"] == "not-started":
-        return await in_thread(work.roll_back, session, None, "the command was not started")
+        return await in_thread(work.roll_back, session, "the command was not started")
     found = await in_thread(work.look, planned, session, ended)
     if found.empty or found.fate is runner.Fate.ROLL_BACK:
-        return await in_thread(work.roll_back, session, found, found.why)
+        return work.rolled_back(found)
     if found.fate is runner.Fate.HOLD:
         return await in_thread(work.hold, session, found.summary, found.why)
     if not await commit.lock(planned, session, found):

@@ -42,7 +42,8 @@ def waiting_box(own_mounts):
     with launcher() as harness:
         steps = plan.standard(harness.policy(), harness.view())
         spec = plan.spec(harness.policy(), "", [], [], descriptors=[], record="", landlock=0)
-        harness.client.prepare([step.to_json() for step in steps], spec["limits"])
+        beginnings = [[step.to_json() for step in steps] for steps in (steps, plan.overlaid())]
+        harness.client.prepare(beginnings, spec["limits"])
         yield harness
 
 
