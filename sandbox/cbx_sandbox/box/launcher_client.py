@@ -193,11 +193,13 @@ class Control:
     def receive(self) -> Terminal | Ended | None:
         """The next message; None if there is none now. Raises EOFError when init is gone."""
         try:
-            data, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 1)
+            try:
+                data, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 1)
+            except ConnectionResetError:
+                # Init left an order unread; the kernel says so before it gives out what init said last.
+                data, fds, _, _ = socket.recv_fds(self.socket, _MESSAGE_BYTES, 1)
         except BlockingIOError:
             return None
-        except ConnectionResetError:
-            data, fds = b"", []
         if not data:
             raise EOFError
         message = json.loads(data)

@@ -32,15 +32,18 @@ class Host:
         # Compared by identity: the table makes a new tuple when the kernel says that something changed.
         if self._view is None or mounts is not self._mounts:
             self._mounts = mounts
-            self._view = HostView(mounts, hidden=self._hidden(), keep_in_run=_kept())
-        return self._with_layers(self._view)
+            self._view = self._with_layers(HostView(mounts, hidden=self._hidden(), keep_in_run=_kept()))
+        return self._view
+
+    def layers_made(self) -> None:
+        """A directory for layers may have been made at the root of a mount: look for them again."""
+        self._view = None
 
     def _hidden(self) -> tuple[str, ...]:
         found = dict.fromkeys(path for own in self._own for path in (own, *aliases(own, self._mounts)))
         return tuple(path for path in (*found, *self._configured) if os.path.lexists(path))
 
     def _with_layers(self, view: HostView) -> HostView:
-        # Directories for layers appear at the roots of mounts as jobs need them: looked at each time.
         homes: dict[str, None] = {}
         for mount in view.mounts:
             path = f"{mount.target.rstrip('/')}/{OWN_DIRECTORY}"

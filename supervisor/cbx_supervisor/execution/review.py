@@ -83,7 +83,7 @@ class Review:
             history.follow(history.State(found.state.value), history.State.ROLLED_BACK, found.id)
             if found.state is CheckpointState.ROLLED_BACK:
                 return found
-            settled = await _in_thread(work.roll_back, _session(found), None, "as asked")
+            settled = await _in_thread(work.roll_back, _session(found), "as asked")
             return await self._decide(found, settled, uid, pid, "rolled back")
 
     def _alone(self, number: int) -> asyncio.Lock:

@@ -319,7 +319,8 @@ class Run:
             number = self.executor.next_checkpoint()
             state_dir = self.executor.paths.state
             self.session = await in_thread(work.begin, planned, view, targets, number, state_dir)
-            view = self.executor.host.view()  # a directory for layers may have been made, which jobs must not see
+            self.executor.host.layers_made()  # which jobs must not see
+            view = self.executor.host.view()
         try:
             self._check_targets()
             self.live.about_to_launch()
