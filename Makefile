@@ -72,8 +72,8 @@ format: setup ## let ruff rewrite what it can
 bench: setup ## side by side with peers, as ratios
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-accuracy: setup ## the analyser against its corpus
-	$(BIN)/python tests/bench/accuracy.py $(ARGS)
+accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus beside the own rows
+	$(BIN)/python -m tests.bench.accuracy $(if $(REPORTS),--junit $(REPORTS)/accuracy.xml,) $(ARGS)
 
 clean: ## remove what make made here; the guest's cache stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -137,6 +137,8 @@ class Interpreter(Walker):
 
     def _with_environment(self, prefix: dict[str, str], action: object, where: Where) -> str:
         """Run with variables set for one command."""
+        if not prefix:
+            return str(action())  # type: ignore[operator]  # a closure over the command
         saved = {name: self.state.variables.get(name, "\0none") for name in prefix}
         changed = self.state.path_changed
         for name, value in prefix.items():
@@ -197,6 +199,8 @@ class Interpreter(Walker):
             output = programs.unknown(self, call, name)
             if rule is not None:
                 programs.apply(self, call)
+            elif (handle := self.state.functions.get("command_not_found_handle")) is not None and "/" not in name:
+                self.call(handle, [name, *call.texts()], stdin)
             return output
         before = self.record.tier
         output = programs.apply(self, call)

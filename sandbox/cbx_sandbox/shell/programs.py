@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import rules
+from cbx_sandbox.shell import builtins, rules
 from cbx_sandbox.shell.checks import Check, Verdict, miner
 from cbx_sandbox.shell.effects import Access, HostKind
 from cbx_sandbox.shell.estimate import COSTS
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@\s]*@)?(\[[0-9a-fA-F:.]+\]|[^/:?#\s]+)(?::(\d+))?")
 _ACCESS = {"write": Access.WRITE, "append": Access.APPEND, "create": Access.CREATE, "delete": Access.DELETE}
 _WRITING = frozenset({"write", "append", "create", "delete", "into", "tree-delete", "rewrite", "under"})
+_BEGINS = frozenset("if for while until case select { ( [[ ! time coproc function".split())
+MAX_PROBED = 2000  # characters of an argument that is tried as a text
 _COST_OF = {SAFE: "quick", CONDITIONAL: "build", SEQUENTIAL: "copy", DANGEROUS: "service"}
 _PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418, "ftp": 21, "wss": 443, "ws": 80}
 
@@ -294,11 +296,11 @@ def unknown(run: Interpreter, call: Call, name: str) -> str:
     run.writes_place("project", call.where, SEQUENTIAL)
     run.record.estimates.append(COSTS["unknown"])
     if call.rule is None and run.nesting < 4:
-        _may_wrap(run, call)
+        may_wrap(run, call)
     return HOLE
 
 
-def _may_wrap(run: Interpreter, call: Call) -> None:
+def may_wrap(run: Interpreter, call: Call) -> None:
     """An unknown program may run what its arguments spell: if that is dangerous, so is this."""
     for index, arg in enumerate(call.args):
         if not arg.known or index > 40:
@@ -306,12 +308,17 @@ def _may_wrap(run: Interpreter, call: Call) -> None:
         probe = _probe(run)
         if " " in arg.text.strip():
             first = arg.text.split()[0]
-            if rules.find(first.rpartition("/")[2]) is None or len(arg.text) > 2000:
+            known = rules.find(first.rpartition("/")[2]) or first in builtins.BUILTINS or first in _BEGINS
+            if not known or len(arg.text) > MAX_PROBED:
                 continue
             probe.nested(arg.text, call.where)
         else:
             rule = rules.find(arg.text.rpartition("/")[2])
-            if rule is None or index + 1 >= len(call.args) or not (rule.handler or rule.worst() is DANGEROUS):
+            if (
+                rule is None
+                or index + 1 >= len(call.args)
+                or not (rule.handler or rule.risky or rule.worst() is DANGEROUS)
+            ):
                 continue
             probe.dispatch(call.args[index:], call.stdin, call.where)
         if probe.record.tier is DANGEROUS and not probe.record.opaque:

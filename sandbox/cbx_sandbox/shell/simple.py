@@ -22,6 +22,7 @@ _REDIRECT = re.compile(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<
 _ASSIGN = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
 _DECLARING = frozenset("declare local export readonly typeset alias".split())
 _UNARY = re.compile(r"-[a-zA-Z]$")
+_COMPUTES = frozenset("-eq -ne -lt -le -gt -ge -v -R -t".split())  # take arithmetic, or names with subscripts
 _BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
 
 
@@ -34,6 +35,7 @@ class SimpleReader(Scanner):
     def __init__(self, text: str, *, depth: int = 0, base: int | None = None, extglob: bool = False) -> None:
         super().__init__(text, depth=depth, base=base, extglob=extglob)
         self.pending: list[Heredoc] = []
+        self.computes = False
 
     def newlines(self) -> None:
         """Skip blanks, comments and newlines; the bodies of here-documents begin after a newline."""
@@ -55,13 +57,15 @@ class SimpleReader(Scanner):
         self.pos += 2
         words: list[Word] = []
         extglob, self.extglob = self.extglob, True
+        computes, self.computes = self.computes, False
         self._test_or(words)
         self.extglob = extglob
+        computes, self.computes = self.computes, computes
         self.newlines()
         if self.peek(2) != "]]":
             raise self.fail("a test that does not end")
         self.pos += 2
-        return Test(tuple(words))
+        return Test(tuple(words), computes)
 
     def _test_or(self, words: list[Word]) -> None:
         while True:
@@ -93,9 +97,11 @@ class SimpleReader(Scanner):
         self.skip_blanks()
         operator = self._test_operator()
         if operator:
+            self.computes = self.computes or operator in _COMPUTES
             self.skip_blanks()
             words.append(self._regex() if operator == "=~" else self._test_word())
         elif _UNARY.match(_plain(first)) and self.peek(2) not in {"]]", "&&", "||"} and self.peek() != ")":
+            self.computes = self.computes or _plain(first) in _COMPUTES
             words.append(self._test_word())
 
     def _test_word(self) -> Word:

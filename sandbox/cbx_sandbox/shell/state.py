@@ -39,6 +39,7 @@ class State:
     positional: list[str] | None = None
     files: dict[str, str] = field(default_factory=dict)  # what this text has written: path to content
     descriptors: dict[str, str | None] = field(default_factory=dict)  # number to what can be read from it
+    local: frozenset[str] = frozenset()  # variables that end with the function that is being run
     unsure: frozenset[str] = frozenset()  # functions that may or may not be defined, or not so
     path_changed: bool = False
     remote: bool = False  # on another host or in another root: paths here are not meant
@@ -54,6 +55,7 @@ class State:
             self.positional,
             dict(self.files),
             dict(self.descriptors),
+            self.local,
             self.unsure,
             self.path_changed,
             self.remote,
@@ -83,6 +85,7 @@ class State:
             self.positional = None
         if not keep_cwd and self.cwd != other.cwd:
             self.cwd = None
+        self.local |= other.local
         self.path_changed = self.path_changed or other.path_changed
 
 

@@ -193,9 +193,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """``[[ … ]]``: only its words matter."""
+    """``[[ … ]]``: only its words matter, and whether an operator takes them for arithmetic or for names."""
 
     words: tuple[Word, ...]
+    computes: bool
 
 
 @dataclass(frozen=True, slots=True)

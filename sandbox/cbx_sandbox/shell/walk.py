@@ -96,7 +96,7 @@ class Walker(Variables):
             case Test():
                 for word in node.words:
                     text = expand_one(word, self)
-                    if re.search(r"\[.*(?:\$\(|`)", text):
+                    if node.computes and re.search(r"\[.*(?:\$\(|`)", text):
                         self.arithmetic(text)
             case ArithCommand():
                 self.arithmetic(expand_one(node.inner, self))
@@ -236,12 +236,14 @@ class Walker(Variables):
             return self.opaque("functions that call each other too deeply", self.where(function.start, function.end))
         self.calls.append((function, self.asides))
         positional, self.state.positional = self.state.positional, args
+        outer, self.state.local = self.state.local, frozenset()
         before = dict(self.state.variables)
         output = self.run(function.body, stdin)
-        for name in self.state.arrays.pop("\0local", None) or ():
-            self.state.variables[name] = before.get(name)
-            if name not in before:
-                self.state.variables.pop(name)
+        for name in self.state.local:
+            self.state.variables.pop(name, None)
+            if name in before:
+                self.state.variables[name] = before[name]
+        self.state.local = outer
         self.state.positional = positional
         self.calls.pop()
         return output

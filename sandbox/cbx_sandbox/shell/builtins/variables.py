@@ -56,9 +56,7 @@ def _standard_path() -> frozenset[str]:
 def _declare(run: Interpreter, call: Call) -> str:
     """Assign: declare, local, export, readonly, typeset."""
     if call.name == "local":
-        names = run.state.arrays.setdefault("\0local", [])
-        assert names is not None
-        names += [arg.text.partition("=")[0] for arg in call.args if not arg.text.startswith("-")]
+        run.state.local |= {arg.text.partition("=")[0] for arg in call.args if not arg.text.startswith("-")}
     nameref = any(arg.text.startswith("-") and "n" in arg.text for arg in call.args)
     for arg in call.args:
         name, equals, value = arg.text.partition("=")

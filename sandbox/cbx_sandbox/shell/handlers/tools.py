@@ -129,9 +129,17 @@ def _npx(run: Interpreter, call: Call, rule: Rule) -> str:
         run.execute_text(text.text, call.where)
     words = parsed.operands + parsed.rest
     programs.finish(run, call, rule, rule.tier, touched=False)
-    if words and words[0].known and rules.find(words[0].text) is not None:
-        run.dispatch(words, call.stdin, call.where)
+    if words and words[0].known:
+        if _known(words[0].text):
+            run.dispatch(words, call.stdin, call.where)
+        else:
+            programs.may_wrap(run, programs.replace_call(call, words[1:]))
     return HOLE
+
+
+def _known(name: str) -> bool:
+    """Whether a name is more than that of a package: a program that a rule knows, or a file."""
+    return "/" in name or rules.find(name) is not None
 
 
 def _uv(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -141,8 +149,10 @@ def _uv(run: Interpreter, call: Call, rule: Rule) -> str:
         programs.finish(run, call, rule, rule.tier, touched=False)
         inner = parse_options(replace(rule, subs={}), parsed.rest, stop=True)
         words = inner.operands + inner.rest
-        if words and words[0].known and not inner.has("-m", "--module") and rules.find(words[0].text):
-            return run.dispatch(words, call.stdin, call.where)
+        if words and words[0].known and not inner.has("-m", "--module"):
+            if _known(words[0].text):
+                return run.dispatch(words, call.stdin, call.where)
+            programs.may_wrap(run, programs.replace_call(call, words[1:]))
         if words and words[0].text.endswith(".py"):
             run.record.reason("unknown-program", f"what {words[0].text} does is not known", SEQUENTIAL, call.where)
         return HOLE

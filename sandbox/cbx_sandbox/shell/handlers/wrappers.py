@@ -38,10 +38,11 @@ def _wrap(run: Interpreter, call: Call, rule: Rule) -> str:
     parsed = _begin(run, call, rule)
     if parsed is None:
         return HOLE
+    rule = programs.chosen(rule, parsed)
     command = parsed.operands + parsed.rest
     skip = max(rule.wrap, 0)
     if rule.tier is not SAFE:
-        run.record.reason(rule.name, rule.why or f"runs {rule.name}", rule.tier, call.where)
+        programs.finish(run, call, rule, rule.tier, touched=True)
     if parsed.open and not command[skip:]:
         return run.executes_unknown(f"what {rule.name} runs is not known", call.where)
     output = HOLE
