@@ -46,7 +46,7 @@ TEXTS = (
     "tar cf a.tar --checkpoint=1 --checkpoint-action=exec={q} src", "tar xf a.tar --to-command={q}", "tar -I {q} -xf a", "rsync -e {q} a h:b",
     "ssh -o ProxyCommand={q} h", "git rebase -x {q} main", "git bisect run sh -c {q}", "git submodule foreach {q}",
     "git filter-branch --tree-filter {q} HEAD", "python3 -c {p}", "python3 -c {s}", "python3 - <<'PY'\nimport os\nos.system({j})\nPY",
-    "perl -e {e}", "ruby -e {e}", "node -e {n}", "awk {a}", "sed {d} f", "vim -c {v}", "make -f - <<< {m}", "docker exec c sh -c {q}",
+    "perl -e {e}", "ruby -e {e}", "node -e {n}", "awk {a}", "sed {d} f", "vim -c {v}",  "docker exec c sh -c {q}",
     "kubectl exec p -- bash -lc {q}", "unknown-runner --run {q}", "mapfile -C {q} -c 1 x", "bash -ic {q} <&-", "PROMPT_COMMAND={q} bash -i",
     "bash -c 'eval \"$1\"' _ {q}", "find . -print0 | xargs -0 -I{{}} bash -c {q}", "nohup sh -c {q} >/dev/null 2>&1 &", "timeout 5 bash -c {q}",
     "bash <<EOF\n{}\nEOF", "bash <<'EOF'\n{}\nEOF", "sh -s <<-EOF\n\t{}\n\tEOF", "cat <<'EOF' | sh\n{}\nEOF", "cat > /tmp/s <<'EOF'\n{}\nEOF\nbash /tmp/s",
@@ -71,7 +71,7 @@ PLACES = (
     "ls ${{HOME:+`{b}`}}", "echo ~$( {} )", "echo {{a,$( {} )}}", "echo $'x\\n'$( {} )", "printf -v x %s $( {} )", "read x < <( {} )", "mapfile -t a < <( {} )", "echo \"${{x:-`{b2}`}}\"",
 )  # fmt: skip
 # These join the words to a text that a shell reads once more, or (env -S) take it apart without one.
-_JOINS = frozenset({"watch", "ssh", "parallel", "busybox", "hyperfine"})
+_JOINS = ("watch", "ssh", "parallel", "busybox", "hyperfine")
 _META = set("'\"`$|&;<>(){}*?[]#~\\!\n")
 DEPTHS = (1, 1, 2, 2, 3)  # how often a text is wrapped, in turns
 EACH = 12  # how many wrappings of one depth a command gets
@@ -112,7 +112,6 @@ def wrap(template: str, command: str) -> str:
         a=quote(f"BEGIN {{ system({json.dumps(command)}) }}"),
         d=quote(f"1e {command}"),
         v=quote(f":!{command}"),
-        m=quote("all:\n\t" + command.replace("$", "$$")),
         b=back,
         b2=back.replace('"', '\\"'),
     )
@@ -121,8 +120,8 @@ def wrap(template: str, command: str) -> str:
 def fits(template: str, command: Wrapped) -> bool:
     """Whether a wrapper means what it says with this command."""
     if template in WORDS:
-        return simple(command.text) if template.split()[0] in _JOINS else command.simple or "{q}" in template
-    if "\n" in command.text and any(mark in template for mark in ("{d}", "{m}", "{v}", "<<-", "alias", "# ")):
+        return simple(command.text) if template.startswith(_JOINS) else command.simple or "{q}" in template
+    if "\n" in command.text and any(mark in template for mark in ("{d}", "{v}", "<<-", "alias", "# ")):
         return False
     if template.endswith("$X") or "alias" in template or "env -S" in template:
         return simple(command.text)  # the value is split into words, quotes and operators are not seen again
@@ -148,14 +147,14 @@ def once(command: Wrapped, random_: random.Random) -> Wrapped:
         and "$" not in text
         and not text.startswith(("A=", "!", "coproc", "time"))
     )
-    quoted = kind is TEXTS and template.split(" ", 1)[1] in {"-c {q}", "-ec {q}"}
+    quoted = kind is TEXTS and template.count(" ") == 2 and template.endswith(("sh -c {q}", "sh -ec {q}"))
     return Wrapped(text, plain or quoted)
 
 
 def wrappings(commands: tuple[str, ...], each: int = EACH) -> Iterator[tuple[str, str]]:
     """Yield pairs of a command and a text that executes it."""
     for number, command in enumerate(commands):
-        seeded = random.Random(f"{number}:{command}")  # noqa: S311 -- to be the same in every run
+        seeded = random.Random(f"{number}:{command}")  # the same in every run
         for turn in range(each):
             wrapped = Wrapped(command, simple(command))
             for _ in range(DEPTHS[turn % len(DEPTHS)]):

@@ -1,4 +1,4 @@
-"""AC13: processor time of an analysis. Processor time, so that a busy machine does not count; never asserted in a test."""
+"""AC13: processor time of an analysis, which a busy machine changes least; never asserted in a test."""
 
 from __future__ import annotations
 
