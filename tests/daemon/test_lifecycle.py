@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -153,3 +154,47 @@ def test_it_stays_small(supervisor):
     lines = Path(f"/proc/{supervisor.process.pid}/status").read_text().splitlines()
     size = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
     assert size < 80_000
+
+
+def test_what_a_caller_was_told_is_found_at_once(supervisor):
+    """The result of a job that changed nothing is written after its caller was told: who asks waits for that."""
+    for _ in range(30):
+        told = supervisor.run("true").end()["result"]
+        assert supervisor.get(f"/v1/jobs/{told['job']}") == told
+        assert supervisor.get("/v1/jobs?limit=1")["jobs"] == [told]
+
+
+def test_what_is_found_left_behind_afterwards_is_added_to_the_result(supervisor):
+    """All processes of a job are dead when its caller is told; what keeps its groups from going is found later."""
+    call = supervisor.run("sleep 600")
+    job = call.job()
+    [unified] = [line.split()[1] for line in read("/proc/mounts").splitlines() if line.split()[2] == "cgroup2"]
+    init = until(lambda: _init_of(supervisor))
+    group = read(f"/proc/{init}/cgroup").rpartition("0::")[2].strip()
+    with subprocess.Popen(["sleep", "600"]) as squatter:
+        try:
+            with open(f"{unified}{group}/cgroup.procs", "w") as file:
+                file.write(str(squatter.pid))
+            call.send(("kind", b"kill"))
+            assert call.end()["result"]["leaks"] == []
+            leaks = until(lambda: supervisor.get(f"/v1/jobs/{job}")["leaks"])
+            assert f"{unified}{group}" in leaks
+        finally:
+            squatter.kill()
+    assert supervisor.run("true").end()["result"]["leaks"] == []
+
+
+def read(path):
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _init_of(supervisor):
+    """The init that has a command: boxes in waiting have none yet."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if supervisor.paths.cgroup not in read(f"/proc/{pid}/cgroup"):
+                continue
+            for child in read(f"/proc/{pid}/task/{pid}/children").split():
+                if read(f"/proc/{child}/comm") == "sleep\n":
+                    return int(pid)
+    return None

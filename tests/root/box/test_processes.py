@@ -382,6 +382,24 @@ def test_case_079_jobs_end_with_the_lease_of_their_client(any_box, tier, identit
     assert job.wait().outcome["reason"] == "cancelled"
 
 
+def test_case_079_nothing_is_executed_before_the_order_to_start(any_box):
+    """A supervisor that is gone before its word that the start is on disk: the box ends, and nothing ran in it."""
+    directory = any_box.sacrifice()
+    policy = any_box.policy(CONDITIONAL, direct=[directory])
+    job = any_box.start(["touch", f"{directory}/called-off"], policy, go=False)
+    job.control.stop()
+    called_off = job.wait()
+    assert called_off.outcome["reason"] == "not-started"
+    assert "took the job back" in called_off.failure["text"]
+    assert os.listdir(directory) == []
+    job = any_box.start(["touch", f"{directory}/started"], policy, go=False)
+    job._step(0.05)
+    assert os.listdir(directory) == []  # the control: it waits, and the order is what it waits for
+    job.control.go()
+    assert job.wait().code == 0
+    assert os.listdir(directory) == ["started"]
+
+
 def test_case_079_jobs_go_on_when_the_supervisor_is_gone_and_leave_a_record(own_mounts):
     """The launcher's connection closes: running jobs end by themselves, then the launcher does, groups and all."""
     with launcher() as harness:
