@@ -31,6 +31,7 @@ MARKERS = (
     "build.gradle.kts",
     "CMakeLists.txt",
     "Makefile",
+    ".cbx-rules.toml",
 )
 
 

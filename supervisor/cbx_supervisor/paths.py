@@ -39,6 +39,11 @@ class Paths(NamedTuple):
         return f"{self.runtime}/supervisor.pid"
 
     @property
+    def rules(self) -> str:
+        """The administrator's own rules."""
+        return f"{self.config}/rules.d"
+
+    @property
     def jobs(self) -> str:
         """One directory per running job, with its exit record."""
         return f"{self.runtime}/jobs"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import stat
 import tomllib
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -13,6 +12,7 @@ import msgspec
 
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.settings import Section, Settings, TierLimits
+from cbx_supervisor.trusted_files import check_owner
 
 ENVIRONMENT_PREFIX = "CBX_"
 # Belong to the client, the paths and the tests: no settings, though they begin alike.
@@ -45,7 +45,7 @@ def _files(directory: str) -> list[str]:
 def _read(path: str) -> Table:
     try:
         with open(path, "rb") as file:
-            _check_owner(path, os.fstat(file.fileno()))
+            check_owner(path, os.fstat(file.fileno()))
             return tomllib.load(file)
     except FileNotFoundError:
         return {}
@@ -53,14 +53,6 @@ def _read(path: str) -> Table:
         raise CbxError(f"cannot read {path}: it is not TOML", details=str(error), hint="correct that place") from error
     except OSError as error:
         raise CbxError(f"cannot read {path}: {error.strerror}", hint="make it a readable file or remove it") from error
-
-
-def _check_owner(path: str, status: os.stat_result) -> None:
-    # The supervisor is root and believes its settings: whoever may write them decides what jobs may do.
-    if status.st_uid not in {0, os.geteuid()} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CbxError(
-            f"cannot trust {path}: others than root may write it", hint=f"chown root {path} && chmod 644 {path}"
-        )
 
 
 def _merge(into: Table, table: Table) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import builtins, programs, rules
+from cbx_sandbox.shell import builtins, programs, project_rules, rules
 from cbx_sandbox.shell.parse import parse
 from cbx_sandbox.shell.survey import command_names
 from cbx_sandbox.shell.syntax import Assign, Simple, Unreadable
-from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, highest
 from cbx_sandbox.shell.variables import kept
 from cbx_sandbox.shell.walk import MAX_NESTING, Walker
 from cbx_sandbox.shell.witness import unseen
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import State, Where
 
@@ -186,6 +188,22 @@ class Interpreter(Walker):
 
     def program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
         """Run a builtin or a program."""
+        call = Call(name.rpartition("/")[2], args, None, where, stdin)
+        return self.strictly(call, lambda: self._program(name, args, stdin, where))
+
+    def strictly(self, call: Call, action: Callable[[], str]) -> str:
+        """Run a program, and look at the project's own rules beside what is known of it."""
+        strict = [found for found in project_rules.of(self) if call.name in found.tables]
+        if not strict:
+            return action()
+        outer, self.record.tier = self.record.tier, SAFE
+        output = action()
+        known, self.record.tier = self.record.tier, highest([outer, self.record.tier])
+        for found in strict:
+            project_rules.beside(self, call, found, known)
+        return output
+
+    def _program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
         builtin = builtins.BUILTINS.get(name)
         if builtin is not None:
             self.record.programs[name] = None

@@ -111,12 +111,14 @@ class Record:
 
     def reason(self, code: str, text: str, tier: Tier, where: Where) -> None:
         """Say why the text is at least in a tier."""
-        if tier.rank > self.tier.rank:
-            self.tier = tier
-        if len(self.reasons) < MAX_REASONS:
-            reason = Reason(code, text.replace(HOLE, "…"), tier, self.offsets.span(where))
-            if reason not in self.reasons:
-                self.reasons.append(reason)
+        self.adopt(Reason(code, text.replace(HOLE, "…"), tier, self.offsets.span(where)))
+
+    def adopt(self, reason: Reason) -> None:
+        """Add a reason that was found elsewhere."""
+        if reason.tier.rank > self.tier.rank:
+            self.tier = reason.tier
+        if len(self.reasons) < MAX_REASONS and reason not in self.reasons:
+            self.reasons.append(reason)
 
     def path(self, access: Access, path: str, certainty: Certainty, where: Where) -> None:
         """Add a path."""

@@ -16,6 +16,7 @@ from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.daemon import home, recovery
 from cbx_supervisor.daemon.log import Log
+from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
 from cbx_supervisor.daemon.server_http import HttpServer
 from cbx_supervisor.execution.executor import Executor
@@ -53,6 +54,7 @@ class Service:
             # The launcher ends what its predecessor left running; only then the books are closed on that.
             launching = Launching(self._launcher, self._launcher_lost)
             stack.callback(launching.close)
+            self.rulebook = Rulebook(self.paths.rules, self.log)
             report = await self._ready(launching)
             for job in recovery.recover(self.database, self.paths):
                 self.log("job of an earlier supervisor", job=job)
@@ -138,7 +140,7 @@ class Service:
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._loop.add_signal_handler(signal.SIGHUP, self.rulebook.reload)
 
     def _launcher_lost(self) -> None:
         if not self._stop.is_set():

@@ -169,7 +169,8 @@ def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg
             return run.executes_unknown("which module is executed is not known", call.where)
         other = rules.find(value.text)
         if other is not None and other.local:
-            return programs.apply(run, type(call)(value.text, rest, other, call.where, call.stdin))
+            tool = type(call)(value.text, rest, other, call.where, call.stdin)
+            return run.strictly(tool, lambda: programs.apply(run, tool))
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
     if sub.tier is SAFE and not parsed.has("-I", "-P") and call.texts()[-1] not in {"--help", "--version"}:
         # A module is looked for in the working directory first, and nobody vouches for what lies there.
@@ -178,7 +179,7 @@ def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg
         )
     inner = type(call)(value.text, rest, rules.find(sub.handler.partition(":")[2]) or rule, call.where, call.stdin)
     if sub.handler.startswith("as:"):
-        return programs.apply(run, inner)
+        return run.strictly(inner, lambda: programs.apply(run, inner))
     return programs.generic(run, inner, sub)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cbx_sandbox.box import probe
+from cbx_supervisor import paths as places
+from cbx_supervisor import rule_files
 from cbx_supervisor.cli import output
 
 if TYPE_CHECKING:
@@ -22,12 +25,27 @@ def command(as_json: bool) -> int:
 
     The exit status is 1 when something is missing. Most of it can only be tried as root.
     """
-    findings = probe.probe()
+    directory = places.from_environment(os.environ, uid=os.getuid()).rules
+    findings = [*probe.probe(), rules_finding(directory, rule_files.read(directory))]
     if as_json:
         output.show_json({"findings": [describe(finding) for finding in findings]})
     else:
         output.show(render(findings))
     return int(any(finding.state == probe.MISSING for finding in findings))
+
+
+def rules_finding(directory: str, loaded: rule_files.Loaded) -> probe.Finding:
+    """Say whether the administrator's rules can be used."""
+    if loaded.problems:
+        text = "; ".join(str(problem) for problem in loaded.problems[:3])
+        return probe.Finding(
+            "rule-files",
+            probe.MISSING,
+            f"not used: {text}",
+            f"`cbx-sandbox rules check` names each mistake in {directory}",
+        )
+    count = len(loaded.files)
+    return probe.Finding("rule-files", probe.OK, f"read {count} in {directory}" if count else f"none in {directory}")
 
 
 def describe(finding: probe.Finding) -> dict[str, Any]:
