@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cbx_supervisor.cli import output
+from cbx_supervisor.cli import output, own_rules
 from cbx_supervisor.cli.explanation import Explanation
 from cbx_supervisor.client import options
 
@@ -30,6 +30,7 @@ class _Explain(click.Command):
         if "help" in values:
             click.echo(self.get_help(ctx))
             return
+        own_rules.use()
         explanation = Explanation(values, words)
         if "json" in values:
             output.show_json(explanation.describe())
