@@ -26,6 +26,7 @@ class Cursor:
         self.base = base  # where everything is reported to be, for text taken out of back-ticks
         self.extglob = extglob
         self.words = 0
+        self.enclosed = 0  # how many $( … ) and <( … ) are open here
 
     # -- small things -------------------------------------------------------------------------------------------
 

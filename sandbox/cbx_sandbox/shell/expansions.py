@@ -12,6 +12,8 @@ _PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[*@#?$!-]")
 _PARAM_OP = re.compile(r":[-=?+]|[-=?+]|##|#|%%|%|//|/|\^\^|\^|,,|,|@[A-Za-z]|:")
 _BRACED = re.compile(r"[^$`\"'\\{}\x00]+")
 _ARITH = re.compile(r"[^$`\"'\\()\[\]\x00]+")
+_SPLIT = re.compile(r"(?:\\\n)+[({\['\"A-Za-z0-9_*@#?$!-]")  # bash joins the lines before it reads them
+_SPLIT_NAME = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
 _SPECIAL = "*@#?-$!0123456789"
 _LITERAL_QUOTE_OPS = frozenset({":-", "-", ":=", "=", ":?", "?", ":+", "+", ":"})
 _ESCAPES = {
@@ -31,6 +33,8 @@ class Expansions(Cursor):
             raise self.fail("too long to be read word by word")
         quoted = mode != "plain"
         following = self.text[self.pos + 1 : self.pos + 2]
+        if following == "\\" and _SPLIT.match(self.text, self.pos + 1):
+            raise self.fail("an expansion that is split over two lines")
         if following == "(":
             return self._paren(quoted=quoted)
         if following == "{":
@@ -51,6 +55,8 @@ class Expansions(Cursor):
         name = _NAME.match(self.text, self.pos + 1)
         if name:
             self.pos = name.end()
+            if _SPLIT_NAME.match(self.text, self.pos):
+                raise self.fail("a variable's name that is split over two lines")
             return Param(name.group(), "", None, None, quoted)
         if following and following in _SPECIAL:
             self.pos += 2
@@ -146,6 +152,8 @@ class Expansions(Cursor):
         if operator:
             text_operator += operator.group()
             self.pos = operator.end()
+            if self.text.startswith("\\\n", self.pos):
+                raise self.fail("an expansion that is split over two lines", start)
             argument = self._brace_word(quoted=quoted, operator=operator.group())
         elif prefix == "!" and self.peek() in {"*", "@"}:
             self.pos += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from cbx_sandbox.shell.simple import SimpleReader
+from cbx_sandbox.shell.simple import RESERVED, SimpleReader
 from cbx_sandbox.shell.syntax import (
     EMPTY,
     ArithCommand,
@@ -30,13 +30,15 @@ from cbx_sandbox.shell.syntax import (
 
 MAX_TEXT = 1 << 21  # characters; beyond, the text is refused unread
 
-_RESERVED = frozenset(
-    "if then elif else fi for while until do done case esac select function time coproc in { } ! [[ ]]".split()
-)
 _CLOSING = frozenset("then elif else fi do done esac }".split())
 _FUNCTION = re.compile(r"([^\s;&|<>()$`\"'\\={}\[\]!]+)[ \t]*\([ \t]*\)")
 _COPROC_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[ \t]+(?=[{(]|\[\[|(?:if|for|while|until|case|select)\s)")
-_KEYWORD = re.compile(r"(?:\{|\}|!|\[\[|[a-z]+)(?=[\s;&|()<>]|\\\n|$)")
+_KEYWORD = re.compile(r"(?:\{|\}|!|\[\[|\]\]|[a-z]+)(?=(?:\\\n)*(?:[\s;&|()]|[<>](?!\()|\Z))")
+_TIMED_COMPOUND = re.compile(
+    r"time[ \t]+(?:-p[ \t]+)?"
+    r"(?:(?:\{|\[\[|if|for|while|until|case|select|function|coproc)(?=\s)"
+    r"|\(\(|[^\n;&|()]*=\(|[^\s;&|<>()$`\"'\\]+[ \t]*\()"
+)
 _EXTGLOB = re.compile(r"(?m)^[^#\n]*\bshopt\s+-s\s+[^\n]*extglob[^\n]*\n")
 
 
@@ -62,6 +64,8 @@ class Reader(SimpleReader):
     def commands_until(self, closer: str) -> Sequence:
         """Read commands up to a closing token and that token."""
         outer, self.pending = self.pending, []
+        self.enclosed += 1
+        self._no_timed_compound()
         body = self.sequence()
         if self.peek(len(closer)) != closer:
             raise self.fail(f"a {closer} is missing")
@@ -69,7 +73,14 @@ class Reader(SimpleReader):
         if self.pending:
             raise self.fail("a here-document inside a substitution that does not end there")
         self.pending = outer
+        self.enclosed -= 1
         return body
+
+    def _no_timed_compound(self) -> None:
+        """Refuse ``$(time {``: bash knows no reserved word and no ``((`` there, unlike anywhere else."""
+        self.skip_blanks()
+        if _TIMED_COMPOUND.match(self.text, self.pos):
+            raise self.fail("a timed compound command at the start of a substitution")
 
     # -- lists and pipelines ------------------------------------------------------------------------------------
 
@@ -135,8 +146,10 @@ class Reader(SimpleReader):
                     self.skip_blanks()
             else:
                 break
-        if (timed or negated) and (self._ends() or self.peek() in "\n;&|"):
-            return EMPTY
+        if timed or negated:
+            self._comment()
+            if self.peek() in {"", "\n"} or (self.peek() == ";" and self.peek(2) not in {";;", ";&"}):
+                return EMPTY
         commands = [self.command()]
         while True:
             self._comment()
@@ -144,12 +157,19 @@ class Reader(SimpleReader):
                 break
             self.pos += 2 if self.peek(2) == "|&" else 1
             self.newlines()
-            commands.append(self.command())
+            commands.append(self._piped())
         return commands[0] if len(commands) == 1 and not negated else Pipeline(tuple(commands), negated)
+
+    def _piped(self) -> Command:
+        """Read what stands after a bar: ``time`` is a program there, and ``!`` cannot be."""
+        keyword = self._keyword()
+        if keyword == "!":
+            raise self.fail("'!' inside a pipeline")
+        return self._simple() if keyword == "time" else self.command()
 
     def _keyword(self) -> str:
         found = _KEYWORD.match(self.text, self.pos)
-        return found.group() if found and found.group() in _RESERVED else ""
+        return found.group() if found and found.group() in RESERVED else ""
 
     # -- compound commands --------------------------------------------------------------------------------------
 
@@ -260,11 +280,19 @@ class Reader(SimpleReader):
         if not select and self.peek(2) == "((":
             self.pos += 2
             header = self.arithmetic("))")
+            plain = "".join(part.value for part in header.parts if isinstance(part, Text))
+            if plain.count(";") != 2 and not set(plain) & set("'\"\\"):
+                raise self.fail("a loop that has not three expressions")
             self._separator()
             return ArithFor(header, self._for_body())
-        name = self.word()
-        if name is None or len(name.parts) != 1 or not isinstance(name.parts[0], Text):
+        start = self.pos
+        name = self.token()
+        if name is None:
             raise self.fail("a loop without a name")
+        written = self.text[start : self.pos]
+        self.skip_blanks()
+        if self._keyword() == "{":
+            raise self.fail("a loop without words before its brace")
         self.newlines()
         words: list[Word] | None = None
         if self._keyword() == "in":
@@ -273,7 +301,7 @@ class Reader(SimpleReader):
             if self.peek() not in {";", "\n"}:
                 raise self.fail("a loop whose words do not end")
         self._separator()
-        return For(name.parts[0].value, None if words is None else tuple(words), self._for_body(), select)
+        return For(written, None if words is None else tuple(words), self._for_body(), select)
 
     def _for_body(self) -> Sequence:
         if self._keyword() == "{":
@@ -293,7 +321,7 @@ class Reader(SimpleReader):
         words: list[Word] = []
         while True:
             self.skip_blanks()
-            word = None if self.peek() == "#" else self.word()
+            word = self.token()
             if word is None:
                 self._comment()
                 return words
@@ -302,7 +330,7 @@ class Reader(SimpleReader):
     def _case(self) -> Command:
         self._take("case")
         self.skip_blanks()
-        subject = self.word()
+        subject = self.token()
         if subject is None:
             raise self.fail("a case without a word")
         self.newlines()
@@ -327,7 +355,7 @@ class Reader(SimpleReader):
             self.pos += 1
         while True:
             self.skip_blanks()
-            pattern = self.word()
+            pattern = self.token()
             if pattern is None:
                 raise self.fail("a case pattern is missing")
             patterns.append(pattern)
@@ -343,7 +371,7 @@ class Reader(SimpleReader):
         start = self.pos
         self._take("function")
         self.skip_blanks()
-        name = self.word()
+        name = self.token()
         if name is None or not all(isinstance(part, Text) for part in name.parts):
             raise self.fail("a function without a name")
         self.skip_blanks()
@@ -366,7 +394,7 @@ class Reader(SimpleReader):
         self._take("coproc")
         self.skip_blanks()
         named = _COPROC_NAME.match(self.text, self.pos)
-        if named and named.group(1) not in _RESERVED:
+        if named and named.group(1) not in RESERVED:
             self.pos = named.end()
             return Coproc(named.group(1), self.command())
         return Coproc("COPROC", self.command())

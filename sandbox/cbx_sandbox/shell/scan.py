@@ -16,6 +16,10 @@ _HERE = re.compile(r"[^$`\\\x00]+")
 class Scanner(Expansions):
     """The readers of one word."""
 
+    def token(self) -> Word | None:
+        """Read one word where a token begins, so that a number sign begins a comment."""
+        return None if self.peek() == "#" else self.word()
+
     def word(self) -> Word | None:
         """Read one word where it stands, None where none begins."""
         start = self.pos

@@ -5,27 +5,21 @@ from __future__ import annotations
 import re
 
 from cbx_sandbox.shell.scan import Scanner
-from cbx_sandbox.shell.syntax import (
-    Assign,
-    Command,
-    Heredoc,
-    Part,
-    Redirect,
-    Simple,
-    Test,
-    Text,
-    Unreadable,
-    Word,
-)
+from cbx_sandbox.shell.syntax import Assign, Command, Heredoc, Part, Redirect, Simple, Test, Text, Word
 
 _REDIRECT = re.compile(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<>|<&|<|&>>|&>|>>|>\||>&|>)")
 _ASSIGN = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
 _DECLARING = frozenset("declare local export readonly typeset alias".split())
-_UNARY = re.compile(r"-[a-zA-Z]$")
 _COMPUTES = frozenset("-eq -ne -lt -le -gt -ge -v -R -t".split())  # take arithmetic, or names with subscripts
+_QUOTED = re.compile(r"\$'(?:\\.|[^'\\])*'|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_ESCAPED = re.compile(r"(?:^|[^\\])(?:\\\\)*\\[()'\"`;&|<>]")  # which bash reads there as if it were not escaped
+_UNARY = re.compile(r"-[abcdefghknoprstuvwxzGLNORS]$")
 _BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
 
 
+RESERVED = frozenset(
+    "if then elif else fi for while until do done case esac select function time coproc in { } ! [[ ]]".split()
+)
 _BEGINS_REDIRECT = frozenset("<>&{0123456789")
 
 
@@ -95,17 +89,22 @@ class SimpleReader(Scanner):
         first = self._test_word()
         words.append(first)
         self.skip_blanks()
+        if _UNARY.match(_plain(first)):
+            if self.peek(2) == "]]":
+                raise self.fail("a test that lacks a word")
+            self.computes = self.computes or _plain(first) in _COMPUTES
+            words.append(self._test_word())
+            return
         operator = self._test_operator()
         if operator:
             self.computes = self.computes or operator in _COMPUTES
             self.skip_blanks()
             words.append(self._regex() if operator == "=~" else self._test_word())
-        elif _UNARY.match(_plain(first)) and self.peek(2) not in {"]]", "&&", "||"} and self.peek() != ")":
-            self.computes = self.computes or _plain(first) in _COMPUTES
-            words.append(self._test_word())
+        elif self.peek() in {"\n", "#"}:
+            raise self.fail("a test that ends with its line")
 
     def _test_word(self) -> Word:
-        word = self.word()
+        word = self.token()
         if word is None:
             raise self.fail("a test that lacks a word")
         return word
@@ -126,11 +125,11 @@ class SimpleReader(Scanner):
         """Read a regular expression: parentheses and bars belong to it, blanks inside parentheses too."""
         start, parts, opened = self.pos, list[Part](), 0
         while True:
-            word = self.word()
+            word = self.word() if parts else self.token()
             if word:
                 parts += word.parts
             char = self.peek()
-            if char and (char in "(|<>&;)" or (opened and char in " \t\n")):
+            if char and (char in "(|)" or (opened and char in "<>&; \t\n")):
                 if char == ")" and opened == 0:
                     break
                 opened += (char == "(") - (char == ")")
@@ -161,62 +160,81 @@ class SimpleReader(Scanner):
                 end = self.pos
                 continue
             assign = self._assign() if not words or declaring else None
-            if assign is not None:
+            if isinstance(assign, Assign):
                 if words:
                     words.append(assign)
                 else:
                     assigns.append(assign)
                 end = self.pos
                 continue
-            word = self.word()
+            begun = self.pos
+            word = assign or self.word()
             if word is None:
                 break
             if not words:
                 declaring = _plain(word) in _DECLARING
             words.append(word)
             end = self.pos
+            if "\\\n" in self.text[begun:end]:
+                self._joined(word, first=len(words) == 1)
         if not (assigns or words or redirects):
             raise self.fail(f"{self.peek()!r} where a command was expected" if self.peek() else "a command is missing")
         if self.peek() == "(":
             raise self.fail("a parenthesis where none can be")
         return Simple(tuple(assigns), tuple(words), tuple(redirects), self.at(start), self.at(end))
 
-    def _assign(self) -> Assign | None:
+    def _joined(self, word: Word, *, first: bool) -> None:
+        """Refuse what is something else than a word once its lines are joined."""
+        text = "".join(part.value for part in word.parts if isinstance(part, Text) and not part.quoted)
+        number = self.peek() in {"<", ">"} and re.fullmatch(r"\d+|\{\w+\}", text)
+        if number or (first and (text in RESERVED or _ASSIGN.match(text))):
+            raise self.fail("a word that is split over two lines")
+
+    def _assign(self) -> Assign | Word | None:
+        """Read an assignment; a word where it only began like one."""
         found = _ASSIGN.match(self.text, self.pos)
         if not found:
             return None
-        start, words = self.pos, self.words
+        start = self.pos
         self.pos = found.end()
         subscript = None
         append = found.group(2) == "+="
         if found.group(2) == "[":
-            try:
-                subscript = self.arithmetic("]")
-            except Unreadable:
-                subscript = None
+            subscript = self.arithmetic("]")
             equals = self.peek(2)
-            if subscript is None or not (equals.startswith("=") or equals == "+="):
-                self.pos, self.words = start, words
-                return None
+            if not (equals.startswith("=") or equals == "+="):
+                # To bash it is one word all the same, blanks between the brackets included.
+                rest = self.word()
+                parts = (Text(found.group(), quoted=False), *subscript.parts, Text("]", quoted=False))
+                return Word((*parts, *(rest.parts if rest else ())), self.at(start), self.at(self.pos))
             append = equals == "+="
             self.pos += 2 if append else 1
         elements = None
         value = None
-        if self.peek() == "(" and subscript is None:
+        if self.peek() == "(":
             elements = self._array()
         else:
             value = self.word()
         return Assign(found.group(1), value, elements, subscript, append, self.at(start), self.at(self.pos))
 
     def _array(self) -> tuple[Word, ...]:
+        start = self.pos
         self.pos += 1
         elements: list[Word] = []
+        outer, self.pending = self.pending, []  # a line that ends in here is not the one that names them
         while True:
             self.newlines()
             if self.peek() == ")":
                 self.pos += 1
+                self.pending = outer
+                if self.enclosed and _ESCAPED.search(_QUOTED.sub("", self.text[start : self.pos])):
+                    raise self.fail("an escaped operator in an array in a substitution", start)
+                if outer and "\n" in self.text[start : self.pos]:
+                    raise self.fail("an array over two lines, the first of which names a here-document", start)
+                if self.peek() == "(" or _ASSIGN.match(self.text, self.pos):
+                    raise self.fail("an array that does not end where it is closed", start)
                 return tuple(elements)
-            word = self.word()
+            word = self.token()
             if word is None:
                 raise self.fail("an array that does not end")
             elements.append(word)
@@ -235,7 +253,7 @@ class SimpleReader(Scanner):
             return None
         self.pos = found.end()
         self.skip_blanks()
-        target = self.word()
+        target = self.token()
         if target is None:
             raise self.fail("a redirection without a target")
         if operator in {"<<", "<<-"}:
@@ -243,14 +261,13 @@ class SimpleReader(Scanner):
         return Redirect(operator, fd, target, None, self.at(start), self.at(self.pos))
 
     def _heredoc(self, operator: str, fd: str, target: Word, start: int) -> Redirect:
-        if not all(isinstance(part, Text) for part in target.parts):
-            raise self.fail("a here-document whose end is computed")
         parts = [part for part in target.parts if isinstance(part, Text)]
-        heredoc = Heredoc(
-            delimiter="".join(part.value for part in parts),
-            expands=not any(part.quoted for part in parts),
-            strip_tabs=operator == "<<-",
-        )
+        delimiter, expands = "".join(part.value for part in parts), not any(part.quoted for part in parts)
+        if len(parts) < len(target.parts):  # expansions are not expanded here: the end is as it is written
+            delimiter, expands = self.text[target.start : target.end], True
+            if self.base is not None or set(delimiter) & set("'\"\\\n"):
+                raise self.fail("a here-document whose end is computed")
+        heredoc = Heredoc(delimiter, expands, strip_tabs=operator == "<<-")
         self.pending.append(heredoc)
         return Redirect(operator, fd, target, heredoc, self.at(start), self.at(self.pos))
 
@@ -262,17 +279,18 @@ class SimpleReader(Scanner):
     def _heredoc_body(self, heredoc: Heredoc) -> Word:
         start = self.pos
         lines: list[str] = []
-        continued = False
         while self.pos < len(self.text):
-            end = self.text.find("\n", self.pos)
-            end = len(self.text) if end < 0 else end
-            line = self.text[self.pos : end]
-            self.pos = min(end + 1, len(self.text))
-            if heredoc.strip_tabs and not continued:
+            begun = self.pos
+            line = self._heredoc_line(joins=heredoc.expands)
+            if heredoc.strip_tabs:
                 line = line.lstrip("\t")
-            if line == heredoc.delimiter and not continued:
+            # Lines that backslashes join are one line to bash, here too: it can be the delimiter.
+            if line.replace("\\\n", "") == heredoc.delimiter:
                 break
-            continued = heredoc.expands and _continues(line)
+            if self.enclosed and line.startswith(heredoc.delimiter) and ")" in line[len(heredoc.delimiter) :]:
+                # Inside $( … ) the delimiter needs no line of its own if the substitution may end on its line.
+                self.pos = self.text.index(heredoc.delimiter, begun) + len(heredoc.delimiter)
+                break
             lines.append(line + "\n")
         text = "".join(lines)
         if not heredoc.expands:
@@ -282,6 +300,17 @@ class SimpleReader(Scanner):
         body = inner.here_text()
         self.words = inner.words
         return body
+
+    def _heredoc_line(self, *, joins: bool) -> str:
+        """Read a line, and with ``joins`` those that a backslash at its end adds to it."""
+        start = self.pos
+        while True:
+            end = self.text.find("\n", self.pos)
+            end = len(self.text) if end < 0 else end
+            line = self.text[self.pos : end]
+            self.pos = min(end + 1, len(self.text))
+            if not (joins and _continues(line) and self.pos < len(self.text)):
+                return self.text[start:end]
 
 
 def _continues(line: str) -> bool:
