@@ -157,14 +157,7 @@ def plan(
         workdir=workdir,
         network=_network(options, analysis, tier, defaults),
         grants=grants,
-        environment=environment.for_job(
-            request.environment,
-            request.identity,
-            set_=options.set_environment,
-            clear=options.clear_environment,
-            workdir=workdir,
-            tmpdir=operations.TMPDIR,
-        ),
+        environment=seen(request),
         limits=_limits(options, defaults.limits[tier]),
         commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
         overlay_all=tier is Tier.DANGEROUS_ISOLATED,
@@ -183,6 +176,19 @@ def plan(
     expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
     argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
     return Plan(request, analysis, policy, reasons, tuple(argv), expected)
+
+
+def seen(request: Request) -> dict[str, str]:
+    """The environment that the command will see."""
+    options = request.options
+    return environment.for_job(
+        request.environment,
+        request.identity,
+        set_=options.set_environment,
+        clear=options.clear_environment,
+        workdir=options.workdir or request.cwd,
+        tmpdir=operations.TMPDIR,
+    )
 
 
 def _shell() -> str:

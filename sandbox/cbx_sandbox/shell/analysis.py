@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import checks
+from cbx_sandbox.shell import checks, environment
 from cbx_sandbox.shell.checks import Verdict
 from cbx_sandbox.shell.effects import Access, Certainty, Effects, Facts
 from cbx_sandbox.shell.estimate import Estimate, combine, priority
@@ -43,6 +43,7 @@ def analyse(text: str, facts: Facts) -> Analysis:
     """Predict what a shell text does."""
 
     def read(shell: Interpreter) -> None:
+        environment.shell_begins(shell)
         shell.read(text)
         shell.uncalled()
 

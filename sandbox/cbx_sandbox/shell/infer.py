@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import builtins, programs, project_rules, rules
+from cbx_sandbox.shell import builtins, environment, programs, project_rules, rules
 from cbx_sandbox.shell.parse import parse
 from cbx_sandbox.shell.survey import command_names
 from cbx_sandbox.shell.syntax import Assign, Simple, Unreadable
@@ -43,6 +44,11 @@ class Call:
 
 class Interpreter(Walker):
     """One shell."""
+
+    @cached_property
+    def inherited(self) -> dict[str, str]:
+        """The variables of the environment that make some program do something."""
+        return environment.inherited(self)
 
     # -- whole texts --------------------------------------------------------------------------------------------
 
@@ -102,15 +108,17 @@ class Interpreter(Walker):
                 args += expand(word, self)
         if not node.words:
             for assign in node.assigns:
-                self.assign(assign.name, self._assigned(assign))
+                self.assign(assign.name, self._assigned(assign), self.where(assign.start, assign.end))
                 self._declare(assign)
-        prefix = {assign.name: self._assigned(assign) for assign in node.assigns} if node.words else {}
+        prefix: dict[str, tuple[str, Where]] = {}
+        for assign in node.assigns if node.words else ():
+            prefix[assign.name] = (self._assigned(assign), self.where(assign.start, assign.end))
         stdin, sink = self.redirects(node.redirects, stdin)
         if not args:
             if node.words:
                 self.executes_unknown("the program's name is empty or not known", where)
             return ""
-        output = self._with_environment(prefix, lambda: self.dispatch(args, stdin, where), where)
+        output = self._with_environment(prefix, lambda: self.dispatch(args, stdin, where))
         return self.sunk(output, sink)
 
     def _assigned(self, assign: Assign) -> str:
@@ -135,24 +143,24 @@ class Interpreter(Walker):
         value = kept(value)
         self.state.variables[name] = value
         self.state.arrays.pop(name, None)
-        builtins.environment(self, name, value, where)
+        environment.assigned(self, name, value, where)
 
-    def _with_environment(self, prefix: dict[str, str], action: object, where: Where) -> str:
+    def _with_environment(self, prefix: dict[str, tuple[str, Where]], action: Callable[[], str]) -> str:
         """Run with variables set for one command."""
         if not prefix:
-            return str(action())  # type: ignore[operator]  # a closure over the command
+            return action()
         saved = {name: self.state.variables.get(name, "\0none") for name in prefix}
         changed = self.state.path_changed
-        for name, value in prefix.items():
+        for name, (value, where) in prefix.items():
             self.assign(name, value, where)
-        output = action()  # type: ignore[operator]  # a closure over the command
+        output = action()
         for name, old in saved.items():
             if old == "\0none":
                 self.state.variables.pop(name, None)
             else:
                 self.state.variables[name] = old
         self.state.path_changed = changed
-        return str(output)
+        return output
 
     def dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         """Run a command whose words are expanded."""
@@ -192,13 +200,16 @@ class Interpreter(Walker):
         return self.strictly(call, lambda: self._program(name, args, stdin, where))
 
     def strictly(self, call: Call, action: Callable[[], str]) -> str:
-        """Run a program, and look at the project's own rules beside what is known of it."""
+        """Run a program; look also at the variables that it reads and at the project's own rules."""
         strict = [found for found in project_rules.of(self) if call.name in found.tables]
-        if not strict:
+        heard = environment.heard(self, call.name)
+        if not strict and not heard:
             return action()
         outer, self.record.tier = self.record.tier, SAFE
         output = action()
         known, self.record.tier = self.record.tier, highest([outer, self.record.tier])
+        for variable, value in heard:
+            environment.weigh(self, variable, value, call.where, known)
         for found in strict:
             project_rules.beside(self, call, found, known)
         return output

@@ -203,11 +203,11 @@ class Walker(Variables):
             values += expand(word, self)
         many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
         if node.select or many or any(value.many for value in values):
-            self.state.variables[node.name] = HOLE
+            self.assign(node.name, HOLE)
             return self._repeat(None, node.body, stdin)
         outputs = []
         for value in values:
-            self.state.variables[node.name] = value.text
+            self.assign(node.name, value.text)
             outputs.append(self.run(node.body, stdin))
         return kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
 

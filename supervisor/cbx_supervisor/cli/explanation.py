@@ -35,7 +35,12 @@ class Explanation:
 
     def __init__(self, values: Values, command: Sequence[str]) -> None:
         request = request_of(values, command)
-        facts = HostFacts(request.options.workdir or request.cwd, request.environment)
+        facts = HostFacts(
+            request.options.workdir or request.cwd,
+            runner.seen(request),
+            home=request.identity.home,
+            uid=request.identity.uid,
+        )
         self.analysis: Analysis = (
             analyse(request.line, facts) if request.line is not None else analyse_argv(request.argv or (), facts)
         )

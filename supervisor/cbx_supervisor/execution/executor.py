@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from cbx_sandbox import runner
@@ -198,7 +198,7 @@ class Executor:
     def _plan(self, request: runner.Request, at_least: Reason | None) -> runner.Plan:
         facts = HostFacts(
             request.options.workdir or request.cwd,
-            _seen(request),
+            runner.seen(request),
             home=request.identity.home,
             uid=request.identity.uid,
         )
@@ -208,11 +208,3 @@ class Executor:
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
-
-
-def _seen(request: runner.Request) -> Mapping[str, str]:
-    """The variables that the command will see, as far as the analysis resolves them."""
-    options = request.options
-    own = {"HOME": request.identity.home, "USER": request.identity.name, "LOGNAME": request.identity.name}
-    inherited = {} if options.clear_environment else request.environment
-    return {**inherited, **own, **options.set_environment}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.builtins.printing import PRINTING
 from cbx_sandbox.shell.builtins.running import RUNNING
-from cbx_sandbox.shell.builtins.variables import VARIABLES, environment
+from cbx_sandbox.shell.builtins.variables import VARIABLES
 from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cbx_sandbox.shell.infer import Call, Interpreter
 
-__all__ = ["BUILTINS", "as_program", "environment"]
+__all__ = ["BUILTINS", "as_program"]
 
 
 def _cd(run: Interpreter, call: Call) -> str:

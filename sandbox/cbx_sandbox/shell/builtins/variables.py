@@ -1,11 +1,10 @@
-"""Builtins that set variables, and the variables that make later commands run something."""
+"""Builtins that set variables."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import rules
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -13,44 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
-    from cbx_sandbox.shell.state import Where
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
-
-
-def environment(run: Interpreter, name: str, value: str, where: Where) -> None:
-    """Look at a variable that is set: some make later commands run something."""
-    known = _environment()
-    kind = known.get(name.split("%", maxsplit=1)[0])
-    if name == "PATH":
-        parts = value.split(":")
-        standard = _standard_path()
-        trusted = all(
-            part in standard or part == run.facts.env.get("PATH", HOLE) or part in run.facts.path for part in parts
-        )
-        run.state.path_changed = not trusted
-    elif kind == "run" and value:
-        if HOLE in value:
-            run.record.reason("variable-runs", f"{name} names a program that is not known", SEQUENTIAL, where)
-        else:
-            run.nested(value, where)
-    elif (kind in {"code", "options"} and value) or (name.startswith(("GIT_CONFIG_", "BASH_FUNC_")) and value):
-        run.record.reason("variable-loads", f"{name} changes what programs load or do", SEQUENTIAL, where)
-
-
-_kinds: dict[str, str] = {}
-
-
-def _environment() -> dict[str, str]:
-    if not _kinds:
-        table = rules.environment()
-        for kind in ("run", "code", "options"):
-            _kinds.update(dict.fromkeys(str(table[kind]).split(), kind))
-    return _kinds
-
-
-def _standard_path() -> frozenset[str]:
-    return frozenset(str(rules.environment()["standard_path"]).split())
 
 
 def _declare(run: Interpreter, call: Call) -> str:
@@ -114,7 +77,7 @@ def _read(run: Interpreter, call: Call) -> str:
             if arg.text.endswith("a"):
                 continue
         elif not arg.text.startswith("-") and _NAME.match(arg.text):
-            run.state.variables[arg.text] = HOLE
+            run.assign(arg.text, HOLE, call.where)
             run.state.arrays[arg.text] = None
     for name in ("REPLY", "MAPFILE"):
         run.state.variables[name] = HOLE

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Call, Interpreter
     from cbx_sandbox.shell.rules import Rule
 
-_ASSIGN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-
 
 def _begin(run: Interpreter, call: Call, rule: Rule) -> Parsed | None:
     """Take the options apart up to the command; None where only help was asked for."""
@@ -66,13 +64,26 @@ def _env(run: Interpreter, call: Call, rule: Rule) -> str:
             run.executes_unknown("env -S of text that is not known", call.where)
         pieces = [Arg(piece.strip("'\""), split.start, split.end) for piece in _shell_split(split.text)]
         words = pieces + words
-    while words and (_ASSIGN.match(words[0].text) or words[0].text in {"-", "-i"}):
-        name, _, value = words.pop(0).text.partition("=")
-        run.assign(name, value, call.where)
+    while words and (_assigns(words[0]) or words[0].text in {"-", "-i"}):
+        _assign(run, words.pop(0))
     if words:
         output = run.dispatch(words, call.stdin, call.where)
     run.state.variables, run.state.path_changed, run.state.cwd = saved, changed, cwd
     return output
+
+
+def _assigns(arg: Arg) -> bool:
+    """Whether env and sudo take a word for a variable: any that has a = in it, whatever stands before."""
+    return "=" in arg.text and not arg.many
+
+
+def _assign(run: Interpreter, arg: Arg) -> None:
+    name, equals, value = arg.text.partition("=")
+    where = run.where(arg.start, arg.end)
+    if HOLE in name:
+        run.record.reason("computed-name", "sets a variable whose name is not known", SEQUENTIAL, where)
+    elif equals:
+        run.assign(name, value, where)
 
 
 def _shell_split(text: str) -> list[str]:
@@ -95,9 +106,8 @@ def _sudo(run: Interpreter, call: Call, rule: Rule) -> str:
         if not words:
             return run.executes_unknown(f"{call.name} opens a shell", call.where)
         return run.execute_text(" ".join(arg.text for arg in words), call.where, call.stdin)
-    while words and _ASSIGN.match(words[0].text):
-        name, _, value = words.pop(0).text.partition("=")
-        run.assign(name, value, call.where)
+    while words and _assigns(words[0]):
+        _assign(run, words.pop(0))
     if not words:
         return run.executes_unknown(f"what {call.name} runs is not known", call.where)
     run.record.reason("privilege", f"{call.name} raises privileges", SAFE, call.where)
