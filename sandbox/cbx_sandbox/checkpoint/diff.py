@@ -10,11 +10,11 @@ import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.inodes import UpperEntry, aspects, read_live, read_upper, same_content
-from cbx_sandbox.checkpoint.renames import settle
+from cbx_sandbox.checkpoint.renames import keep_owners, settle
 from cbx_sandbox.checkpoint.review import flags_of
 from cbx_sandbox.checkpoint.session import Session, open_target
 from cbx_sandbox.linux import files
@@ -25,7 +25,10 @@ def diff(session: Session, *, leaves: bool = False) -> list[Change]:
     changes: list[Change] = []
     for index in range(len(session.layers)):
         with live_root(session, index) as live_fd:
-            found = settle(list(_Walk(session, index, live_fd).run()), live_fd, session.layers[index].upper)
+            seen: Sequence[Change] = list(_Walk(session, index, live_fd).run())
+            if session.submitter.is_root:
+                seen = keep_owners(seen, live_fd)
+            found = settle(seen, live_fd, session.layers[index].upper)
         if leaves:
             found = [leaf for change in found for leaf in (change, *_leaves(session, change))]
         changes += found
@@ -232,7 +235,7 @@ class _Walk:
         return differing
 
     def _flagged(self, change: Change, parent: Meta) -> Change:
-        flags = flags_of(change, parent, self._submitter, idmapped=self._layer.idmapped)
+        flags = flags_of(change, parent, self._submitter)
         return dataclasses.replace(change, flags=flags) if flags else change
 
 

@@ -28,7 +28,6 @@ class LayerSpec:
     whole_mount: bool
     same_filesystem: bool  # a commit can rename from the layer into the target
     redirect_dir: bool
-    idmapped: bool
 
     @property
     def upper(self) -> str:
@@ -46,8 +45,8 @@ class LayerSpec:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> LayerSpec:
-        """The layer that :meth:`to_json` was called on."""
-        return LayerSpec(**value)
+        """The layer that :meth:`to_json` was called on; what an earlier release wrote beside it is left out."""
+        return LayerSpec(**{field.name: value[field.name] for field in dataclasses.fields(LayerSpec)})
 
 
 def place(
@@ -57,7 +56,6 @@ def place(
     *,
     checkpoint: int,
     redirect_dir: bool,
-    idmapped: bool = False,
 ) -> list[LayerSpec]:
     """Decide where layers go: onto the target's own mount if that can hold one, so that a commit can rename.
 
@@ -88,7 +86,6 @@ def place(
                 whole_mount=target == mount.target,
                 same_filesystem=same,
                 redirect_dir=redirect_dir,
-                idmapped=idmapped,
             )
         )
     return layers

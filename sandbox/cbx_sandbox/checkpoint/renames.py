@@ -9,7 +9,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 
-from cbx_sandbox.checkpoint.changes import Change, Kind, split
+from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, split
 from cbx_sandbox.checkpoint.inodes import aspects, same_content
 from cbx_sandbox.linux import files
 
@@ -22,6 +22,23 @@ def settle(changes: Sequence[Change], live_fd: int, upper: str) -> list[Change]:
     if not sources:
         return changes
     return [settled for change in changes if (settled := _settled(change, sources)) is not None]
+
+
+def keep_owners(changes: Sequence[Change], live_fd: int) -> Sequence[Change]:
+    """Take the mark of a foreign owner from what was that owner's before the job moved, linked or changed it.
+
+    For root's jobs: whose right it is to put a file of somebody else's elsewhere is not the question there.
+    """
+    if not any(change.origin and Flag.FOREIGN in change.flags for change in changes):
+        return changes
+    with files.Cursor(live_fd, os.O_PATH) as live:
+        owners = {_handle(live, c): (c.old.uid, c.old.gid) for c in changes if c.old is not None}
+    return [
+        dataclasses.replace(change, flags=change.flags - {Flag.FOREIGN})
+        if change.origin and change.new is not None and owners.get(change.origin) == (change.new.uid, change.new.gid)
+        else change
+        for change in changes
+    ]
 
 
 def _settled(change: Change, sources: set[bytes | None]) -> Change | None:

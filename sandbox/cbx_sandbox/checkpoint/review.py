@@ -7,11 +7,10 @@ import stat
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, Meta
 from cbx_sandbox.linux.credentials import Submitter
 
-MAPPED_IDS = 65536  # ids that a shifted user namespace has; others cannot be of its making
 _CAPABILITY = b"security.capability"
 
 
-def flags_of(change: Change, parent: Meta, submitter: Submitter, *, idmapped: bool) -> frozenset[Flag]:
+def flags_of(change: Change, parent: Meta, submitter: Submitter) -> frozenset[Flag]:
     """The flags of ``change``, whose directory in the layer is ``parent``."""
     new, old = change.new, change.old
     if new is None:
@@ -30,7 +29,7 @@ def flags_of(change: Change, parent: Meta, submitter: Submitter, *, idmapped: bo
             found.add(Flag.CAPABILITY)
     if (stat.S_ISCHR(new.mode) or stat.S_ISBLK(new.mode)) and kept is None:
         found.add(Flag.DEVICE)
-    if _foreign(old, new, parent, submitter, idmapped=idmapped):
+    if _foreign(old, new, parent, submitter):
         found.add(Flag.FOREIGN)
     if _open_to_all(new) and (old is None or not _open_to_all(old)):
         found.add(Flag.WORLD_WRITABLE)
@@ -43,11 +42,10 @@ def _same_privilege(kept: Meta | None, new: Meta, bit: int) -> bool:
     return kept is not None and bool(kept.mode & bit) and (kept.uid, kept.gid) == (new.uid, new.gid)
 
 
-def _foreign(old: Meta | None, new: Meta, parent: Meta, submitter: Submitter, *, idmapped: bool) -> bool:
+def _foreign(old: Meta | None, new: Meta, parent: Meta, submitter: Submitter) -> bool:
+    """Whether somebody else than the submitter gets the object, root's jobs included; what was his before stays his."""
     if old is not None and (old.uid, old.gid) == (new.uid, new.gid):
         return False
-    if submitter.is_root:
-        return idmapped and max(new.uid, new.gid) >= MAPPED_IDS
     inherited = bool(parent.mode & stat.S_ISGID) and new.gid == parent.gid
     return new.uid != submitter.uid or not (new.gid in {submitter.gid, *submitter.groups} or inherited)
 

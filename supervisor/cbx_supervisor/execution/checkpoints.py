@@ -31,7 +31,6 @@ def begin(planned: runner.Plan, view: box.HostView, targets: list[str], number: 
         view.mounts,
         checkpoint=number,
         redirect_dir=not policy.overlay_all,
-        idmapped=policy.shifted,
     )
     try:
         for layer in placed:

@@ -363,3 +363,23 @@ def test_files_that_root_owns_in_a_users_tree(shell, project):
     shell.run("--rw", project, "-c", line, uid=NOBODY, tier="sequential", cwd=project)
     assert at_stake(project / "sub/roots") == before
     assert (project / "sub/own").stat().st_uid == NOBODY
+
+
+def test_what_root_gives_to_others_waits_for_a_word(shell, place, project):
+    """In the tier where root's jobs can give: the layer has the real owner, and a commit asks. Root's own lands."""
+    (project / "theirs").write_text("old")
+    shutil.chown(project / "theirs", NOBODY, NOBODY)
+    line = f"echo new >> {project}/theirs; echo mine > {project}/mine"
+    ran = shell.run("--commit", "auto", "-c", line, tier="dangerous", cwd=project)
+    assert b"committed" in ran.stderr, ran.stderr
+    assert (project / "theirs").stat().st_uid == NOBODY
+    assert (project / "mine").stat().st_uid == 0
+    gift = f"echo gift > {project}/gift; chown 33:33 {project}/gift"
+    ran = shell.run("--commit", "auto", "-c", gift, tier="dangerous", cwd=project)
+    assert b"held" in ran.stderr, ran.stderr
+    number = str(shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"])
+    assert b"foreign-owner" in shell.call("checkpoint", "commit", number).stderr
+    assert not (project / "gift").exists()
+    ran = shell.call("checkpoint", "commit", number, "--allow-privileged")
+    assert ran.returncode == 0, ran.stderr
+    assert ((project / "gift").stat().st_uid, (project / "gift").stat().st_gid) == (33, 33)

@@ -422,7 +422,7 @@ class Harness:
         view, number = self.view(), next(Harness.checkpoints)
         placed = layers.place(
             plan.overlay_targets(policy, view), self.state, view.mounts,
-            checkpoint=number, redirect_dir=not policy.overlay_all, idmapped=policy.shifted,
+            checkpoint=number, redirect_dir=not policy.overlay_all,
         )  # fmt: skip
         for layer in placed:
             layers.create(layer)

@@ -1,7 +1,6 @@
 """A commit does for a user what that user could do live at that moment, and nothing more."""
 
 import contextlib
-import dataclasses
 import os
 import stat
 import subprocess
@@ -159,15 +158,60 @@ def test_foreign_objects_in_a_users_layer(user_box):
     assert checkpoint.commit(session).state is State.COMMITTED
 
 
-def test_unmapped_ids_in_a_shifted_layer(box):
-    """Ids that a shifted user namespace does not have cannot be of its making."""
-    session = box.run("echo n > n; echo m > m")
-    session = dataclasses.replace(session, layers=(dataclasses.replace(session.layers[0], idmapped=True),))
-    os.chown(f"{session.layers[0].upper}/n", 0x40000000, 0x40000000)
-    os.chown(f"{session.layers[0].upper}/m", 33, 33)
+FOREIGN = {
+    "a file given away": "chown 33 a",
+    "a group given": "chgrp 34 a",
+    "a new file": "echo n > n; chown 33:33 n",
+    "in a new tree": "mkdir -p n/m; echo n > n/m/f; chown 33 n/m/f",
+    "a directory": "mkdir n; chown 33 n",
+    "a symlink": "ln -s a n; chown -h 33 n",
+    "a copy of somebody's": "cp -p theirs copy",
+    "somebody's, to another": "chown 34 theirs",
+    "moved and given away": "mv a n; echo 1 >> n; chown 33 n",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_root_gives_away_is_reviewed(box, name):
+    """New objects of other users in a change set of root's are refused by name; allowed, they land."""
+    box.shell("echo a > a; echo t > theirs; chown 33:33 theirs")
+    session = box.run(FOREIGN[name])
+    before = harness.manifest(box.live)
     with pytest.raises(DeniedError) as caught:
         checkpoint.commit(session)
-    assert caught.value.details.count("foreign-owner") == 1
+    assert "foreign-owner" in caught.value.details
+    assert harness.manifest(box.live) == before
+    assert checkpoint.commit(session, allow_privileged=True).state is State.COMMITTED
+    assert harness.manifest(box.live) != before
+
+
+KEPT = {
+    "root's own": "echo n > n; mkdir -p m/o; echo n > m/o/p; ln -s n l; chown 0:0 n",
+    "changed": "echo 1 >> theirs; chmod 600 theirs; touch -d 2001-01-01 tree",
+    "moved": "mv theirs elsewhere; mv tree/f tree/g",
+    "moved and changed": "mv theirs elsewhere; echo 1 >> elsewhere; mv tree/f tree/g; echo 1 >> tree/g",
+    "another name": "ln theirs n; echo 1 >> n",
+    "written anew": "sed -i s/t/u/ theirs; chown 33:33 theirs",
+    "taken": "chown 0:0 theirs; rm -r tree",
+    "inherited": "echo n > sgid/n; mkdir sgid/m; echo n > sgid/m/n",
+}
+
+
+def test_a_directory_that_moved_is_nothing_new(box):
+    """Where the overlay knows of the move; elsewhere mv makes a copy, and copies are new."""
+    box.shell("mkdir tree; echo f > tree/f; chown -R 33:33 tree")
+    assert checkpoint.commit(box.run("mv tree moved; echo 1 >> moved/f")).state is State.COMMITTED
+
+
+@pytest.mark.parametrize("redirect", [True, False], ids=["redirect", "plain"])
+@pytest.mark.parametrize("name", KEPT)
+def test_what_was_somebody_s_before_is_nothing_new(name, redirect):
+    """Nor is what belongs to root, or to the group that a directory gives to all that is made in it."""
+    with harness.box(harness.SCRATCH, redirect=redirect) as box:
+        box.shell("echo t > theirs; mkdir tree; echo f > tree/f; chown -R 33:33 theirs tree; mkdir sgid")
+        box.shell("chgrp 34 sgid; chmod 2775 sgid")
+        session = box.run(KEPT[name])
+        assert checkpoint.commit(session).state is State.COMMITTED
 
 
 def test_a_later_failure_takes_back_everything(user_box):
