@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from cbx_sandbox.checkpoint import attributes
+from cbx_sandbox.checkpoint import attributes, homes
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, split
 from cbx_sandbox.checkpoint.conflicts import CHANGED, GONE, MADE, PARENT, REPLACED
 from cbx_sandbox.checkpoint.stage import FEW, Action, Staging, Step, sync_entry
@@ -23,6 +23,7 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as, may_write
 
+_LAYERS = os.fsencode(homes.OWN_DIRECTORY)
 _SETID = stat.S_ISUID | stat.S_ISGID
 
 
@@ -298,7 +299,9 @@ class Applier:
         """What went out as a whole is out of reach by name now, so this look is the last word on it."""
         with acting_as(ROOT), files.Cursor(self._stage_fd) as cursor:
             cursor.enter(slot)
-            for _, status in files.walk(cursor):
+            for name, status in files.walk(cursor):
+                if name == _LAYERS and homes.is_marked(files.xattrs(cursor.fd, name).items()):
+                    raise RacedError(step.path, "cbx keeps the changes of jobs in it")
                 if status.ctime_ns >= self._t0 and status.ino not in self._touched:
                     raise RacedError(step.path, CHANGED)
 

@@ -7,6 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Sequence
 
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint.apply import REFUSALS, Applier, RacedError, explain
 from cbx_sandbox.checkpoint.changes import Change, Meta, Summary, live_path, summarise
 from cbx_sandbox.checkpoint.conflicts import Conflict, check, same_target, theirs
@@ -89,6 +90,10 @@ def _target_lost(session: Session) -> bool:
 
 
 def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bool) -> None:
+    for change in changes:
+        if any(meta is not None and homes.is_marked(meta.xattrs) for meta in (change.old, change.over)):
+            where = printable(live_path(change, session.targets))
+            raise DeniedError(f"cannot commit: {where} is where cbx keeps the changes of jobs")
     if allow_privileged:
         return
     refused = [change for change in changes if any(flag.privileged for flag in change.flags)]

@@ -10,10 +10,10 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.errors import UnavailableError
 from cbx_sandbox.linux import files, mountinfo
 
-OWN_DIRECTORY = ".cbx"  # at the root of other file systems; hidden from jobs by the box
 _TRUSTED = b"trusted.overlay."
 
 
@@ -57,9 +57,9 @@ def place(
     checkpoint: int,
     redirect_dir: bool,
 ) -> list[LayerSpec]:
-    """Decide where layers go: onto the target's own mount if that can hold one, so that a commit can rename.
+    """Decide where layers go: onto the target's own mount if that has a claimed directory, so that a commit can rename.
 
-    Makes the directory that layers live in, and nothing else. Raises UnavailableError if there is no place.
+    Raises UnavailableError if there is no place.
     """
     table = list(mounts)
     home = f"{state_dir}/layers"
@@ -69,7 +69,7 @@ def place(
     for index, target in enumerate(targets):
         mount = mountinfo.holding(table, target)
         device = os.stat(target, follow_symlinks=False).st_dev
-        own = home if mount.mount_id == home_mount.mount_id else _own_directory(mount)
+        own = home if mount.mount_id == home_mount.mount_id else homes.claimed(mount, state_dir)
         same = own is not None and os.stat(own).st_dev == device and can_hold_layers(own)
         parent = own if same else home
         if not same and not can_hold_layers(home):
@@ -89,50 +89,6 @@ def place(
             )
         )
     return layers
-
-
-def _own_directory(mount: mountinfo.Mount) -> str | None:
-    """The root-only directory for layers on another file system, made if it is missing; None if there can be none."""
-    if mount.kind.startswith("fuse") or not _keeps_names(mount.target):
-        return None
-    home = os.path.join(mount.target, OWN_DIRECTORY)
-    path = os.path.join(home, "layers")
-    try:
-        for directory in (home, path):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(directory, 0o700)
-            status = os.stat(directory, follow_symlinks=False)
-            # Where a user may write to the root of a mount, the name could be taken by anything.
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or stat.S_IMODE(status.st_mode) & 0o077:
-                return None
-    except OSError:
-        return None
-    return path
-
-
-def holds_layers(mount: mountinfo.Mount) -> bool:
-    """Whether there is such a directory on ``mount``. What a user put in its place is no business of ours."""
-    if mount.kind.startswith("fuse"):
-        return False
-    try:
-        status = os.stat(os.path.join(mount.target, OWN_DIRECTORY), follow_symlinks=False)
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == 0 and _keeps_names(mount.target)
-    except OSError:
-        return False
-
-
-def _keeps_names(path: str) -> bool:
-    """Whether nobody but root can move what root makes in ``path``, nor any directory that leads there.
-
-    Elsewhere a user could put a symlink in the place of the layers, and have root remove or commit what it leads to.
-    """
-    names = path.strip("/").split("/") if path != "/" else []
-    for depth in range(len(names) + 1):
-        status = os.stat("/" + "/".join(names[:depth]), follow_symlinks=False)
-        open_to_others = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0 or open_to_others:
-            return False
-    return True
 
 
 # What was found to hold layers, by device and inode: what a file system can do does not change while it is mounted.

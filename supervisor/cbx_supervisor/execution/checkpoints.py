@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Summary, live_path, summarise
@@ -17,14 +19,31 @@ from cbx_sandbox.checkpoint.diff import diff
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, ConflictError
 from cbx_sandbox.linux.credentials import Submitter
+from cbx_sandbox.linux.mountinfo import Mount
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
 
 
-def begin(planned: runner.Plan, view: box.HostView, targets: list[str], number: int, state_dir: str) -> Session:
-    """Make the layers of one job. Leaves nothing behind when it fails."""
+def begin(
+    planned: runner.Plan,
+    view: box.HostView,
+    targets: list[str],
+    number: int,
+    state_dir: str,
+    claims: Sequence[Mount] | None = None,
+) -> Session:
+    """Make the layers of one job. Leaves nothing behind when it fails.
+
+    Raises homes.UnclaimedError if ``claims`` is None and directories for layers were made: call again with those that
+    no running job can reach. The layers of others go to the state directory.
+    """
     policy = planned.policy
     identity = policy.identity
+    unclaimed = homes.fresh(targets, state_dir, view.mounts)
+    if unclaimed and claims is None:
+        raise homes.UnclaimedError(unclaimed)
+    for mount in claims or ():
+        homes.claim(mount, state_dir)
     placed = layer_store.place(
         targets,
         state_dir,

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint.session import boot_id
 from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.linux.credentials import Submitter, acting_as
+from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.host import Host
@@ -25,6 +27,7 @@ from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Sub
 from cbx_supervisor.execution.waiting import Locks
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
+from cbx_supervisor.scheduling.locks import LockKey
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import jobs
 from cbx_supervisor.store.database import Database
@@ -147,6 +150,15 @@ class Executor:
         """A number for a checkpoint."""
         self._checkpoint += 1
         return self._checkpoint
+
+    def out_of_reach(self, mount: Mount) -> bool:
+        """Whether no running job can get at the directory for layers on ``mount``, which exists by now.
+
+        Who takes a lock later finds it and has it hidden; who holds one may have looked before it was there.
+        """
+        writers = self.locks.table.writers(LockKey(mount.device, mount.root))
+        jobs_ = [live for owner in writers if (live := self.live.get(owner)) is not None]
+        return all(homes.path_of(mount) in live.hidden for live in jobs_)
 
     async def write(self, *operations: Callable[[Any], object]) -> None:
         """Have all of these written, whole or not at all; on disk when this returns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cbx_sandbox.box.plan import HostView
-from cbx_sandbox.checkpoint.layers import OWN_DIRECTORY, holds_layers
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.lockset import beneath
@@ -44,14 +44,14 @@ class Host:
         return tuple(path for path in (*found, *self._configured) if os.path.lexists(path))
 
     def _with_layers(self, view: HostView) -> HostView:
-        homes: dict[str, None] = {}
+        found: dict[str, None] = {}
         for mount in view.mounts:
-            path = f"{mount.target.rstrip('/')}/{OWN_DIRECTORY}"
-            if mount.holds_files and path not in view.hidden and holds_layers(mount):
-                homes |= dict.fromkeys(alias for alias in (path, *aliases(path, view.mounts)))
-        if not homes:
+            path = homes.path_of(mount)
+            if mount.holds_files and path not in view.hidden and homes.there(mount):
+                found |= dict.fromkeys(alias for alias in (path, *aliases(path, view.mounts)))
+        if not found:
             return view
-        hidden = dict.fromkeys((*view.hidden, *(path for path in homes if os.path.lexists(path))))
+        hidden = dict.fromkeys((*view.hidden, *(path for path in found if os.path.lexists(path))))
         return HostView(view.mounts, hidden=tuple(hidden), keep_in_run=view.keep_in_run)
 
 

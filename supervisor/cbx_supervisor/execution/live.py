@@ -29,6 +29,7 @@ class LiveJob:
         self.state: JobState = Queued(since)
         self.init: Init | None = None
         self.output: OutputLog | None = None  # of a detached job
+        self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

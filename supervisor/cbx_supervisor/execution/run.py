@@ -22,6 +22,7 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
@@ -313,14 +314,10 @@ class Run:
     # ── running ──
 
     async def _execute(self, planned: runner.Plan, started: float) -> Result:
-        view = self.executor.host.view()
+        view = self._look()
         targets = box.overlay_targets(planned.policy, view)
         if targets:
-            number = self.executor.next_checkpoint()
-            state_dir = self.executor.paths.state
-            self.session = await in_thread(work.begin, planned, view, targets, number, state_dir)
-            self.executor.host.layers_made()  # which jobs must not see
-            view = self.executor.host.view()
+            self.session, view = await self._begin(planned, view, targets)
         try:
             self._check_targets()
             self.live.about_to_launch()
@@ -364,6 +361,24 @@ class Run:
         if leaks := await self.executor.launching.reaped(str(self.number)):
             self.executor.log("left behind", job=self.number, groups=leaks)
             await self.executor.write(jobs.leaked(self.number, leaks))
+
+    def _look(self) -> box.HostView:
+        """The host as it is now. After the locks were taken: others rely on what is hidden from who holds one."""
+        view = self.executor.host.view()
+        self.live.hidden = view.hidden
+        return view
+
+    async def _begin(
+        self, planned: runner.Plan, view: box.HostView, targets: list[str]
+    ) -> tuple[Session, box.HostView]:
+        number, state_dir = self.executor.next_checkpoint(), self.executor.paths.state
+        try:
+            return await in_thread(work.begin, planned, view, targets, number, state_dir), view
+        except homes.UnclaimedError as found:
+            self.executor.host.layers_made()  # from now on no job sees them
+            claims = [mount for mount in found.mounts if self.executor.out_of_reach(mount)]
+        view = self._look()
+        return await in_thread(work.begin, planned, view, targets, number, state_dir, claims), view
 
     async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
         if self.session is None:

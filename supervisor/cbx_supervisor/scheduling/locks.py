@@ -192,6 +192,15 @@ class LockTable:
         """What the owner holds."""
         return self._wants.get(owner, ())
 
+    def writers(self, key: LockKey) -> list[int]:
+        """Who may write at ``key`` now: the owners of X on it or on a directory above."""
+        covering = {key, *key.ancestors()}
+        return [
+            owner
+            for owner, wants in self._wants.items()
+            if any(mode is LockMode.X and held in covering for held, mode in wants)
+        ]
+
     def waiting(self) -> list[int]:
         """Who waits, in order."""
         return [request.owner for request in self._queue]

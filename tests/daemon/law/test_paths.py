@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 from tests.daemon.conftest import until
@@ -97,6 +98,79 @@ def test_another_jobs_layers_cannot_be_forged(shell, place):
             outside(attack)
             assert layer.read_text() == "forged\n"
             shell.call("checkpoint", "rollback", str(number))
+
+
+def edited(shell, project):
+    """A held change of a DANGEROUS job's in ``project``: its checkpoint's number, and where its layer is."""
+    # Not a line that the analysis reads: it would ask for a lock on the directory.
+    edit = project.parent / "edit"
+    edit.write_text(f"echo new > {project}/file")
+    ran = shell.run("--commit", "hold", "--lock-timeout", "5", "sh", edit, tier="dangerous", cwd="/var/tmp")
+    assert b"held" in ran.stderr, ran.stderr
+    number = shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"]
+    roots = [Path(shell.supervisor.paths.layers), *(path / ".cbx/layers" for path in (project, *project.parents))]
+    found = [root for root in roots for layer in root.glob(f"{number}/*/upper") if list(layer.rglob("file"))]
+    assert len(found) == 1
+    return str(number), found[0]
+
+
+PREPARED = {
+    "nothing": ":",
+    "a directory": "mkdir -m 700 .cbx .cbx/layers .cbx/layers/mine",
+    "a link": "mkdir -m 700 .cbx; ln -s /var/tmp .cbx/layers",
+    "another name": "mkdir .cbx; mv .cbx cbx",
+}
+
+
+@pytest.mark.parametrize("what", PREPARED)
+def test_no_layers_where_a_running_job_can_reach_them(shell, place, what):
+    """The first layer on a file system, whose root a job of root's writes directly: nothing could hide it from that.
+
+    It goes elsewhere then, also if the job prepared a place; and later only to a place that nobody prepared.
+    """
+    (place / "mount").mkdir()
+    with mounted("-t", "tmpfs", "none", place / "mount"):
+        (place / "mount/project").mkdir()
+        words = ["sh", "-c", f"cd {place}/mount; {PREPARED[what]}; touch ready; sleep 600"]
+        holder = hold(shell, place / "mount", "conditional", *words)
+        until((place / "mount/ready").exists)
+        number, where = edited(shell, place / "mount/project")
+        assert where == Path(shell.supervisor.paths.layers)
+        holder.kill()
+        until(lambda: not blocked(shell, place / "mount"))
+        assert shell.call("checkpoint", "commit", number).returncode == 0
+        assert (place / "mount/project/file").read_text() == "new\n"
+        number, where = edited(shell, place / "mount/project")
+        prepared = what in {"a directory", "a link"}
+        assert (where == place / "mount/.cbx/layers") is not prepared
+        shell.call("checkpoint", "rollback", number)
+        # Control: a job that starts now may write there too, and does not see it.
+        seen = shell.run("--rw", place / "mount", "sh", "-c", f"ls -A {place}/mount/.cbx", tier="conditional")
+        assert (seen.returncode, seen.stdout) == (0, b""), seen.stderr
+        assert list((place / "mount/.cbx").iterdir())
+
+
+def test_a_commit_does_not_take_the_place_of_layers(shell, place):
+    """A job made a directory of that name before there was one: even by force it is not committed over it."""
+    for name in ("project/sub", "again"):
+        (place / name).mkdir(parents=True)
+    line = f"mkdir {place}/project/sub/.cbx; echo x > {place}/project/sub/.cbx/mine"
+    words = ["--commit", "hold", "--rw", place / "project", "-c", line]
+    assert shell.run(*words, tier="sequential", cwd=place).returncode == 0
+    first = str(shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"])
+    with mounted("--bind", place / "project/sub", place / "again"):
+        second, where = edited(shell, place / "again")
+        assert where == place / "again/.cbx/layers"
+        for force in ("abort", "ours"):
+            assert shell.call("checkpoint", "commit", first, "--on-conflict", force).returncode != 0
+        assert not (place / "project/sub/.cbx/mine").exists()
+        assert shell.call("checkpoint", "commit", second).returncode == 0
+        assert (place / "project/sub/file").read_text() == "new\n"
+    # Control: when cbx keeps nothing there, it is a name like any other.
+    shutil.rmtree(place / "project/sub/.cbx")
+    ran = shell.call("checkpoint", "commit", first, "--on-conflict", "ours")
+    assert ran.returncode == 0, ran.stderr
+    assert (place / "project/sub/.cbx/mine").exists()
 
 
 def test_a_user_cannot_put_a_link_in_the_place_of_layers(shell, place):

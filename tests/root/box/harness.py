@@ -21,7 +21,7 @@ from cbx_sandbox.box import plan
 from cbx_sandbox.box.launcher_client import Control, Ended, Failed, LauncherClient, Ready, Reaped, Started, Terminal
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.checkpoint import layers
+from cbx_sandbox.checkpoint import homes, layers
 from cbx_sandbox.environment import DEFAULT_PATH
 from cbx_sandbox.linux import files, mountinfo
 from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
@@ -292,7 +292,7 @@ class Harness:
     def view(self) -> plan.HostView:
         """The host as plans see it: the state directory is hidden, and so are layers on other mounts."""
         table = tuple(mountinfo.visible(mountinfo.read()))
-        own = [f"{mount.target.rstrip('/')}/{layers.OWN_DIRECTORY}" for mount in table if mount.holds_files]
+        own = [f"{mount.target.rstrip('/')}/{homes.OWN_DIRECTORY}" for mount in table if mount.holds_files]
         return plan.HostView(table, hidden=(self.state, *(path for path in own if os.path.lexists(path))))
 
     # ── jobs ──
@@ -420,8 +420,11 @@ class Harness:
 
     def _layers(self, policy: Policy) -> list[layers.LayerSpec]:
         view, number = self.view(), next(Harness.checkpoints)
+        targets = plan.overlay_targets(policy, view)
+        for mount in homes.fresh(targets, self.state, view.mounts):
+            homes.claim(mount, self.state)
         placed = layers.place(
-            plan.overlay_targets(policy, view), self.state, view.mounts,
+            targets, self.state, view.mounts,
             checkpoint=number, redirect_dir=not policy.overlay_all,
         )  # fmt: skip
         for layer in placed:

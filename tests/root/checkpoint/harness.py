@@ -45,9 +45,7 @@ class Box:
 
     def begin(self) -> checkpoint.Session:
         number = next(self._numbers)
-        layers = checkpoint.place(
-            [self.live], self.state, mountinfo.read(), checkpoint=number, redirect_dir=self.redirect
-        )
+        layers = placed([self.live], self.state, number, redirect=self.redirect)
         for layer in layers:
             checkpoint.create(layer)
         self.session = checkpoint.begin(layers, self.who, checkpoint=number)
@@ -79,6 +77,13 @@ class Box:
         session = self.begin()
         self.inside(line)
         return session
+
+
+def placed(targets: list[str], state: str, number: int, *, redirect: bool = False) -> list[checkpoint.LayerSpec]:
+    """Where layers of ``targets`` go, when no job can reach any of those places."""
+    for mount in checkpoint.fresh(targets, state, mountinfo.read()):
+        checkpoint.claim(mount, state)
+    return checkpoint.place(targets, state, mountinfo.read(), checkpoint=number, redirect_dir=redirect)
 
 
 @contextlib.contextmanager

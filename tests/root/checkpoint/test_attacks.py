@@ -12,9 +12,9 @@ import pytest
 from tests.root.checkpoint import harness
 
 from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import Kind, State, conflicts, layers
+from cbx_sandbox.checkpoint import Kind, State, conflicts, homes, layers
 from cbx_sandbox.checkpoint import stage as checkpoint_stage
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
 
@@ -190,13 +190,16 @@ def test_own_directory_taken_by_somebody(mounted):
     with harness.box(harness.SCRATCH) as box:
 
         def placed():
-            return checkpoint.place([target], box.state, mountinfo.read(), checkpoint=1, redirect_dir=True)[0]
+            return harness.placed([target], box.state, 1)[0]
 
         for setup in (
             lambda: os.symlink(box.live, f"{where}/.cbx"),
             lambda: (os.mkdir(f"{where}/.cbx"), os.chown(f"{where}/.cbx", 12345, 12345)),
             lambda: (os.mkdir(f"{where}/.cbx"), os.chmod(f"{where}/.cbx", 0o777)),
             lambda: harness.write(f"{where}/.cbx"),
+            lambda: os.makedirs(f"{where}/.cbx/layers/1", 0o700),
+            lambda: os.makedirs(f"{where}/.cbx/other", 0o700),
+            lambda: (os.mkdir(f"{where}/.cbx", 0o700), os.symlink(box.live, f"{where}/.cbx/layers")),
         ):
             with contextlib.suppress(FileNotFoundError):
                 harness.remove(f"{where}/.cbx")
@@ -246,7 +249,7 @@ def test_live_file_swapped_before_the_exchange(box, monkeypatch):
 
 def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
     """In copy mode the stage lies in the target: who owns that and swaps it gets nothing removed but his own."""
-    monkeypatch.setattr(layers, "_own_directory", lambda *_: None)
+    monkeypatch.setattr(homes, "claimed", lambda *_: None)
     monkeypatch.setattr(sys.modules["cbx_sandbox.checkpoint.session"], "_COARSE_NS", 0)
     with harness.box(harness.SCRATCH) as state, harness.box(mounted("ext4"), state=state.state) as box:
         box.shell("echo a > a; mkdir precious; echo p > precious/p")

@@ -12,7 +12,7 @@ from tests.root.checkpoint import harness
 from cbx_sandbox import checkpoint
 from cbx_sandbox.checkpoint import Kind, OnConflict, State
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
 
@@ -80,7 +80,7 @@ def test_two_file_systems_in_one_commit(mounted, box):
 
 
 def begin(box, targets):
-    layers = checkpoint.place(targets, box.state, mountinfo.read(), checkpoint=77, redirect_dir=False)
+    layers = harness.placed(targets, box.state, 77)
     for layer in layers:
         checkpoint.create(layer)
     box.session = checkpoint.begin(layers, box.who, checkpoint=77)

@@ -11,7 +11,7 @@ from tests.root.checkpoint import harness
 from tests.root.checkpoint.workloads import SETUP, WORKLOADS
 
 from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import layers
+from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as session_module
 
 pytestmark = pytest.mark.root
@@ -22,7 +22,7 @@ def compare(where, workload, *, redirect, outside=False, copied=False):
         state = stack.enter_context(tempfile.TemporaryDirectory(dir=harness.SCRATCH)) if outside else None
         box = stack.enter_context(harness.box(where, redirect=redirect, state=state))
         if copied:
-            stack.enter_context(mock.patch.object(layers, "_own_directory", return_value=None))
+            stack.enter_context(mock.patch.object(homes, "claimed", return_value=None))
             # The clock of such a target is estimated two seconds early; nobody changes anything here.
             stack.enter_context(mock.patch.object(session_module, "_COARSE_NS", 0))
         box.shell(SETUP)

@@ -187,3 +187,16 @@ def test_only_u_becomes_x():
     table.request(1, [(key("/a"), S)])
     with pytest.raises(ValueError, match="does not hold U"):
         table.upgrade(1, [key("/a")])
+
+
+def test_who_may_write_somewhere():
+    """Holders of X there or above, not below, not with another mode, not those who wait."""
+    table = LockTable()
+    table.request(1, [(key("/a"), X)])
+    table.request(2, [(key("/d"), U)])
+    table.request(3, [(key("/a/b"), X)])
+    assert table.writers(key("/a")) == [1]
+    assert table.writers(key("/a/b/c")) == [1]
+    assert [table.writers(key(path, device)) for path, device in (("/", 1), ("/d", 1), ("/a/b", 2))] == [[], [], []]
+    table.release(1)
+    assert (table.writers(key("/a/b")), table.writers(key("/a"))) == ([3], [])
