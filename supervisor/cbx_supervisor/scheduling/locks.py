@@ -157,7 +157,11 @@ class LockTable:
         return self._enter(request, len(self._queue))
 
     def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked:
-        """Turn the owner's U locks on ``keys`` into X, or wait for the readers to go; U is kept meanwhile."""
+        """Turn the owner's U locks on ``keys`` into X, or wait for the readers to go; U is kept meanwhile.
+
+        Two owners that each read, under S, what the other upgrades wait for each other until one gives up: no job has
+        both kinds of locks.
+        """
         held = dict(self._wants.get(owner, ()))
         refused = [key for key in keys if held.get(key) not in {LockMode.U, LockMode.X}]
         if refused:

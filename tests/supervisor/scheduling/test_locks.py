@@ -105,10 +105,15 @@ class Table(RuleBasedStateMachine):
         self.upgrading.pop(owner, None)
         self.granted(granted)
 
-    @precondition(lambda self: any(m is U for o in self.holding - set(self.upgrading) for _, m in self.asked[o]))
+    def upgradable(self):
+        """Who may: who reads under S elsewhere could be waited for by another that does the same."""
+        modes = {o: {m for _, m in self.asked[o]} for o in self.holding if o not in self.upgrading}
+        return [owner for owner, held in modes.items() if U in held and S not in held]
+
+    @precondition(lambda self: self.upgradable())
     @rule(data=st.data())
     def upgrade(self, data):
-        owners = [o for o in self.holding if o not in self.upgrading and any(m is U for _, m in self.asked[o])]
+        owners = self.upgradable()
         owner = data.draw(st.sampled_from(sorted(owners)))
         keys = [k for k, mode in self.asked[owner] if mode is U]
         self.upgrading[owner] = keys
