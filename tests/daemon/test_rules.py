@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from tests.daemon.conftest import until
@@ -84,3 +87,26 @@ def test_a_repository_makes_things_stricter_by_the_callers_rights(made, project)
     end = made.run("ls", ("cwd", str(project).encode()), ("dry_run", b"1")).end()
     assert end["result"]["tier"] == "DANGEROUS_ISOLATED"
     assert any(reason["code"] == "project-ls" for reason in end["result"]["reasons"])
+
+
+def test_the_verbs_that_need_no_supervisor_read_the_same_files(made, project):
+    """And say on stderr which one they cannot use."""
+
+    def verb(*arguments):
+        command = [sys.executable, "-m", "cbx_supervisor.cli.main", *arguments]
+        return subprocess.run(
+            command, env=made.environment, cwd=project, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    write(made, "10-house.toml", SAFE)
+    assert json.loads(verb("explain", "--json", "housetool").stdout)["tier"] == "SAFE_PARALLEL"
+    broken = write(made, "20-strict.toml", "[x")
+    done = verb("explain", "--json", "housetool")
+    assert json.loads(done.stdout)["tier"] == "SAFE_PARALLEL"
+    assert f"these rules are not used: {broken}:1: not TOML" in done.stderr
+    assert verb("rules", "check").returncode == 1
+    finding = next(
+        entry for entry in json.loads(verb("doctor", "--json").stdout)["findings"] if entry["name"] == "rule-files"
+    )
+    assert finding["state"] == "missing"
+    assert broken in finding["detail"]

@@ -64,6 +64,11 @@ def read(text: str) -> ProjectRules:
     return ProjectRules(tables, ignored)
 
 
+def too_long(text: str) -> str:
+    """Say that a file is longer than what is read of a project, or nothing."""
+    return f"longer than {MAX_BYTES >> 10} KiB: it is not used" if len(text.encode()) > MAX_BYTES else ""
+
+
 def _ignored(table: dict[str, Any]) -> Iterator[str]:
     yield from (key for key in table if key not in ALLOWED)
     for when in table.get("when", ()):

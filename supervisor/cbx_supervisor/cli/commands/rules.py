@@ -1,99 +1,122 @@
-"""`rules`: what cbx knows about programs; needs no supervisor."""
+"""`rules`: what cbx knows about programs, and whether rule files are right; needs no supervisor."""
 
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
+import os
 
 import click
 
 from cbx_sandbox.shell import rules
-from cbx_supervisor.cli import output
+from cbx_supervisor import paths as places
+from cbx_supervisor.cli import output, own_rules
 from cbx_supervisor.client.failure import ClientError, quoted
 
 
-@click.group(short_help="Show what is known about programs.")
+@click.group(short_help="Show and check what is known about programs.")
 def command() -> None:
-    """Show what cbx knows about programs: the data that tiers and effects are predicted from."""
+    """Show and check what cbx knows about programs: the data that tiers and effects are predicted from.
+
+    Beside cbx's own, these are the administrator's files in /etc/cbx/rules.d and, as far as they make things
+    stricter, the .cbx-rules.toml of a project.
+    """
 
 
 @command.command("list")
 @click.argument("pattern", default="*")
-@click.option("--json", "as_json", is_flag=True, help="Print each rule as a line of JSON.")
-def list_(pattern: str, as_json: bool) -> None:
+@click.option("--family", help="Only those of one file, for example git.")
+@click.option("--json", "as_json", is_flag=True, help="Print each program as a line of JSON.")
+def list_(pattern: str, family: str | None, as_json: bool) -> None:
     """List the programs that have a rule; PATTERN may have * and ?."""
-    found = [rule for name in sorted(fnmatch.filter(rules.names(), pattern)) if (rule := rules.find(name)) is not None]
+    from cbx_supervisor.cli import rule_text  # noqa: PLC0415 -- `check` and --help need none of it
+
+    own_rules.use()
+    found = []
+    for name in sorted(fnmatch.filter(rules.names(), pattern)):
+        rule = rules.find(name)
+        if rule is not None:
+            found.append(rule_text.summary(name, rule))
+    found = [entry for entry in found if family in {None, entry["family"]}]
     if as_json:
-        for rule in found:
-            output.show_json({"name": rule.name, "tier": rule.tier.value, "worst": rule.worst().value, "why": rule.why})
+        for entry in found:
+            output.show_json(entry)
         return
-    rows = [(rule.name, rule.tier.value, rule.worst().value, rule.why) for rule in found]
-    output.show(output.table(("PROGRAM", "USUAL TIER", "WORST TIER", "WHY"), rows))
+    rows = [
+        (entry["name"], entry["family"], entry["tier"], entry["worst"], f"{entry['source']}:{entry['line']}")
+        for entry in found
+    ]
+    output.show(output.table(("PROGRAM", "FAMILY", "USUAL TIER", "WORST TIER", "FILE"), rows))
 
 
-@command.command()
+@command.command(short_help="Show the rule of one program or subcommand.")
 @click.argument("program")
+@click.argument("subcommand", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def show(program: str, as_json: bool) -> None:
-    """Show the rule of one program, with its options and subcommands."""
+def show(program: str, subcommand: tuple[str, ...], as_json: bool) -> None:
+    """Show the rule of one program, or of its subcommand: tiers, operands, options, variables and examples.
+
+    Also which file and line it comes from, and what the administrator's rules changed in it.
+    """
+    from cbx_supervisor.cli import rule_text  # noqa: PLC0415
+
+    own_rules.use()
     rule = rules.find(program)
     if rule is None:
         raise ClientError(
             f"there is no rule for {quoted(program)}",
             hint="an unknown program is SEQUENTIAL_REQUIRED, with the project directory as what it writes",
         )
+    for word in subcommand:
+        known = rule.subs
+        found = rule.sub(word)
+        if found is None:
+            raise ClientError(
+                f"the rule of {rule.name} has no subcommand {quoted(word)}",
+                hint=f"it has: {' '.join(known)}" if known else f"{rule.name} has none: its rule stands for all of it",
+            )
+        rule = found
     if as_json:
-        output.show_json(describe(rule))
+        output.show_json(rule_text.describe(rule) if subcommand else rule_text.whole(program, rule))
     else:
-        output.show("\n".join(_render(rule)))
+        output.show(rule_text.render(program, rule))
 
 
-def describe(rule: rules.Rule) -> dict[str, Any]:
-    """Return a rule as plain JSON values."""
-    return {
-        "name": rule.name,
-        "tier": rule.tier.value,
-        "worst": rule.worst().value,
-        "why": rule.why,
-        "operands": list(rule.operands),
-        "options": {
-            name: {"role": option.role, "tier": option.tier.value if option.tier else None}
-            for name, option in rule.options.items()
-        },
-        "writes": None if rule.writes is None else list(rule.writes),
-        "caches": list(rule.caches),
-        "network": rule.network,
-        "host": rule.host,
-        "benign_exits": sorted(rule.benign),
-        "cost": rule.cost,
-        "subcommands": {name: describe(sub) for name, sub in rule.subs.items()},
-        "examples": dict(rule.examples),
-    }
+@command.command()
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as one JSON object.")
+def check(files: tuple[str, ...], as_json: bool) -> int:
+    """Check rule files: their text, and every example in them.
 
+    Without FILE: cbx's own, those in /etc/cbx/rules.d, and the project's. A FILE is tried as if it were the last of
+    /etc/cbx/rules.d; one that is called .cbx-rules.toml as a project's.
 
-def _render(rule: rules.Rule) -> list[str]:
-    worst = rule.worst()
-    parts = [
-        output.pairs(
-            [
-                ("program", rule.name),
-                ("tier", rule.tier.value + (f", up to {worst.value}" if worst is not rule.tier else "")),
-                ("why", rule.why),
-                ("operands", " ".join(rule.operands)),
-                ("writes", ", ".join(rule.writes or ())),
-                ("caches", ", ".join(rule.caches)),
-                ("network", rule.network),
-                ("acts on", rule.host and f"the host: {rule.host}"),
-                ("benign", ", ".join(map(str, sorted(rule.benign)))),
-            ]
+    The exit status is 0 when nothing is wrong, 1 when something is, 125 when cbx itself failed.
+    """
+    from cbx_sandbox.shell import project_rules  # noqa: PLC0415
+    from cbx_supervisor.cli import rule_checks  # noqa: PLC0415
+
+    directory = places.from_environment(os.environ, uid=os.getuid()).rules
+    if files:
+        report = rule_checks.given(directory, files)
+    else:
+        from cbx_sandbox.facts import HostFacts  # noqa: PLC0415
+
+        cwd = os.getcwd()
+        path = os.path.join(HostFacts(cwd, os.environ).project_root(cwd), project_rules.FILE)
+        report = rule_checks.installed(directory, path if os.path.lexists(path) else "")
+    problems = report.problems
+    if as_json:
+        output.show_json(
+            {
+                "files": report.files,
+                "programs": report.programs,
+                "examples": report.examples,
+                "problems": [{"file": entry.source, "line": entry.line, "text": entry.text} for entry in problems],
+            }
         )
-    ]
-    if rule.options:
-        rows = [(name, option.role, option.tier and option.tier.value) for name, option in sorted(rule.options.items())]
-        parts += ["", output.table(("OPTION", "ROLE", "TIER"), rows)]
-    if rule.subs:
-        rows = [(name, sub.tier.value, sub.why) for name, sub in sorted(rule.subs.items())]
-        parts += ["", output.table(("SUBCOMMAND", "TIER", "WHY"), rows)]
-    if rule.examples:
-        parts += ["", output.table(("EXAMPLE", "TIER"), rule.examples)]
-    return parts
+    else:
+        for entry in problems:
+            output.show(output.lines(str(entry)))
+        counts = f"{len(report.files)} files, {report.programs} programs, {report.examples} examples"
+        output.show(f"checked {counts}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
+    return int(bool(problems))
