@@ -71,10 +71,10 @@ def _tree_sitter(text: str) -> Iterator[str]:
 
 
 def _bashlex(text: str) -> Iterator[str]:
-    import bashlex  # noqa: PLC0415 -- it makes its tables when imported, which takes longer than a hundred analyses
+    from cbx_sandbox.shell import bashlex_tables  # noqa: PLC0415 -- most texts have no structure to be witnessed
 
     try:
-        stack: list[Any] = list(bashlex.parse(text))
+        stack: list[Any] = list(bashlex_tables.load().parse(text))
     except Exception:  # noqa: BLE001 -- it fails in many ways on what it does not know, all of them no evidence
         return
     while stack:

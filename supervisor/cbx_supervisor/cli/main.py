@@ -1,20 +1,18 @@
 """The command line: a table of verbs, and one funnel for what goes wrong.
 
 `cbx-sandbox run` does not come here; its script goes to cbx_supervisor.client.run, which starts in a third of the time.
+Nor does `cbx-sandbox explain` without --help, which goes to cbx_supervisor.cli.explain.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import os
 import sys
 
 import click
 
-from cbx_sandbox.errors import CbxError
+from cbx_supervisor.cli import funnel
 from cbx_supervisor.client.failure import ClientError
-from cbx_supervisor.client.report import complain
 
 # In the order of the help: first a command's life, then what came of it, then what cbx knows.
 VERBS = (
@@ -55,7 +53,9 @@ class Verbs(click.Group):
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"cbx-sandbox {importlib.metadata.version('cbx')}")
+        from importlib import metadata  # noqa: PLC0415 -- it imports the parsers of e-mail
+
+        click.echo(f"cbx-sandbox {metadata.version('cbx')}")
         ctx.exit()
 
 
@@ -73,26 +73,11 @@ def main() -> None:
 def status_of(argv: list[str]) -> int:
     """Run one verb and return its exit status."""
     try:
-        status = command.main(argv, prog_name="cbx-sandbox", standalone_mode=False)
-        sys.stdout.flush()
+        return funnel.status_of(lambda: command.main(argv, prog_name="cbx-sandbox", standalone_mode=False))
     except click.ClickException as why:
-        return _fail(_usage(why))
+        return funnel.fail(_usage(why))
     except click.Abort:
         return 130
-    except ClientError as why:
-        return _fail(why)
-    except CbxError as why:
-        brief = "\n".join(part for part in (why.brief, why.details) if part)
-        return _fail(ClientError(brief, hint=why.hint, status=why.exit_status))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at its end
-        return 141
-    return status if isinstance(status, int) else 0
-
-
-def _fail(why: ClientError) -> int:
-    complain(why)
-    return why.status
 
 
 def _usage(why: click.ClickException) -> ClientError:

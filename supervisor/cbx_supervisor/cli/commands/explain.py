@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cbx_supervisor.cli import output, own_rules
-from cbx_supervisor.cli.explanation import Explanation
-from cbx_supervisor.client import options
+from cbx_supervisor.cli import explain
 
 
 class _Explain(click.Command):
@@ -24,18 +22,9 @@ class _Explain(click.Command):
         """Show what the parser of `run` takes."""
         formatter.write_usage(ctx.command_path, "[OPTIONS OF RUN] [--json] (-c LINE | [--] COMMAND [ARGUMENT...])")
 
-    def invoke(self, ctx: click.Context) -> None:
+    def invoke(self, ctx: click.Context) -> int:
         """Explain one command."""
-        values, words = options.parse(ctx.args)
-        if "help" in values:
-            click.echo(self.get_help(ctx))
-            return
-        own_rules.use()
-        explanation = Explanation(values, words)
-        if "json" in values:
-            output.show_json(explanation.describe())
-        else:
-            output.show(explanation.render())
+        return explain.run(ctx.args)
 
 
 command = _Explain(

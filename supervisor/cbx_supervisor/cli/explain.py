@@ -1,0 +1,34 @@
+"""What `cbx-sandbox explain` starts: without the command tree, whose import takes longer than the analysis."""
+
+from __future__ import annotations
+
+import sys
+
+from cbx_supervisor.cli import funnel, output, own_rules
+from cbx_supervisor.cli.explanation import Explanation
+from cbx_supervisor.client import options
+
+
+def main() -> None:
+    """Explain what the command line says and exit."""
+    sys.exit(funnel.status_of(lambda: run(sys.argv[1:])))
+
+
+def run(arguments: list[str]) -> int:
+    """Explain one command; the options are those of `run`."""
+    values, words = options.parse(arguments)
+    if "help" in values:
+        from cbx_supervisor.cli.main import status_of  # noqa: PLC0415 -- the help is the command tree's
+
+        return status_of(["explain", "--help"])
+    own_rules.use()
+    explanation = Explanation(values, words)
+    if "json" in values:
+        output.show_json(explanation.describe())
+    else:
+        output.show(explanation.render())
+    return 0
+
+
+if __name__ == "__main__":
+    main()
