@@ -133,15 +133,21 @@ def _reason(reason: Reason) -> dict[str, Any]:
 
 
 def plan(
-    request: Request, facts: Facts, defaults: Defaults, host: HostReport, *, at_least: Reason | None = None
+    request: Request,
+    facts: Facts,
+    defaults: Defaults,
+    host: HostReport,
+    *,
+    at_least: Reason | None = None,
+    analysis: Analysis | None = None,
 ) -> Plan:
     """Decide how ``request`` runs. ``at_least`` raises the tier for a reason found after an earlier plan.
 
+    ``analysis`` is what ``analysed`` said of it, where that was asked before.
+
     Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
     """
-    analysis = (
-        analyse(request.line, facts) if request.line is not None else analyse_argv(list(request.argv or ()), facts)
-    )
+    analysis = analysis or analysed(request, facts)
     _refuse_host_effects(analysis)
     tier, reasons = _choose_tier(request, analysis, at_least)
     directories = lockset.directories(analysis.effects.paths, facts)
@@ -176,6 +182,11 @@ def plan(
     expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
     argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
     return Plan(request, analysis, policy, reasons, tuple(argv), expected)
+
+
+def analysed(request: Request, facts: Facts) -> Analysis:
+    """Predict what a request does, as a shell line or as a program that is executed as it is."""
+    return analyse(request.line, facts) if request.line is not None else analyse_argv(list(request.argv or ()), facts)
 
 
 def seen(request: Request) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
-from cbx_supervisor.cli import funnel, output, own_rules
-from cbx_supervisor.cli.explanation import Explanation
-from cbx_supervisor.client import options
+gc.disable()  # a process of a tenth of a second that keeps all it imports: looking for garbage finds none
+
+from cbx_supervisor.cli import funnel, output, own_rules  # noqa: E402
+from cbx_supervisor.cli.explanation import Explanation  # noqa: E402
+from cbx_supervisor.client import options  # noqa: E402
 
 
 def main() -> None:

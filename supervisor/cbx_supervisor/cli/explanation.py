@@ -12,7 +12,7 @@ from cbx_sandbox.box import plan as box_plan
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
-from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
+from cbx_sandbox.shell.analysis import Analysis
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor import paths as places
 from cbx_supervisor import settings_sources
@@ -41,9 +41,7 @@ class Explanation:
             home=request.identity.home,
             uid=request.identity.uid,
         )
-        self.analysis: Analysis = (
-            analyse(request.line, facts) if request.line is not None else analyse_argv(request.argv or (), facts)
-        )
+        self.analysis: Analysis = runner.analysed(request, facts)
         self.plan: runner.Plan | None = None
         self.refusal: CbxError | None = None
         self.operations: Sequence[Operation] = ()
@@ -55,7 +53,7 @@ class Explanation:
                 strict=settings.sandbox.strict,
                 hidden=settings.sandbox.hide,
             )
-            self.plan = runner.plan(request, facts, defaults, runner.HostReport())
+            self.plan = runner.plan(request, facts, defaults, runner.HostReport(), analysis=self.analysis)
             self.operations = _operations(self.plan, Host(paths, settings.sandbox.hide).view())
         except CbxError as why:
             self.refusal = why
