@@ -31,12 +31,12 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Instances(Section, frozen=True):
     """How many jobs run at once."""
 
-    safe_parallel_max: Annotated[Count, Meta(description=f"slots of SAFE_PARALLEL {LATER}")] = 16
-    conditional_parallel_max: Annotated[Count, Meta(description=f"slots of CONDITIONAL_PARALLEL {LATER}")] = 8
-    sequential_max: Annotated[Count, Meta(description=f"slots of SEQUENTIAL_REQUIRED {LATER}")] = 4
-    dangerous_isolated_max: Annotated[Count, Meta(description=f"slots of DANGEROUS_ISOLATED {LATER}")] = 2
+    safe_parallel_max: Annotated[Count, Meta(description="jobs of SAFE_PARALLEL that run at once")] = 16
+    conditional_parallel_max: Annotated[Count, Meta(description="jobs of CONDITIONAL_PARALLEL that run at once")] = 8
+    sequential_max: Annotated[Count, Meta(description="jobs of SEQUENTIAL_REQUIRED that run at once")] = 4
+    dangerous_isolated_max: Annotated[Count, Meta(description="jobs of DANGEROUS_ISOLATED that run at once")] = 2
     total_capacity_max: Annotated[Count, Meta(description="jobs that run at once, in all tiers together")] = 30
-    instance_spawn_rate: Annotated[float, Meta(ge=0, description=f"starts a second, 0: unlimited {LATER}")] = 0.0
+    instance_spawn_rate: Annotated[float, Meta(ge=0, description="starts a second at most; 0: unlimited")] = 0.0
     resource_safety_margin: Annotated[Share, Meta(description=f"share of the host kept free {LATER}")] = 0.1
 
 

@@ -24,8 +24,11 @@ VERBS = (
     "wait",
     "logs",
     "cancel",
+    "why",
     "checkpoint",
     "status",
+    "pools",
+    "locks",
     "doctor",
     "rules",
 )

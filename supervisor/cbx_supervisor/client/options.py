@@ -81,6 +81,13 @@ OPTIONS = (
         ),
     ),
     (
+        "Its place in the queue",
+        (
+            ("", "--after", "after", "count+", "JOB", "not before this job has succeeded"),
+            ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
+        ),
+    ),
+    (
         "Input and output",
         (
             ("-i", "--interactive", "interactive", "flag", "", "keep stdin open, also for a detached command"),
@@ -291,4 +298,5 @@ CONVERTERS: "dict[str, Callable[[str], str]]" = {
     "names": _names,
     "none|host": _choice("none", "host"),
     "auto|hold|never": _choice("auto", "hold", "never"),
+    "priority": _choice("critical", "high", "normal", "low", "deferred"),
 }

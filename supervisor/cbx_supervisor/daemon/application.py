@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_supervisor.daemon import peers
-from cbx_supervisor.daemon.handlers import checkpoints, jobs, status
+from cbx_supervisor.daemon.handlers import checkpoints, jobs, queue, status
 from cbx_supervisor.daemon.handlers.answers import NotFoundError, problem
 
 if TYPE_CHECKING:
@@ -76,8 +76,11 @@ def protocol_factory(service: Service) -> tuple[Any, ServerState]:
             Route("/v1/jobs", jobs.index),
             Route("/v1/jobs/{number}", jobs.show),
             Route("/v1/jobs/{number}/wait", jobs.wait),
+            Route("/v1/jobs/{number}/why", queue.why),
             Route("/v1/jobs/{number}/cancel", jobs.cancel, methods=["POST"]),
             Route("/v1/jobs/{number}/log", jobs.log),
+            Route("/v1/pools", queue.pools),
+            Route("/v1/locks", queue.locks),
             Route("/v1/checkpoints", checkpoints.index),
             Route("/v1/checkpoints/{number}", checkpoints.show),
             Route("/v1/checkpoints/{number}/diff", checkpoints.diff),

@@ -16,16 +16,17 @@ from cbx_sandbox.runner import Options, Request
 from cbx_sandbox.shell.tiers import SHORT, Tier
 from cbx_supervisor.daemon.peers import Peer
 from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.scheduling.order import Importance
 
 T = TypeVar("T")
 
 VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
 _FLAGS = ("clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive")
-_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects")
+_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "after")
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
-    "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", *_FLAGS,
+    "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", *_FLAGS,
 )  # fmt: skip
 _KNOWN = frozenset((*_MANY, *_ONCE))
 _LARGEST = 1 << 62
@@ -62,12 +63,18 @@ class Fields:
     def typed(self, key: str, convert: Callable[[str], T], kind: str) -> T | None:
         """The value of ``key`` converted, or None."""
         value = self.one(key)
-        if value is None:
-            return None
-        try:
-            return convert(value)
-        except ValueError as error:
-            raise UsageError(f"cannot take {key}={value[:100]}: not {kind}") from error
+        return None if value is None else _converted(key, value, convert, kind)
+
+    def typed_many(self, key: str, convert: Callable[[str], T], kind: str) -> list[T]:
+        """All values of ``key`` converted."""
+        return [_converted(key, value, convert, kind) for value in self.many(key)]
+
+
+def _converted(key: str, value: str, convert: Callable[[str], T], kind: str) -> T:
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise UsageError(f"cannot take {key}={value[:100]}: not {kind}") from error
 
 
 def names_of_descriptors(fields: Fields) -> list[str]:
@@ -114,6 +121,8 @@ def submission(fields: Fields, peer: Peer) -> Submission:
         dry_run=fields.flag("dry_run"),
         lock_timeout=fields.typed("lock_timeout", _seconds, "a number of seconds"),
         session=fields.one("session"),
+        after=tuple(fields.typed_many("after", _count, "a job's number")),
+        importance=_importance(fields, peer),
         terminal=_terminal(fields),
         sudo_uid=int(sudo) if (sudo := environment.get("SUDO_UID", "")).isdecimal() and len(sudo) < 11 else None,
     )
@@ -141,6 +150,13 @@ def _options(fields: Fields) -> Options:
         allow_privileged=fields.flag("allow_privileged"),
         host_effects=_names(fields, "host_effects"),
     )
+
+
+def _importance(fields: Fields, peer: Peer) -> Importance:
+    found = fields.typed("priority", Importance, "one of " + ", ".join(Importance)) or Importance.NORMAL
+    if found is Importance.CRITICAL and peer.uid != 0:
+        raise DeniedError("cannot use --priority critical: only root may", hint="--priority high goes before most")
+    return found
 
 
 def _refuse_loosening(options: Options, user: str | None, peer: Peer) -> None:

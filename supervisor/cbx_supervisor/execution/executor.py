@@ -13,20 +13,21 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint.session import boot_id
-from cbx_sandbox.errors import NotStartedError
+from cbx_sandbox.errors import NotStartedError, UsageError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell.tiers import Reason, Tier
+from cbx_supervisor.execution.admission import Admission
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
-from cbx_supervisor.execution.live import LiveJob, Slots
+from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
-from cbx_supervisor.execution.waiting import Locks
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
+from cbx_supervisor.scheduling.engine import Capacity
 from cbx_supervisor.scheduling.locks import LockKey
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import jobs
@@ -58,8 +59,7 @@ class Executor:
         self.report = report
         self.log = log
         self.host = Host(paths, settings.sandbox.hide)
-        self.locks = Locks()
-        self.slots = Slots(settings.instances.total_capacity_max)
+        self.admission = Admission(capacity(settings))
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
@@ -96,6 +96,33 @@ class Executor:
         live.result.cancel()
         if live.output is not None:
             live.output.close()
+
+    def unfinished(self, submission: Submission) -> frozenset[int]:
+        """Those of the jobs that a submission comes after that are not over.
+
+        Raises UsageError: there is no such job; NotStartedError: one did not succeed.
+        """
+        waited_for: set[int] = set()
+        for number in submission.after:
+            live = self.live.get(number)
+            if live is not None and submission.uid in {0, live.submission.uid}:
+                succeeded = live.succeeded
+            else:
+                succeeded = self._succeeded(number, submission.uid)
+            if succeeded is None:
+                waited_for.add(number)
+            elif not succeeded:
+                raise NotStartedError(
+                    f"cannot start the job: it was to come after job {number}, which did not succeed",
+                    hint=f"`cbx-sandbox show {number}` says how that one ended",
+                )
+        return frozenset(waited_for)
+
+    def _succeeded(self, number: int, uid: int) -> bool:
+        row = self.database.read(lambda connection: jobs.find(connection, number))
+        if row is None or row.result is None or uid not in {0, row.job.uid}:
+            raise UsageError(f"there is no job {number} to come after", hint="`cbx-sandbox list` shows yours")
+        return row.result.state == "exited" and row.result.status == 0
 
     async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller) -> Ending:
         """Take a job from its submission to its result, and tell everybody who waits for it."""
@@ -156,7 +183,7 @@ class Executor:
 
         Who takes a lock later finds it and has it hidden; who holds one may have looked before it was there.
         """
-        writers = self.locks.table.writers(LockKey(mount.device, mount.root))
+        writers = self.admission.engine.locks.writers(LockKey(mount.device, mount.root))
         jobs_ = [live for owner in writers if (live := self.live.get(owner)) is not None]
         return all(homes.path_of(mount) in live.hidden for live in jobs_)
 
@@ -220,3 +247,15 @@ class Executor:
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+
+
+def capacity(settings: Settings) -> Capacity:
+    """How much may run at once, as configured."""
+    instances = settings.instances
+    slots = {
+        Tier.SAFE_PARALLEL: instances.safe_parallel_max,
+        Tier.CONDITIONAL_PARALLEL: instances.conditional_parallel_max,
+        Tier.SEQUENTIAL_REQUIRED: instances.sequential_max,
+        Tier.DANGEROUS_ISOLATED: instances.dangerous_isolated_max,
+    }
+    return Capacity(slots, instances.total_capacity_max, instances.instance_spawn_rate)

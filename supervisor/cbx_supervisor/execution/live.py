@@ -1,9 +1,8 @@
-"""A job that is not over yet, as others can act on it; and the slots that running jobs take."""
+"""A job that is not over yet, as others can act on it."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.output import OutputLog
@@ -31,6 +30,7 @@ class LiveJob:
         self.output: OutputLog | None = None  # of a detached job
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders: list[tuple[str, int]] = []
@@ -88,40 +88,3 @@ class LiveJob:
                 init.control.stop()
             case _:
                 init.control.kill()
-
-
-class Slots:
-    """So many jobs at once, first come first served."""
-
-    def __init__(self, count: int) -> None:
-        self._free = count
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
-
-    def take_now(self) -> bool:
-        """Take one if one is free."""
-        if self._free <= 0 or self._waiting:
-            return False
-        self._free -= 1
-        return True
-
-    async def take(self) -> None:
-        """Wait for one."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.give()  # it was handed over in the same moment
-            else:
-                self._waiting.remove(waiter)
-            raise
-
-    def give(self) -> None:
-        """Give one back, to who has waited longest."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._free += 1

@@ -16,7 +16,7 @@ from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.policy import Grant, LockMode
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
-from cbx_supervisor.execution.waiting import describe
+from cbx_supervisor.execution.admission import describe_blockers
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.scheduling.locks import Blocked
 from cbx_supervisor.store import audit
@@ -64,7 +64,7 @@ class Review:
                 )
                 decided = await self._decide(found, settled, uid, pid, "committed")
             finally:
-                self.executor.locks.release(owner)
+                self.executor.admission.release(owner)
                 locks.close()
         if settled.state is CheckpointState.CONFLICT:
             raise ConflictError(
@@ -105,15 +105,13 @@ class Review:
             )
         except OSError as error:
             raise ConflictError(f"cannot commit: a directory of the change set is gone: {error}") from error
-        if isinstance(self.executor.locks.request(owner, locks.wants), Blocked):
-            left = await self.executor.locks.granted(
-                owner, patience=patience, notice=patience + 1, on_notice=lambda _: None
-            )
+        if isinstance(self.executor.admission.request(owner, locks.wants), Blocked):
+            left = await self.executor.admission.granted(owner, patience=patience)
             if left is not None:
                 locks.close()
                 raise NotStartedError(
                     f"cannot commit now: its directories were not free for {patience:g} s",
-                    details=describe(left),
+                    details=describe_blockers(left),
                     hint="the checkpoint is kept; try again when that job has ended",
                 )
         return locks

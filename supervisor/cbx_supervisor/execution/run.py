@@ -26,18 +26,20 @@ from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
+from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import linkscan, lockset, outcome
+from cbx_supervisor.execution.admission import NotAfter, describe
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
 from cbx_supervisor.execution.settling import Commit, in_thread, settle
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending
-from cbx_supervisor.execution.waiting import describe
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running, Starting
 from cbx_supervisor.model.result import CheckpointRef, Result
-from cbx_supervisor.scheduling.locks import Blocked, Blocker
+from cbx_supervisor.scheduling.engine import Reason as Waiting
+from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.store import audit, jobs
 from cbx_supervisor.store import checkpoints as rows
 
@@ -69,7 +71,8 @@ class Run:
         self.locks = lockset.LockSet(())
         self.session: Session | None = None
         self.settled: work.Settled | None = None
-        self.has_slot = False
+        self.entered = False  # the engine knows it
+        self.after: frozenset[int] = frozenset()
         self.recorded = False
         self.note = ""
         self.record = f"{executor.paths.jobs}/{self.number}.json"
@@ -77,8 +80,10 @@ class Run:
     async def whole(self) -> Ending:
         """From the plan to the result on disk."""
         error: CbxError | None = None
+        result: Result | None = None
         try:
             try:
+                self.after = self.executor.unfinished(self.submission)
                 planned = await self._admit()
                 result = await self._execute(planned, time.time())
             except Cancelled:
@@ -99,7 +104,7 @@ class Run:
             else:
                 await self._record(result, error)
         finally:
-            self._let_go()
+            self._let_go(succeeded=result is not None and result.state == "exited" and result.status == 0)
         if self.session is not None and self.settled is not None and self.settled.left:
             self.executor.afterwards(self._remove_layers(self.session))
         return Ending(result, error)
@@ -138,9 +143,9 @@ class Run:
                     raise _Stale  # noqa: TRY301  # one place that lets go and tries again
                 await self._check_links(at_least)
             except _Stale:
-                self._let_go()
+                self._step_back()
             except linkscan.LinkedOutside as found:
-                self._let_go()
+                self._step_back()
                 at_least = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
             else:
                 return planned
@@ -155,38 +160,51 @@ class Run:
             self.locks = lockset.resolve(planned.policy.grants, self.executor.host.table)
         except OSError as error:
             raise _Stale from error
-        waited = False
-        wants = self.locks.wants
-        if wants and isinstance(self.executor.locks.request(self.number, wants), Blocked):
-            waited = True
-            await self._submitted()
-            await self._wait_for_locks()
-        if not self.executor.slots.take_now():
-            waited = True
-            await self._submitted()
-            await self._unless_withdrawn(self.executor.slots.take())
-        self.has_slot = True
-        return waited
+        self.entered = True
+        if self.executor.admission.enter(self._entry(planned)):
+            return False
+        await self._submitted()
+        await self._wait()
+        return True
 
-    async def _wait_for_locks(self) -> None:
-        timeouts = self.executor.settings.timeouts
-        left = await self._unless_withdrawn(
-            self.executor.locks.granted(
-                self.number,
-                patience=self.submission.lock_timeout,
-                notice=timeouts.lock_acquisition_timeout_seconds,
-                on_notice=self._notice,
-            )
+    def _entry(self, planned: runner.Plan) -> Entry:
+        tier, estimate, importance = planned.policy.tier, planned.analysis.estimate, self.submission.importance
+        return Entry(
+            number=self.number,
+            uid=self.submission.uid,
+            tier=tier,
+            wants=tuple(self.locks.wants),
+            score=priority(tier, estimate, importance.score),
+            importance=importance,
+            seconds=estimate.seconds,
+            submitted=self.live.since,
+            after=self.after,
         )
-        if left is not None:
+
+    async def _wait(self) -> None:
+        timeouts = self.executor.settings.timeouts
+        waiting = self.executor.admission.started(
+            self.number,
+            patience=self.submission.lock_timeout,
+            notice=timeouts.lock_acquisition_timeout_seconds,
+            on_notice=self._notice,
+        )
+        try:
+            left = await self._unless_withdrawn(waiting)
+        except NotAfter as failed:
             raise NotStartedError(
-                f"cannot start job {self.number}: its locks were not free for {self.submission.lock_timeout:g} s",
-                details=describe(left),
+                f"cannot start job {self.number}: it was to come after job {failed.number}, which did not succeed",
+                hint=f"`cbx-sandbox show {failed.number}` says how that one ended",
+            ) from failed
+        if left:
+            raise NotStartedError(
+                f"cannot start job {self.number}: it had to wait for {self.submission.lock_timeout:g} s",
+                details=describe(left, asyncio.get_running_loop().time()),
                 hint="a longer --lock-timeout waits longer, none waits as long as it takes",
             )
 
-    def _notice(self, blockers: tuple[Blocker, ...]) -> None:
-        text = f"job {self.number} waits: {describe(blockers)}"
+    def _notice(self, reasons: tuple[Waiting, ...]) -> None:
+        text = f"job {self.number} waits: {describe(reasons, asyncio.get_running_loop().time())}"
         self.caller.waiting(text)
         self.executor.log("waiting", job=self.number, text=text)
 
@@ -214,12 +232,18 @@ class Run:
             return
         await asyncio.to_thread(linkscan.scan, direct)
 
-    def _let_go(self) -> None:
-        self.executor.locks.release(self.number)
+    def _step_back(self) -> None:
+        """Give everything back, to plan and to ask again."""
         self.locks.close()
-        if self.has_slot:
-            self.has_slot = False
-            self.executor.slots.give()
+        if self.entered:
+            self.entered = False
+            self.executor.admission.step_back(self.number)
+
+    def _let_go(self, *, succeeded: bool) -> None:
+        """Give everything back for good, and say so to those that come after it."""
+        self.locks.close()
+        self.live.succeeded = succeeded
+        self.executor.admission.leave(self.number, succeeded=succeeded)
 
     # ── on disk ──
 

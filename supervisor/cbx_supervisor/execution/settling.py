@@ -64,7 +64,7 @@ class Commit:
 
     async def lock(self, planned: runner.Plan, session: Session, found: work.Found) -> bool:
         """Get X on what the commit writes; False if that took too long."""
-        locks, grace = self.executor.locks, self.executor.settings.timeouts.commit_reader_grace_seconds
+        locks, grace = self.executor.admission, self.executor.settings.timeouts.commit_reader_grace_seconds
         if not planned.policy.overlay_all:
             keys = [key for key, mode in self.locks.wants if mode is LockMode.U]
             return await locks.upgrade(self.owner, keys, patience=self.patience, reader_grace=grace)
@@ -79,10 +79,7 @@ class Commit:
             return False
         if not isinstance(locks.request(self.owner, self.locks.wants), Blocked):
             return True
-        left = await locks.granted(
-            self.owner, patience=self.patience, notice=self.patience + 1, on_notice=lambda _: None
-        )
-        return left is None
+        return await locks.granted(self.owner, patience=self.patience) is None
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.runner import Request
 from cbx_supervisor.model.result import Result
+from cbx_supervisor.scheduling.order import Importance
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Submission:
     interactive: bool = False  # a detached job keeps the stdin that was passed
     dry_run: bool = False
     lock_timeout: float | None = None
+    after: tuple[int, ...] = ()  # jobs that must have succeeded
+    importance: Importance = Importance.NORMAL
     session: str | None = None
     terminal: tuple[int, int] | None = None  # rows and columns
     sudo_uid: int | None = None

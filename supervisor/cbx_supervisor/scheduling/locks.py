@@ -156,6 +156,34 @@ class LockTable:
         request = _Request(owner, tuple(wants), _marks(wants), upgrade=False)
         return self._enter(request, len(self._queue))
 
+    def take(self, owner: int, wants: Sequence[Want]) -> None:
+        """Take a set that nobody is in the way of. Raises ValueError: the owner has one, or somebody is."""
+        if owner in self._wants or self.in_the_way(owner, wants):
+            raise ValueError(f"owner {owner} has a lock set already, or it is not free")
+        self._set(owner, tuple(wants))
+
+    def in_the_way(self, owner: int, wants: Sequence[Want]) -> list[int]:
+        """Who would keep a new request from being granted now: holders, and all who wait."""
+        marks = _marks(wants)
+        ahead = [request for request in self._queue if request.owner != owner and _meet(marks, request.marks)]
+        return [*self._holders.conflicting(owner, marks), *(request.owner for request in ahead)]
+
+    def blockers_of(self, owner: int, wants: Sequence[Want]) -> tuple[Blocker, ...]:
+        """The same, with the locks that are in the way."""
+        return self._blockers(_Request(owner, tuple(wants), _marks(wants), upgrade=False), len(self._queue))
+
+    @staticmethod
+    def meet(wants: Sequence[Want], others: Sequence[Want]) -> bool:
+        """Whether two sets cannot be held by two owners at once."""
+        return _meet(_marks(wants), _marks(others))
+
+    @staticmethod
+    def blocking(wants: Sequence[Want], owner: int, others: Sequence[Want]) -> tuple[Blocker, ...]:
+        """The lock with which ``owner``, who waits for ``others``, is in the way of ``wants``, if there is one."""
+        if not LockTable.meet(wants, others):
+            return ()
+        return (_blocker(_Request(0, tuple(wants), _marks(wants), upgrade=False), owner, others, waiting=True),)
+
     def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked:
         """Turn the owner's U locks on ``keys`` into X, or wait for the readers to go; U is kept meanwhile.
 
@@ -204,6 +232,10 @@ class LockTable:
             for owner, wants in self._wants.items()
             if any(mode is LockMode.X and held in covering for held, mode in wants)
         ]
+
+    def holders(self) -> dict[int, tuple[Want, ...]]:
+        """Everybody who holds something, and what."""
+        return dict(self._wants)
 
     def waiting(self) -> list[int]:
         """Who waits, in order."""
@@ -272,6 +304,10 @@ class LockTable:
                 for owner in ahead.conflicting(request.owner, request.marks)
             ]
         return tuple(found)
+
+
+def _meet(marks: _Marks, others: _Marks) -> bool:
+    return any(_CONFLICTS[mask] & others.get(key, 0) for key, mask in marks.items())
 
 
 def _blocker(request: _Request, owner: int, wants: Sequence[Want], *, waiting: bool) -> Blocker:

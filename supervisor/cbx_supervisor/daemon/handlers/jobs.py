@@ -46,7 +46,7 @@ async def index(request: Request) -> Response:
 
 async def show(request: Request) -> Response:
     """GET /v1/jobs/{id}."""
-    row = await _row(request)
+    row = await row_of(request)
     live = service_of(request).executor.live
     return json_answer(row.result or _unfinished(row.job, row.state, live))
 
@@ -61,7 +61,7 @@ async def wait(request: Request) -> Response:
             return Response(status_code=204)
         if not live.result.cancelled():
             return json_answer(live.result.result())
-    row = await _row(request)
+    row = await row_of(request)
     if row.result is None:
         return Response(status_code=204)
     return json_answer(row.result)
@@ -76,7 +76,7 @@ async def cancel(request: Request) -> Response:
     service, peer = service_of(request), peer_of(request)
     live = service.executor.live.get(number_of(request))
     if live is None or not _mine(request, live):
-        row = await _row(request)
+        row = await row_of(request)
         return json_answer({"job": row.job.number, "state": row.state, "cancelled": False})
     live.kill() if name == "KILL" else live.stop()
     subject = f"job {live.number}"
@@ -89,7 +89,7 @@ async def cancel(request: Request) -> Response:
 
 async def log(request: Request) -> Response:
     """GET /v1/jobs/{id}/log: the bytes that a detached job wrote so far."""
-    row = await _row(request)
+    row = await row_of(request)
     path = service_of(request).paths.log_of(row.job.number)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -108,7 +108,8 @@ async def _content(fd: int) -> AsyncIterator[bytes]:
         os.close(fd)
 
 
-async def _row(request: Request) -> jobs.Row:
+async def row_of(request: Request) -> jobs.Row:
+    """The job that a request names. Raises NotFoundError, also where it is somebody else's."""
     service, number = service_of(request), number_of(request)
     row = await asyncio.to_thread(service.database.read, lambda connection: jobs.find(connection, number))
     peer = peer_of(request)

@@ -1,0 +1,47 @@
+"""What waits for what: over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, peer_of, service_of
+from cbx_supervisor.daemon.handlers.jobs import row_of
+from cbx_supervisor.execution.admission import described, kind_of
+from cbx_supervisor.execution.outcome import printable
+
+
+async def why(request: Request) -> Response:
+    """GET /v1/jobs/{id}/why: what a job waits for; of one that does not wait, an empty list."""
+    row = await row_of(request)
+    executor, now = service_of(request).executor, asyncio.get_running_loop().time()
+    reasons = executor.admission.why(number_of(request))
+    live = executor.live.get(row.job.number)
+    waits = [{"kind": kind_of(reason), "text": printable(described(reason, now))} for reason in reasons]
+    return json_answer({"job": row.job.number, "state": row.state, "live": live is not None, "waits_for": waits})
+
+
+async def pools(request: Request) -> Response:
+    """GET /v1/pools: running jobs, slots and waiting jobs of each tier."""
+    engine = service_of(request).executor.admission.engine
+    found = [
+        {"tier": tier.value, "running": running, "slots": slots, "waiting": waiting}
+        for tier, (running, slots, waiting) in engine.pools().items()
+    ]
+    return json_answer({"pools": found, "running": len(engine.running), "total": engine.capacity.total})
+
+
+async def locks(request: Request) -> Response:
+    """GET /v1/locks: who holds what; of other users' jobs only root is told."""
+    executor, uid = service_of(request).executor, peer_of(request).uid
+    found = []
+    for owner, wants in executor.admission.engine.locks.holders().items():
+        live = executor.live.get(owner)
+        if uid == 0 or (live is not None and live.submission.uid == uid):
+            found += [
+                {"owner": owner, "mode": mode.value, "device": key.device, "path": printable(key.path)}
+                for key, mode in wants
+            ]
+    return json_answer({"locks": found})

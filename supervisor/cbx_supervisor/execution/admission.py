@@ -1,0 +1,202 @@
+"""The engine, for coroutines: ask to be started and wait for it, hold locks, give everything back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from cbx_sandbox.policy import LockMode
+from cbx_supervisor.scheduling import engine as decisions
+from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Reason, Refuse, Start
+from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted, LockKey, Want
+from cbx_supervisor.scheduling.order import Entry
+
+_READERS = frozenset({LockMode.S, LockMode.IS})
+
+
+class NotAfter(Exception):  # noqa: N818  # an answer, not a fault
+    """The job was to come after one that did not succeed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Admission:
+    """Whoever waits is woken by whoever lets go, or by the clock where starts are limited in rate."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self.engine = Engine(capacity)
+        self._loop = asyncio.get_running_loop()
+        self._starts: dict[int, asyncio.Future[None]] = {}
+        self._grants: dict[int, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ── jobs ──
+
+    def enter(self, entry: Entry) -> bool:
+        """Ask for a slot and locks: True if the job has them now; else :meth:`started` must be awaited."""
+        waiter = self._starts[entry.number] = self._loop.create_future()
+        self._carry_out(self.engine.submit(entry, self._loop.time()))
+        if waiter.done():
+            del self._starts[entry.number]
+            waiter.result()
+            return True
+        return False
+
+    async def started(
+        self,
+        number: int,
+        *,
+        patience: float | None,
+        notice: float,
+        on_notice: Callable[[tuple[Reason, ...]], None],
+    ) -> tuple[Reason, ...]:
+        """Wait for the start. Returns nothing when it has come; after ``patience`` seconds what is still waited for.
+
+        ``on_notice`` is told the same after each ``notice`` seconds. Raises NotAfter. Who gives up calls :meth:`leave`.
+        """
+        waiter = self._starts[number]
+        end = None if patience is None else self._loop.time() + patience
+        try:
+            while True:
+                left = notice if end is None else min(notice, end - self._loop.time())
+                await asyncio.wait([waiter], timeout=max(0.0, left))
+                if waiter.done():
+                    waiter.result()
+                    return ()
+                reasons = self.engine.why(number, self._loop.time())
+                if end is not None and self._loop.time() >= end:
+                    return reasons
+                on_notice(reasons)
+        finally:
+            del self._starts[number]
+            waiter.cancel()
+
+    def leave(self, number: int, *, succeeded: bool) -> None:
+        """The job is over, or will never run."""
+        self._carry_out(self.engine.ended(number, self._loop.time(), succeeded=succeeded))
+
+    def step_back(self, number: int) -> None:
+        """Give the slot and the locks back before anything was done, to ask again."""
+        self._carry_out(self.engine.postponed(number, self._loop.time()))
+
+    def why(self, number: int) -> tuple[Reason, ...]:
+        """What a job waits for."""
+        return self.engine.why(number, self._loop.time())
+
+    # ── locks beside slots ──
+
+    def request(self, owner: int, wants: Sequence[Want]) -> Granted | Blocked:
+        """Take a set of locks without a slot, or begin to wait for it: then :meth:`granted` must be awaited."""
+        answer = self.engine.request(owner, wants)
+        if isinstance(answer, Blocked):
+            self._grants[owner] = self._loop.create_future()
+        return answer
+
+    async def granted(self, owner: int, *, patience: float) -> tuple[Blocker, ...] | None:
+        """Wait for what was asked for; None when it is held, else who is in the way after ``patience`` seconds."""
+        waiter = self._grants[owner]
+        try:
+            await asyncio.wait([waiter], timeout=patience)
+            return None if waiter.done() else self.engine.locks.blockers(owner)
+        finally:
+            del self._grants[owner]
+            # Granted and given up in the same moment: the lock is held, and who gives up releases the owner.
+            if not waiter.done():
+                waiter.cancel()
+                self._wake(*self.engine.cancel(owner, self._loop.time()))
+
+    async def upgrade(self, owner: int, keys: Sequence[LockKey], *, patience: float, reader_grace: float) -> bool:
+        """Make the owner's U into X. After ``reader_grace`` go on beside readers: U keeps all writers out.
+
+        False if somebody else than readers was in the way for ``patience`` seconds.
+        """
+        if isinstance(self.engine.upgrade(owner, keys), Granted):
+            return True
+        self._grants[owner] = self._loop.create_future()
+        only_readers = all(blocker.mode in _READERS for blocker in self.engine.locks.blockers(owner))
+        left = await self.granted(owner, patience=min(reader_grace, patience) if only_readers else patience)
+        return left is None or all(blocker.mode in _READERS for blocker in left)
+
+    def release(self, owner: int) -> None:
+        """Let go of an owner's locks; a job keeps its slot."""
+        self._grants.pop(owner, None)
+        self._wake(*self.engine.release(owner, self._loop.time()))
+
+    # ── what the engine decided ──
+
+    def _wake(self, owners: list[int], actions: list[Action]) -> None:
+        for owner in owners:
+            waiter = self._grants.get(owner)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        self._carry_out(actions)
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            waiter = self._starts.get(action.number)
+            if waiter is None or waiter.done():
+                continue
+            match action:
+                case Start():
+                    waiter.set_result(None)
+                case Refuse(because=number):
+                    waiter.set_exception(NotAfter(number))
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.engine.next_time(self._loop.time())
+        if at is not None:
+            self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self.engine.decide(self._loop.time()))
+
+
+def describe(reasons: Sequence[Reason], now: float) -> str:
+    """What is waited for, for people."""
+    return "; ".join(filter(None, (described(reason, now) for reason in reasons))) or "its turn"
+
+
+def kind_of(reason: Reason) -> str:
+    """The word for what is waited for."""
+    return _KINDS[type(reason)]
+
+
+_KINDS: dict[type[Reason], str] = {
+    decisions.ForLocks: "locks",
+    decisions.ForSlot: "slot",
+    decisions.ForJobs: "jobs",
+    decisions.ForRate: "rate",
+    decisions.ForTurn: "turn",
+}
+
+
+def described(reason: Reason, now: float) -> str:
+    """One thing that is waited for, for people."""
+    match reason:
+        case decisions.ForLocks(blockers):
+            return describe_blockers(blockers)
+        case decisions.ForSlot(tier, running, limit, of_all):
+            what = "jobs in all" if of_all else f"jobs of {tier.value}"
+            return f"{running} {what} are running, the limit is {limit}"
+        case decisions.ForJobs(numbers):
+            return "it comes after job " + ", ".join(map(str, numbers))
+        case decisions.ForRate(at):
+            return f"starts are limited in rate: the next may be in {max(0.0, at - now):.1f} s"
+        case decisions.ForTurn(ahead):
+            return f"its turn, {ahead} more wait"
+
+
+def describe_blockers(blockers: Sequence[Blocker]) -> str:
+    """Who is in the way, for people. Numbers below zero are commits of held checkpoints."""
+    return "; ".join(
+        f"{f'job {b.owner}' if b.owner > 0 else f'the commit of checkpoint {-b.owner}'}"
+        f" {'waits for' if b.waiting else 'holds'} {b.mode.value} on {b.key.path}"
+        for b in blockers[:5]
+    )
