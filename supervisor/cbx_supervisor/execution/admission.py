@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cbx_sandbox.policy import LockMode
 from cbx_supervisor.scheduling import engine as decisions
-from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Reason, Refuse, Start
+from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Grant, Reason, Refuse, Start
 from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted, LockKey, Want
 from cbx_supervisor.scheduling.order import Entry
 
@@ -105,7 +105,7 @@ class Admission:
             # Granted and given up in the same moment: the lock is held, and who gives up releases the owner.
             if not waiter.done():
                 waiter.cancel()
-                self._wake(*self.engine.cancel(owner, self._loop.time()))
+                self._carry_out(self.engine.cancel(owner, self._loop.time()))
 
     async def upgrade(self, owner: int, keys: Sequence[LockKey], *, patience: float, reader_grace: float) -> bool:
         """Make the owner's U into X. After ``reader_grace`` go on beside readers: U keeps all writers out.
@@ -122,24 +122,18 @@ class Admission:
     def release(self, owner: int) -> None:
         """Let go of an owner's locks; a job keeps its slot."""
         self._grants.pop(owner, None)
-        self._wake(*self.engine.release(owner, self._loop.time()))
+        self._carry_out(self.engine.release(owner, self._loop.time()))
 
     # ── what the engine decided ──
 
-    def _wake(self, owners: list[int], actions: list[Action]) -> None:
-        for owner in owners:
-            waiter = self._grants.get(owner)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-        self._carry_out(actions)
-
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
-            waiter = self._starts.get(action.number)
+            waiters = self._grants if isinstance(action, Grant) else self._starts
+            waiter = waiters.get(action.number)
             if waiter is None or waiter.done():
                 continue
             match action:
-                case Start():
+                case Start() | Grant():
                     waiter.set_result(None)
                 case Refuse(because=number):
                     waiter.set_exception(NotAfter(number))

@@ -40,7 +40,14 @@ class Refuse:
     because: int
 
 
-Action = Start | Refuse
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grant:
+    """Locks that were asked for without a slot are held now."""
+
+    number: int
+
+
+Action = Start | Refuse | Grant
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,8 +128,7 @@ class Engine:
             self._used[entry.tier] -= 1
         self._forget(number)
         actions = self._tell_followers(number, succeeded=succeeded)
-        self._release(number)
-        return actions + self.decide(now)
+        return actions + self._release(number) + self.decide(now)
 
     def postponed(self, number: int, now: float) -> list[Action]:
         """A job that was started gives everything back before it did anything: it will be submitted again."""
@@ -130,8 +136,7 @@ class Engine:
         if entry is not None:
             self._used[entry.tier] -= 1
         self._forget(number)
-        self._release(number)
-        return self.decide(now)
+        return self._release(number) + self.decide(now)
 
     def resize(self, capacity: Capacity, now: float) -> list[Action]:
         """Other limits from now on; what runs goes on."""
@@ -152,16 +157,15 @@ class Engine:
         """Make U locks into X, before all jobs that wait."""
         return self.locks.upgrade(owner, keys)
 
-    def cancel(self, owner: int, now: float) -> tuple[list[int], list[Action]]:
-        """Forget what an owner waits for; returns the owners that are granted their locks by it, and what starts."""
-        granted = self.locks.cancel(owner)
+    def cancel(self, owner: int, now: float) -> list[Action]:
+        """Forget what an owner waits for; what it holds stays."""
+        granted: list[Action] = [Grant(number) for number in self.locks.cancel(owner)]
         self._wake(owner)
-        return granted, self.decide(now)
+        return granted + self.decide(now)
 
-    def release(self, owner: int, now: float) -> tuple[list[int], list[Action]]:
-        """Let go of an owner's locks; returns the owners that are granted theirs by it, and what starts."""
-        granted = self._release(owner)
-        return granted, self.decide(now)
+    def release(self, owner: int, now: float) -> list[Action]:
+        """Let go of an owner's locks."""
+        return self._release(owner) + self.decide(now)
 
     # ── decisions ──
 
@@ -186,7 +190,7 @@ class Engine:
     def _next(self, now: float) -> Entry | None:
         if self._next_start > now or len(self.running) >= self.capacity.total:
             return None
-        free = frozenset(tier for tier in Tier if self._used[tier] < self.capacity.slots[tier])
+        free = tuple(tier for tier in Tier if self._used[tier] < self.capacity.slots[tier])
         while True:
             entry = next(self.queue.candidates(free), None)
             if entry is None:
@@ -199,7 +203,8 @@ class Engine:
     def _in_the_way(self, entry: Entry) -> set[int]:
         owners = set(self.locks.in_the_way(entry.number, entry.wants))
         reserving = self._reserving()
-        if reserving is not None and reserving.number != entry.number and self.locks.meet(entry.wants, reserving.wants):
+        # Only who is older: so nobody waits for who waits for him.
+        if reserving is not None and reserving.number < entry.number and self.locks.meet(entry.wants, reserving.wants):
             owners.add(reserving.number)
         return owners
 
@@ -217,8 +222,8 @@ class Engine:
         for owner in owners:
             self._behind.setdefault(owner, set()).add(entry.number)
 
-    def _release(self, owner: int) -> list[int]:
-        granted = self.locks.release(owner)
+    def _release(self, owner: int) -> list[Action]:
+        granted: list[Action] = [Grant(number) for number in self.locks.release(owner)]
         self._wake(owner)
         return granted
 
@@ -242,6 +247,8 @@ class Engine:
     def _tell_followers(self, number: int, *, succeeded: bool) -> list[Action]:
         actions: list[Action] = []
         for follower in sorted(self._followers.pop(number, ())):
+            if follower not in self._coming:
+                continue  # it followed another one, too, and was refused with that
             entry, missing = self._coming[follower]
             if not succeeded:
                 actions.append(Refuse(follower, number))

@@ -5,7 +5,7 @@
     deferred            when nobody else waits
 
 Within a class the user goes first who was served least, in expected seconds; within a user the strategy decides. Every
-fourth start of a tier goes to its oldest job, whatever its class: so each job starts after a bounded number of others.
+tenth start of a tier goes to its oldest job, whatever its class: so each job starts after a bounded number of others.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rank(StrEnum):
 
 
 SHARES = {Rank.HIGH: 60, Rank.MEDIUM: 30, Rank.LOW: 10}
-OLDEST_EVERY = 4  # starts of a tier
+OLDEST_EVERY = 10  # starts of a tier
 LEAST_COST = 0.1  # s; a job that is expected to take less counts as that, or the quick would cost nothing
 
 
@@ -147,7 +147,7 @@ class Queue:
         for entry in waiting:
             self.add(entry)
 
-    def candidates(self, free: frozenset[Tier]) -> Iterator[Entry]:
+    def candidates(self, free: tuple[Tier, ...]) -> Iterator[Entry]:
         """Who would be next among the tiers with a free slot, and so on: ask again after each change."""
         for tier in free:
             if self._starts[tier] % OLDEST_EVERY == OLDEST_EVERY - 1 and (oldest := self._head(tier)) is not None:
@@ -188,7 +188,7 @@ class Queue:
         shared = sorted(SHARES, key=lambda rank: (-self._credit[rank], -SHARES[rank]))
         return [Rank.CRITICAL, *shared, Rank.DEFERRED]
 
-    def _best(self, rank: Rank, free: frozenset[Tier]) -> Entry | None:
+    def _best(self, rank: Rank, free: tuple[Tier, ...]) -> Entry | None:
         """The first job of the user who was served least, over the tiers with a free slot."""
         best: tuple[float, Key] | None = None
         chosen: Entry | None = None

@@ -1,0 +1,389 @@
+"""The engine: no two conflicting holders, no capacity exceeded, nobody forgotten; and who is first."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cbx_sandbox.policy import LockMode
+from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.scheduling.engine import Capacity, Engine, ForJobs, ForLocks, ForRate, ForSlot, Grant, Refuse, Start
+from cbx_supervisor.scheduling.locks import LockKey, compatible
+from cbx_supervisor.scheduling.order import OLDEST_EVERY, Entry, Importance, Rank, Strategy
+
+SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = Tier
+SLOTS = {SAFE: 16, CONDITIONAL: 8, SEQUENTIAL: 4, DANGEROUS: 2}
+
+
+def one_slot(**options):
+    return Engine(Capacity(dict.fromkeys(Tier, 1), 1, **options))
+
+
+def x(path):
+    return (LockKey(1, path), LockMode.X)
+
+
+def numbers(actions):
+    return [action.number for action in actions if isinstance(action, Start)]
+
+
+def drain(engine, now=0.0):
+    """End what runs, one by one, until nothing is left; the order in which they were started."""
+    order = []
+    while engine.running:
+        order += numbers(engine.ended(min(engine.running), now, succeeded=True))
+    return order
+
+
+# ── slots ──
+
+
+def test_each_tier_has_its_slots_and_all_together_have_theirs():
+    """200 of each: the peak is exactly 16, 8, 4 and 2, and 30 in all."""
+    engine, counter = Engine(Capacity(SLOTS, 30)), itertools.count(1)
+    for _ in range(200):
+        for tier in Tier:
+            engine.submit(Entry(next(counter), 0, tier), 0.0)
+    assert {tier: used for tier, (used, _, _) in engine.pools().items()} == SLOTS
+    assert len(engine.running) == 30
+    engine.resize(Capacity(SLOTS, 5), 0.0)
+    assert len(engine.running) == 30  # nothing that runs is ended
+    assert engine.ended(next(iter(engine.running)), 0.0, succeeded=True) == []
+    assert len(drain(engine)) == 800 - 30
+
+
+def test_a_full_tier_does_not_hold_up_the_others():
+    engine = Engine(Capacity(SLOTS, 30))
+    for number in range(3):
+        engine.submit(Entry(number, 0, DANGEROUS), 0.0)
+    assert numbers(engine.submit(Entry(3, 0, SAFE), 0.0)) == [3]
+    assert engine.why(2, 0.0) == (ForSlot(DANGEROUS, 2, 2, of_all=False),)
+
+
+def test_starts_are_limited_in_rate():
+    engine = Engine(Capacity(SLOTS, 30, rate=10.0))
+    assert numbers(engine.submit(Entry(1, 0, SAFE), 5.0)) == [1]
+    assert engine.submit(Entry(2, 0, SAFE), 5.0) == []
+    assert engine.next_time(5.0) == pytest.approx(5.1)
+    assert engine.why(2, 5.0) == (ForRate(engine.next_time(5.0)),)
+    assert numbers(engine.decide(5.11)) == [2]
+    assert engine.next_time(5.11) is None
+
+
+# ── locks ──
+
+
+def test_locks_and_the_slot_are_taken_in_one_step():
+    """Who waits for a slot holds nothing that somebody else could use meanwhile."""
+    engine = Engine(Capacity({**SLOTS, DANGEROUS: 1}, 30))
+    engine.submit(Entry(1, 0, DANGEROUS), 0.0)
+    assert engine.submit(Entry(2, 0, DANGEROUS, wants=(x("/a"),)), 0.0) == []
+    assert numbers(engine.submit(Entry(3, 0, SAFE, wants=(x("/a"),)), 0.0)) == [3]
+
+
+def test_the_oldest_that_waits_for_locks_reserves_its_set():
+    """Else a job that wants much would never find all of it free."""
+    engine = Engine(Capacity(SLOTS, 30))
+    engine.submit(Entry(1, 0, SAFE, wants=(x("/a"),)), 0.0)
+    assert engine.submit(Entry(2, 0, SAFE, wants=(x("/a"), x("/b"))), 0.0) == []
+    assert engine.submit(Entry(3, 0, SAFE, wants=(x("/b"),)), 0.0) == []
+    (waits,) = engine.why(3, 0.0)
+    assert isinstance(waits, ForLocks)
+    assert [(b.owner, b.waiting) for b in waits.blockers] == [(2, True)]
+    assert numbers(engine.submit(Entry(4, 0, SAFE, wants=(x("/c"),)), 0.0)) == [4]
+    assert numbers(engine.ended(1, 0.0, succeeded=True)) == [2]
+    assert numbers(engine.ended(2, 0.0, succeeded=True)) == [3]
+
+
+def test_what_the_withdrawn_had_reserved_is_free():
+    engine = Engine(Capacity(SLOTS, 30))
+    engine.submit(Entry(1, 0, SAFE, wants=(x("/a"),)), 0.0)
+    engine.submit(Entry(2, 0, SAFE, wants=(x("/a"), x("/b"))), 0.0)
+    engine.submit(Entry(3, 0, SAFE, wants=(x("/b"),)), 0.0)
+    assert numbers(engine.ended(2, 0.0, succeeded=False)) == [3]
+
+
+def test_a_job_that_steps_back_may_ask_again():
+    """What it found had changed: those that come after it are not told anything."""
+    engine = one_slot()
+    engine.submit(Entry(1, 0, SAFE, wants=(x("/a"),)), 0.0)
+    engine.submit(Entry(2, 0, SAFE, after=frozenset({1})), 0.0)
+    assert engine.postponed(1, 0.0) == []
+    assert numbers(engine.submit(Entry(1, 0, SAFE, wants=(x("/b"),)), 0.0)) == [1]
+    assert numbers(engine.ended(1, 0.0, succeeded=True)) == [2]
+
+
+# ── dependencies ──
+
+
+def test_a_diamond_starts_its_join_once():
+    engine = Engine(Capacity(SLOTS, 30))
+    engine.submit(Entry(1, 0, SAFE), 0.0)
+    for number, after in ((2, {1}), (3, {1}), (4, {2, 3})):
+        assert engine.submit(Entry(number, 0, SAFE, after=frozenset(after)), 0.0) == []
+    assert engine.why(4, 0.0) == (ForJobs((2, 3)),)
+    assert numbers(engine.ended(1, 0.0, succeeded=True)) == [2, 3]
+    assert numbers(engine.ended(2, 0.0, succeeded=True)) == []
+    assert numbers(engine.ended(3, 0.0, succeeded=True)) == [4]
+
+
+def test_what_comes_after_a_failure_never_runs():
+    engine = Engine(Capacity(SLOTS, 30))
+    engine.submit(Entry(1, 0, SAFE), 0.0)
+    engine.submit(Entry(2, 0, SAFE, after=frozenset({1})), 0.0)
+    engine.submit(Entry(3, 0, SAFE, after=frozenset({1, 2})), 0.0)
+    assert engine.ended(1, 0.0, succeeded=False) == [Refuse(2, 1), Refuse(3, 2)]
+    assert engine.waiting() == 0
+
+
+# ── order ──
+
+
+def test_equals_are_first_come_first_served():
+    engine = one_slot()
+    for number in range(8):
+        engine.submit(Entry(number, 0, SAFE), 0.0)
+    assert drain(engine) == list(range(1, 8))
+
+
+def test_the_higher_score_goes_first_in_its_class():
+    engine = one_slot()
+    engine.submit(Entry(0, 0, SAFE), 0.0)
+    for number, score in ((1, 5.0), (2, 6.0), (3, 7.0)):
+        engine.submit(Entry(number, 0, SAFE, score=score), 0.0)
+    assert drain(engine)[0] == 3
+
+
+def test_critical_goes_before_all_and_deferred_after_all():
+    engine = one_slot()
+    engine.submit(Entry(0, 0, SAFE), 0.0)
+    for number, importance in enumerate((Importance.DEFERRED, Importance.NORMAL, Importance.CRITICAL), 1):
+        engine.submit(Entry(number, 0, SAFE, importance=importance), 0.0)
+    assert drain(engine) == [3, 2, 1]
+
+
+def test_classes_share_the_starts_while_all_have_somebody_waiting():
+    """60/30/10 within five points over 1,000 starts."""
+    engine, counter = one_slot(), itertools.count(1)
+    scores = {Rank.HIGH: 9.0, Rank.MEDIUM: 6.0, Rank.LOW: 2.0}
+    ranks = {}
+
+    def refill(rank):
+        number = next(counter)
+        ranks[number] = rank
+        engine.submit(Entry(number, 0, SAFE, score=scores[rank]), 0.0)
+
+    for _ in range(20):
+        for rank in scores:
+            refill(rank)
+    started = []
+    while len(started) < 1000:
+        for number in numbers(engine.ended(next(iter(engine.running)), 0.0, succeeded=True)):
+            started.append(ranks[number])
+            refill(ranks[number])
+    for rank, share in ((Rank.HIGH, 60), (Rank.MEDIUM, 30), (Rank.LOW, 10)):
+        assert abs(started.count(rank) / 10 - share) <= 5
+
+
+def test_the_share_of_a_class_that_is_empty_goes_to_the_others():
+    engine = one_slot()
+    for number in range(6):
+        engine.submit(Entry(number, 0, SAFE, score=2.0), 0.0)
+    assert drain(engine) == [1, 2, 3, 4, 5]
+
+
+def test_users_take_turns_however_many_jobs_they_have():
+    engine = one_slot()
+    engine.submit(Entry(0, 9, SAFE), 0.0)
+    for number in range(1, 41):
+        engine.submit(Entry(number, 1, SAFE), 0.0)
+    for number in range(41, 46):
+        engine.submit(Entry(number, 2, SAFE), 0.0)
+    first = drain(engine)[:12]
+    assert sum(1 for number in first if number > 40) >= 4
+
+
+def test_the_shortest_goes_first_and_the_long_one_ages():
+    engine = Engine(Capacity(dict.fromkeys(Tier, 1), 1), Strategy.SHORTEST_FIRST)
+    engine.submit(Entry(0, 0, SAFE, submitted=0.0), 0.0)
+    engine.submit(Entry(1, 0, SAFE, seconds=100.0, submitted=0.0), 0.0)
+    engine.submit(Entry(2, 0, SAFE, seconds=1.0, submitted=1.0), 1.0)
+    engine.submit(Entry(3, 0, SAFE, seconds=1.0, submitted=500.0), 500.0)
+    assert drain(engine) == [2, 1, 3]
+
+
+def test_another_strategy_at_run_time_keeps_everybody():
+    engine = one_slot()
+    engine.submit(Entry(0, 0, SAFE), 0.0)
+    for number, seconds in ((1, 50.0), (2, 5.0)):
+        engine.submit(Entry(number, 0, SAFE, seconds=seconds), 0.0)
+    engine.reorder(Strategy.SHORTEST_FIRST)
+    assert drain(engine) == [2, 1]
+
+
+def test_nobody_starves_under_an_endless_stream_of_better_jobs():
+    """The bound: the oldest of a tier is started after at most OLDEST_EVERY others."""
+    engine, counter = one_slot(), itertools.count(2)
+    engine.submit(Entry(0, 0, SAFE), 0.0)
+    engine.submit(Entry(1, 0, SAFE, importance=Importance.DEFERRED), 0.0)
+    started = []
+    for _ in range(3 * OLDEST_EVERY):
+        engine.submit(Entry(next(counter), 0, SAFE, importance=Importance.CRITICAL), 0.0)
+        started += numbers(engine.ended(next(iter(engine.running)), 0.0, succeeded=True))
+    assert started.index(1) < OLDEST_EVERY
+
+
+# ── anything, in any order ──
+
+PATHS = ("/", "/a", "/a/b", "/a/c", "/d")
+MODES = (LockMode.S, LockMode.U, LockMode.X)
+
+
+def conflict(one, other):
+    """Whether two locks may not be held by two owners, from the definition."""
+    (first, first_mode), (second, second_mode) = one, other
+    nested = first.path == second.path or any(
+        above == "/" or below.startswith(above + "/")
+        for above, below in ((first.path, second.path), (second.path, first.path))
+    )
+    return nested and not compatible(first_mode, second_mode)
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Submit, end, withdraw, step back, commit: against what must always hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.capacity = Capacity({SAFE: 3, CONDITIONAL: 2, SEQUENTIAL: 1, DANGEROUS: 1}, 5)
+        self.engine = Engine(self.capacity)
+        self.now = 0.0
+        self.counter = itertools.count(1)
+        self.entries = {}
+        self.running = set()
+        self.over = {}
+        self.commits = set()
+
+    def take(self, actions):
+        for action in actions:
+            number = action.number
+            if isinstance(action, Grant):
+                assert number in self.commits
+                continue
+            assert number in self.entries
+            assert number not in self.running
+            assert number not in self.over
+            if isinstance(action, Start):
+                assert all(self.over.get(before) for before in self.entries[number].after)
+                self.running.add(number)
+            else:
+                assert self.over[action.because] is False
+                self.over[number] = False
+
+    def waiting(self):
+        return sorted(self.entries.keys() - self.running - self.over.keys())
+
+    @rule(
+        tier=st.sampled_from(list(Tier)),
+        wants=st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(MODES)), max_size=3, unique_by=lambda w: w[0]),
+        score=st.floats(1, 10),
+        importance=st.sampled_from(list(Importance)),
+        uid=st.integers(0, 2),
+        data=st.data(),
+    )
+    def submit(self, tier, wants, score, importance, uid, data):
+        alive = sorted(self.entries.keys() - self.over.keys())
+        after = data.draw(st.sets(st.sampled_from(alive), max_size=2)) if alive else set()
+        locks = tuple((LockKey(1, path), mode) for path, mode in wants)
+        number = next(self.counter)
+        entry = Entry(number, uid, tier, locks, score, importance, submitted=self.now, after=frozenset(after))
+        self.entries[number] = entry
+        self.take(self.engine.submit(entry, self.now))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), succeeded=st.booleans())
+    def end(self, data, succeeded):
+        number = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.discard(number)
+        self.over[number] = succeeded
+        self.take(self.engine.ended(number, self.now, succeeded=succeeded))
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data())
+    def withdraw(self, data):
+        number = data.draw(st.sampled_from(self.waiting()))
+        self.over[number] = False
+        self.take(self.engine.ended(number, self.now, succeeded=False))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def step_back_and_ask_again(self, data):
+        number = data.draw(st.sampled_from(sorted(self.running)))
+        self.running.discard(number)
+        self.take(self.engine.postponed(number, self.now))
+        entry = self.entries[number]
+        done = frozenset(before for before in entry.after if before not in self.over)
+        self.take(self.engine.submit(Entry(number, entry.uid, entry.tier, entry.wants, after=done), self.now))
+
+    @rule(path=st.sampled_from(PATHS))
+    def commit(self, path):
+        owner = -next(self.counter)
+        self.engine.request(owner, ((LockKey(1, path), LockMode.X),))
+        self.commits.add(owner)
+
+    @precondition(lambda self: self.commits)
+    @rule(data=st.data())
+    def committed(self, data):
+        owner = data.draw(st.sampled_from(sorted(self.commits)))
+        self.commits.discard(owner)
+        self.take(self.engine.release(owner, self.now))
+
+    @rule(seconds=st.floats(0, 10))
+    def pass_time(self, seconds):
+        self.now += seconds
+        self.take(self.engine.decide(self.now))
+
+    @invariant()
+    def capacity_is_kept(self):
+        assert set(self.engine.running) == self.running
+        assert len(self.running) <= self.capacity.total
+        for tier, slots in self.capacity.slots.items():
+            assert sum(1 for number in self.running if self.entries[number].tier is tier) <= slots
+
+    @invariant()
+    def no_two_hold_what_conflicts(self):
+        held = list(self.engine.locks.holders().items())
+        for (_, first), (_, second) in itertools.combinations(held, 2):
+            assert not any(conflict(one, other) for one in first for other in second)
+        for number in self.running:
+            assert self.engine.locks.held(number) == self.entries[number].wants
+
+    @invariant()
+    def who_waits_waits_for_something(self):
+        """No lost wake-up: if nothing keeps a job, it is started."""
+        for number in self.waiting():
+            assert self.engine.why(number, self.now), f"{number} waits for nothing"
+        assert self.engine.decide(self.now) == []
+        oldest = min(self.waiting(), default=None)
+        if oldest is not None and not self.running and not self.commits:
+            raise AssertionError(f"{oldest} waits although nothing runs: {self.engine.why(oldest, self.now)}")
+
+    def teardown(self):
+        """Everything ends: there is no deadlock, and nothing is left."""
+        for owner in sorted(self.commits):
+            self.take(self.engine.release(owner, self.now))
+        while self.running:
+            number = min(self.running)
+            self.running.discard(number)
+            self.over[number] = True
+            self.take(self.engine.ended(number, self.now, succeeded=True))
+        assert self.waiting() == []
+        assert self.engine.waiting() == 0
+        assert self.engine.locks.holders() == {}
+
+
+TestEngineMachine = EngineMachine.TestCase
+TestEngineMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
