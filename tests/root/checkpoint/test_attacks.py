@@ -1,10 +1,10 @@
 """What a hostile job, or a hostile user of the live tree, may try. Each attack has a control in which it works."""
 
 import contextlib
+import importlib
 import os
 import stat
 import subprocess
-import sys
 import threading
 import time
 
@@ -18,7 +18,7 @@ from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
 
-COMMIT = sys.modules["cbx_sandbox.checkpoint.commit"]  # the package has a function of that name
+COMMIT = importlib.import_module("cbx_sandbox.checkpoint.commit")  # the package has a function of that name
 
 
 @pytest.fixture
