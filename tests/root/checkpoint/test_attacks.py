@@ -250,7 +250,7 @@ def test_live_file_swapped_before_the_exchange(box, monkeypatch):
 def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
     """In copy mode the stage lies in the target: who owns that and swaps it gets nothing removed but his own."""
     monkeypatch.setattr(homes, "claimed", lambda *_: None)
-    monkeypatch.setattr(sys.modules["cbx_sandbox.checkpoint.session"], "_COARSE_NS", 0)
+    monkeypatch.setattr(importlib.import_module("cbx_sandbox.checkpoint.session"), "_COARSE_NS", 0)
     with harness.box(harness.SCRATCH) as state, harness.box(mounted("ext4"), state=state.state) as box:
         box.shell("echo a > a; mkdir precious; echo p > precious/p")
         session = box.run("echo job >> a")
