@@ -59,6 +59,8 @@ def generic(run: Interpreter, call: Call, rule: Rule) -> str:
     if only_help(call, rule):
         note_cost(run, rule, SAFE)
         return HOLE
+    if call.args and call.args[0].text.startswith("-") and call.args[0].text in rule.subs:  # an option that is one
+        return subcommand(run, call, rule, Parsed(operands=call.args[:1], rest=call.args[1:]))
     parsed = parse_options(rule, call.args, stop=bool(rule.subs))
     if rule.subs and parsed.operands:
         return subcommand(run, call, rule, parsed)

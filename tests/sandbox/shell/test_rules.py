@@ -15,6 +15,8 @@ from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.estimate import COSTS
 from cbx_sandbox.shell.handlers import HANDLERS
 from cbx_sandbox.shell.rules import checking
+from cbx_sandbox.shell.rules.catalogue import Definition
+from cbx_sandbox.shell.rules.examples import of as examples_of
 from cbx_sandbox.shell.tiers import SHORT
 
 HERE = pathlib.Path(cbx_sandbox.shell.__file__).parent
@@ -104,3 +106,32 @@ def test_a_broken_drop_in_is_refused(text: str, drop_ins) -> None:
     with pytest.raises((ValueError, KeyError)):
         drop_ins(text)
     assert rules.find("x") is None
+
+
+def groups() -> list[Definition]:
+    """The groups of programs that are in force, one of each."""
+    found = {id(parts[-1]): parts[-1] for name in rules.names() if (parts := rules.definitions(name))}
+    return list(found.values())
+
+
+def can_differ(rule: rules.Rule) -> bool:
+    """Whether a rule has more than a default: what makes its command lines differ in tier."""
+    tiers = {rule.tier, *(sub.tier for sub in rule.subs.values())}
+    tiers |= {option.tier for option in rule.options.values() if option.tier is not None}
+    tiers |= {SHORT[when.changes["tier"]] for when in rule.whens if "tier" in when.changes}
+    changes = {"write", "append", "create", "delete", "run", "exec", "attached-write", "attached-run"}
+    if any(option.role in changes for option in rule.options.values()) and rule.tier is SHORT["safe"]:
+        tiers.add(SHORT["sequential"])
+    return len(tiers) > 1
+
+
+@pytest.mark.parametrize("group", groups(), ids=lambda group: f"{group.source}:{group.line}")
+def test_what_has_more_than_a_default_has_examples_both_ways(group: Definition) -> None:
+    """At least one of a lower and one of a higher tier; code of its own at least one."""
+    rule = rules.find(next(name for name in group.key.split() if rules.definitions(name)[-1] == group))
+    assert rule is not None
+    tiers = {example.tier for example in examples_of({group.key: group.table})}
+    if can_differ(rule):
+        assert len(tiers) >= 2
+    elif rule.handler:
+        assert tiers
