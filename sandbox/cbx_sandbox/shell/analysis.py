@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import checks, environment
-from cbx_sandbox.shell.checks import Verdict
+from cbx_sandbox.shell import environment
+from cbx_sandbox.shell.checks import glyphs
 from cbx_sandbox.shell.effects import Access, Certainty, Effects, Facts
 from cbx_sandbox.shell.estimate import Estimate, combine, priority
 from cbx_sandbox.shell.infer import Interpreter
@@ -71,6 +71,8 @@ def analyse_argv(argv: Sequence[str], facts: Facts) -> Analysis:
 def _analysed(text: str, facts: Facts, action: Callable[[Interpreter], None]) -> Analysis:
     record = Record(Offsets(text))
     shell = Interpreter(facts, record, State(facts.cwd))
+    for start, end, found in glyphs.hidden(text):
+        record.found(found, (start, end))
     try:
         action(shell)
     except RecursionError:
@@ -80,7 +82,6 @@ def _analysed(text: str, facts: Facts, action: Callable[[Interpreter], None]) ->
 
 
 def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
-    _join(record)
     effects = record.effects()
     changes = any(effect.access is not Access.READ for effect in effects.paths)
     elsewhere = record.tier is not DANGEROUS and (effects.host or effects.network)
@@ -102,17 +103,3 @@ def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
         programs=tuple(record.programs),
         unknown_programs=tuple(record.unknown),
     )
-
-
-def _join(record: Record) -> None:
-    """Look at the whole once all parts are known."""
-    for check in checks.join(record.paths.values(), network=bool(record.network)):
-        record.checks.append(check)
-        record.tier = DANGEROUS
-        record.reasons.append(Reason(check.code, check.text, DANGEROUS, check.span))
-    codes = {reason.code for reason in record.reasons}
-    if "executes-unknown" in codes and record.network:
-        span = next(reason.span for reason in record.reasons if reason.code == "executes-unknown")
-        record.checks.append(
-            checks.Check("download-and-run", Verdict.DENY, "executes what comes from the network", span)
-        )

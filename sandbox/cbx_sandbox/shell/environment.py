@@ -82,6 +82,7 @@ def standard_path() -> frozenset[str]:
 
 def assigned(run: Interpreter, name: str, value: str, where: Where) -> None:
     """Look at a variable that a command sets."""
+    run.record.trail.assigns(name, value, where)
     if name == "PATH":
         inherited = run.facts.env.get("PATH", HOLE)
         run.state.path_changed = not all(

@@ -7,12 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import builtins, environment, programs, project_rules, rules
+from cbx_sandbox.shell.checks.follow import INJECTION
+from cbx_sandbox.shell.following import Follower
 from cbx_sandbox.shell.parse import parse
 from cbx_sandbox.shell.survey import command_names
 from cbx_sandbox.shell.syntax import Assign, Simple, Unreadable
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, highest
 from cbx_sandbox.shell.variables import kept
-from cbx_sandbox.shell.walk import MAX_NESTING, Walker
+from cbx_sandbox.shell.walk import MAX_NESTING
 from cbx_sandbox.shell.witness import unseen
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
@@ -42,7 +44,7 @@ class Call:
         return [arg.text for arg in self.args]
 
 
-class Interpreter(Walker):
+class Interpreter(Follower):
     """One shell."""
 
     @cached_property
@@ -77,13 +79,14 @@ class Interpreter(Walker):
         if self.nesting >= MAX_NESTING:
             return self.opaque("texts within texts, nested too deeply", where)
         inner = Interpreter(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
-        inner.steps, inner.anchor, inner.calls = self.steps, where, self.calls
+        inner.steps, inner.anchor, inner.calls, inner.loops = self.steps, where, self.calls, self.loops
         return inner.read(text, stdin)
 
     def execute_text(self, text: str, where: Where, stdin: str | None = None, state: State | None = None) -> str:
         """Run text that has to be known in full; where it is not, anything can happen."""
         if HOLE in text:
-            return self.executes_unknown("executes text that is not known before it runs", where)
+            self.record.found(INJECTION, where)
+            return self.executes_unknown("executes text that is not known before it runs", where, text)
         return self.nested(text, where, stdin, state)
 
     def direct(self, args: list[Arg], where: Where) -> None:
@@ -176,7 +179,7 @@ class Interpreter(Walker):
     def _dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         head, rest = args[0], args[1:]
         if not head.known:
-            return self.executes_unknown("the program's name is computed and not known", where)
+            return self.executes_unknown("the program's name is computed and not known", where, head.text)
         name = head.text
         if name in self.state.aliases:
             alias = self.state.aliases.pop(name)
@@ -197,7 +200,7 @@ class Interpreter(Walker):
     def program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
         """Run a builtin or a program."""
         call = Call(name.rpartition("/")[2], args, None, where, stdin)
-        return self.strictly(call, lambda: self._program(name, args, stdin, where))
+        return self.followed(call, lambda: self.strictly(call, lambda: self._program(name, args, stdin, where)))
 
     def strictly(self, call: Call, action: Callable[[], str]) -> str:
         """Run a program; look also at the variables that it reads and at the project's own rules."""
@@ -223,7 +226,6 @@ class Interpreter(Walker):
         rule = rules.find(base)
         self.record.programs[base if rule else name] = None
         call = Call(base, args, rule, where, stdin)
-        programs.look_for_miners(self, call, name)
         if rule is None or (not trusted and not rule.local):
             output = programs.unknown(self, call, name)
             if rule is not None:

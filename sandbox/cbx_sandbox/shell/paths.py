@@ -6,8 +6,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import checks
-from cbx_sandbox.shell.checks import Check, Verdict
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.checks import places
 from cbx_sandbox.shell.effects import Access, Certainty, HostKind
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, Tier
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -28,6 +28,18 @@ _VITAL = re.compile(
 )
 _SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var/lib", "/var/spool", "/root")
 _ROUND = 4
+
+
+def is_socket(path: str) -> bool:
+    """Whether a path is a connection that the shell opens when it is redirected there."""
+    return _SOCKET.match(path) is not None
+
+
+def _extent(path: str, certainty: Certainty) -> tuple[str, bool]:
+    """Return a path, or the directory of a pattern, and whether all beneath it is meant."""
+    if certainty is Certainty.PATTERN and path.rpartition("/")[2].startswith(("*", "?")) and not path.endswith(".pub"):
+        return path.rpartition("/")[0], True
+    return path, certainty is Certainty.UNDER
 
 
 class Paths:
@@ -88,24 +100,38 @@ class Paths:
         if under and certainty is Certainty.LITERAL:
             certainty = Certainty.UNDER
         self.record.path(Access.READ, path, certainty, where)
+        if not self.record.trail.looking:
+            self._look_at_read(arg, path, certainty, where)
+
+    def _look_at_read(self, arg: Arg, path: str, certainty: Certainty, where: Where) -> None:
         named = self.absolute(arg.text) or path
-        if checks.secret(path) or checks.secret(named):
-            self.record.reason("reads-credentials", f"reads credentials: {named}", SEQUENTIAL, where)
-            self.record.checks.append(
-                Check("credential-read", Verdict.CONFIRM, f"reads {named}", self.record.offsets.span(where))
-            )
+        known = marks.of(self.state.files.get(named))
+        for name in dict.fromkeys((path, named)):
+            place, whole = _extent(name, certainty)
+            mark, found = places.read(place, whole=whole)
+            if mark:
+                known |= {mark}
+            if found is not None:
+                self.record.found(found, where, name)
+                break
+        self.record.trail.reads(known)
+        climbs = places.traversal(arg.text, path, writes=False)
+        if climbs is not None:
+            self.record.found(climbs, where, path)
 
     def content(self, arg: Arg, where: Where) -> str:
         """Return what can be read from a path, as far as this text has written it."""
         found = _SOCKET.match(arg.text)
         if found:
             self.socket(found.group(1), found.group(2), where)
-            return HOLE
+            return HOLE + marks.NETWORK
         descriptor = _DESCRIPTOR.match(arg.text)
         if descriptor:
             return self.state.descriptors.get(descriptor.group(1)) or HOLE
         self.reads(arg, where)
-        return self.state.files.get(self.absolute(arg.text) or "", HOLE)
+        path = self.absolute(arg.text) or ""
+        mark, _ = places.read(path, whole=False)
+        return marks.add(self.state.files.get(path, HOLE), frozenset(mark))
 
     def socket(self, host: str, port: str, where: Where) -> None:
         """Note a connection that the shell itself opens."""
@@ -125,7 +151,7 @@ class Paths:
 
     def _missing(self, arg: Arg) -> bool:
         path = self.absolute(arg.text)
-        return path is not None and self.facts.kind(path) == "missing"
+        return path is not None and not _GLOB.search(arg.text) and self.facts.kind(path) == "missing"
 
     def writes(
         self,
@@ -156,28 +182,26 @@ class Paths:
         self.record.path(access, path, certainty, where)
         verb = {Access.DELETE: "deletes", Access.APPEND: "appends to", Access.CREATE: "creates"}.get(access, "writes")
         self.record.reason("writes", f"{verb} {arg.text}", tier, where)
+        if certainty is not Certainty.UNDER or self.facts.kind(path) != "dir":
+            self.record.trail.writes(path)
         self._dangers(path, access, where)
         named = self.absolute(arg.text)
         if named is not None and named != path:
             self._dangers(named, access, where)
+        climbs = places.traversal(arg.text, path, writes=True)
+        if climbs is not None:
+            self.record.found(climbs, where, path)
         return True
 
     def _dangers(self, path: str, access: Access, where: Where) -> None:
         """Look at a path that is changed."""
-        span = self.record.offsets.span(where)
-        if path.startswith("/dev/") and not path.startswith("/dev/shm/"):  # noqa: S108 -- a path that is meant
-            self.record.reason("writes-device", f"writes the device {path}", DANGEROUS, where)
-            self.record.checks.append(Check("disk-overwrite", Verdict.CONFIRM, f"writes the device {path}", span))
-        elif path.startswith(("/proc/", "/sys/")):
+        if path.startswith(("/proc/", "/sys/")):
             if not self.state.remote:
                 self.record.host_effect(HostKind.KERNEL, f"writes {path}", where)
             self.record.reason("writes-kernel", f"changes the kernel through {path}", DANGEROUS, where)
-        elif checks.persistent(path):
-            self.record.reason("persistence", f"{path} decides who may log in or what runs later", DANGEROUS, where)
-            self.record.checks.append(Check("persistence", Verdict.CONFIRM, f"writes {path}", span))
-        elif checks.logs(path) and access is not Access.APPEND:
-            self.record.reason("wipes-logs", f"{path} records what was done", DANGEROUS, where)
-            self.record.checks.append(Check("log-wiping", Verdict.CONFIRM, f"changes {path}", span))
+        found = places.written(path, access)
+        if found is not None:
+            self.record.found(found, where, path)
 
     def vital(self, path: str) -> bool:
         """Whether losing a path is losing the system or somebody's work."""

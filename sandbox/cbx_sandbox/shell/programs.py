@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import builtins, rules
-from cbx_sandbox.shell.checks import Check, Verdict, miner
 from cbx_sandbox.shell.effects import Access, HostKind
 from cbx_sandbox.shell.estimate import COSTS
 from cbx_sandbox.shell.options import Given, Parsed, parse_options
@@ -39,19 +38,6 @@ def apply(run: Interpreter, call: Call) -> str:
 
         return HANDLERS[rule.handler](run, call, rule)
     return generic(run, call, rule)
-
-
-def look_for_miners(run: Interpreter, call: Call, name: str) -> None:
-    """Find a crypto miner by its name or its protocol."""
-    if miner(name) or any(miner(arg.text) for arg in call.args if "stratum" in arg.text):
-        _mines(run, call)
-
-
-def _mines(run: Interpreter, call: Call) -> None:
-    run.record.checks.append(
-        Check("crypto-miner", Verdict.DENY, "starts a crypto miner", run.record.offsets.span(call.where))
-    )
-    run.record.reason("crypto-miner", "starts a crypto miner", DANGEROUS, call.where)
 
 
 def generic(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.checks import Check
+from cbx_sandbox.shell.checks.follow import Trail
 from cbx_sandbox.shell.effects import (
     Access,
     Certainty,
@@ -19,7 +22,7 @@ from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
-    from cbx_sandbox.shell.checks import Check
+    from cbx_sandbox.shell.checks import Finding
     from cbx_sandbox.shell.estimate import Estimate
     from cbx_sandbox.shell.syntax import Function
 
@@ -109,9 +112,20 @@ class Record:
     opaque: bool = False
     tier: Tier = SAFE
 
+    def __post_init__(self) -> None:
+        self.trail = Trail(self)
+
+    def found(self, found: Finding, where: Where, about: str = "") -> None:
+        """Add what a check found."""
+        text = marks.shown(f"{found.text}: {about}" if about else found.text)
+        check = Check(found.code, found.verdict, text, self.offsets.span(where))
+        if len(self.checks) < MAX_REASONS and check not in self.checks:
+            self.checks.append(check)
+        self.reason(found.code, text, found.tier, where)
+
     def reason(self, code: str, text: str, tier: Tier, where: Where) -> None:
         """Say why the text is at least in a tier."""
-        self.adopt(Reason(code, text.replace(HOLE, "…"), tier, self.offsets.span(where)))
+        self.adopt(Reason(code, marks.shown(text), tier, self.offsets.span(where)))
 
     def adopt(self, reason: Reason) -> None:
         """Add a reason that was found elsewhere."""
@@ -129,12 +143,13 @@ class Record:
 
     def host_effect(self, kind: HostKind, text: str, where: Where) -> None:
         """Add an effect on the host."""
-        effect = HostEffect(kind, text.replace(HOLE, "…"), self.offsets.span(where))
+        effect = HostEffect(kind, marks.shown(text), self.offsets.span(where))
         if effect not in self.host:
             self.host.append(effect)
 
     def connection(self, host: str | None, port: int | None, where: Where) -> None:
         """Add a connection."""
+        self.trail.connects(host, where)
         effect = NetworkEffect(host, port, self.offsets.span(where))
         if effect not in self.network and len(self.network) < MAX_REASONS:
             self.network.append(effect)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from cbx_sandbox.shell.syntax import Sequence, Simple, Test, Word
+
+_WAITING = frozenset({"wait", "sleep", "read", "inotifywait", "exit", "break", "return"})
 
 
 def command_names(node: object, text: str, names: set[str]) -> None:
@@ -31,10 +35,28 @@ def endless(condition: Sequence | None) -> bool:
         return False
     command = condition.items[-1][0] if len(condition.items) == 1 else None
     if isinstance(command, Simple) and len(command.words) == 1 and isinstance(command.words[0], Word):
-        return "".join(getattr(part, "value", "") for part in command.words[0].parts) in {"true", ":"}
+        return "".join(getattr(part, "value", "") for part in command.words[0].parts) in {
+            "true",
+            ":",
+            "false",
+        }  # until false
     return isinstance(command, Test) and len(command.words) == 1
 
 
 def background(body: Sequence) -> bool:
-    """Whether something is started in the background."""
-    return any(operator == "&" for _, operator in body.items)
+    """Whether something is started in the background, and nothing in between takes time."""
+    names: set[str] = set()
+    for command, operator in body.items:
+        if operator != "&":
+            _first_words(command, names)
+    return any(operator == "&" for _, operator in body.items) and not names & _WAITING
+
+
+def forever(header: str) -> bool:
+    """Whether the header of an arithmetic loop has no condition, or one that always holds."""
+    return re.fullmatch(r"[^;]*;\s*(?:1|true)?\s*;[^;]*", header) is not None
+
+
+def _first_words(command: object, names: set[str]) -> None:
+    if isinstance(command, Simple) and command.words and isinstance(command.words[0], Word):
+        names.add("".join(getattr(part, "value", "") for part in command.words[0].parts))

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.marks import HOLE
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Subst, Text, Word
 
 if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
 
-HOLE = "\ue000"
 GLOB = re.compile(r"[*?]|\[[^/]*\]")
 
 
@@ -131,7 +132,7 @@ def _operate(part: Param, value: str | None, values: Values) -> str:
         values.executes("an expansion that executes what the variable holds")
         return HOLE
     if value is None or HOLE in value or HOLE in argument or GLOB.search(argument):
-        return HOLE
+        return marks.add(HOLE, marks.of(value))
     return _edit(operator, value, argument)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.paths import Paths
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.paths import Paths, is_socket
 from cbx_sandbox.shell.tiers import DANGEROUS
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
@@ -29,10 +30,11 @@ class Variables(Paths):
         """Return a position in the text that was handed in."""
         return (start, end) if self.anchor is None else self.anchor
 
-    def executes_unknown(self, why: str, where: Where) -> str:
-        """Note that what is executed cannot be told."""
+    def executes_unknown(self, why: str, where: Where, text: str = "") -> str:
+        """Note that what is executed cannot be told; ``text`` is it, as far as it is known."""
         self.record.reason("executes-unknown", why, DANGEROUS, where)
-        return HOLE
+        self.record.trail.executes(text, where)
+        return HOLE + marks.SHELL
 
     def aside(self, node: Command, stdin: str | None) -> str:
         """Run in a subshell."""
@@ -71,6 +73,8 @@ class Variables(Paths):
                 elif path is not None and redirect.fd != "2":
                     self.state.descriptors["\0" + redirect.fd] = path
                     self.state.files[path] = HOLE
+                    if is_socket(path):
+                        self.state.descriptors[redirect.fd] = HOLE + marks.NETWORK
         return stdin, sink
 
     def _input(self, redirect: Redirect, stdin: str | None, text: str) -> str | None:
@@ -92,11 +96,18 @@ class Variables(Paths):
         if sink.startswith("\0fd"):
             path = self.state.descriptors.get("\0" + sink[3:])
             if path is not None:
-                self.state.files[path] = HOLE
+                self._saved(path, output)
             return ""
-        old = self.state.files.get(sink)
-        self.state.files[sink] = kept(output if old is None else HOLE)
+        self._saved(sink, output)
         return ""
+
+    def _saved(self, path: str, output: str) -> None:
+        """Let a path hold what is written to it, unless it holds something already."""
+        if is_socket(path):
+            self.record.trail.socket(output, (-1, -1))
+            return
+        old = self.state.files.get(path)
+        self.state.files[path] = kept(output) if old is None else marks.add(HOLE, marks.of(old) | marks.of(output))
 
     # -- values, for words --------------------------------------------------------------------------------------
 
@@ -113,8 +124,8 @@ class Variables(Paths):
             return HOLE if self.state.cwd is None else self.state.cwd
         if name == "HOME":
             return self.facts.home
-        if name == "!":
-            return "%!"  # a process of this shell's own, as kill %1 names it
+        if name in {"!", "$", "BASHPID"}:
+            return HOLE + marks.OWN
         if name in {"UID", "EUID"}:
             return str(self.facts.uid)
         # A variable that the environment lacks may be set by whoever starts the job: not known.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.checks import Check, Verdict
-from cbx_sandbox.shell.survey import background, endless
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.checks import Finding, Verdict
+from cbx_sandbox.shell.survey import background, endless, forever
 from cbx_sandbox.shell.syntax import (
     ArithCommand,
     ArithFor,
@@ -46,6 +47,7 @@ class Walker(Variables):
         self.steps = [0, 0]  # pieces of work so far, commands within commands now
         self.calls: list[tuple[Function, int]] = []
         self.asides = 0
+        self.loops = 0  # within which many files may be gone through
         self.called: set[str] = set()
 
     def opaque(self, why: str, where: Where) -> str:
@@ -87,7 +89,10 @@ class Walker(Variables):
             case For():
                 return self._for(node, stdin)
             case ArithFor():
-                self.arithmetic(expand_one(node.header, self))
+                header = expand_one(node.header, self)
+                self.arithmetic(header)
+                if forever(header) and background(node.body):
+                    self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
                 return self._repeat(None, node.body, stdin)
             case Case():
                 return self._case(node, stdin)
@@ -102,6 +107,7 @@ class Walker(Variables):
                 self.arithmetic(expand_one(node.inner, self))
             case Coproc():
                 self.state.arrays[node.name] = None
+                self.state.variables[f"{node.name}_PID"] = HOLE + marks.OWN
                 self.state.descriptors["coproc"] = self.aside(node.body, HOLE)
                 return HOLE
         return ""
@@ -183,6 +189,7 @@ class Walker(Variables):
         if endless(condition) and background(body):
             self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
         outputs = ""
+        self.loops += 1
         for _ in range(2):
             before = self.state.copy()
             if condition is not None:
@@ -192,6 +199,7 @@ class Walker(Variables):
             self.state.blend(before)
             if not changed:
                 break
+        self.loops -= 1
         return HOLE if outputs else ""
 
     def _for(self, node: For, stdin: str | None) -> str:
@@ -206,17 +214,19 @@ class Walker(Variables):
             self.assign(node.name, HOLE)
             return self._repeat(None, node.body, stdin)
         outputs = []
+        matched = any(value.pattern for value in values)
+        self.loops += matched
         for value in values:
             self.assign(node.name, value.text)
             outputs.append(self.run(node.body, stdin))
+        self.loops -= matched
         return kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
 
     def _define(self, node: Function) -> None:
         self.state.functions[node.name] = node
 
     def _bomb(self, why: str, where: Where) -> None:
-        self.record.checks.append(Check("fork-bomb", Verdict.DENY, why, self.record.offsets.span(where)))
-        self.record.reason("fork-bomb", why, DANGEROUS, where)
+        self.record.found(Finding("fork-bomb", Verdict.DENY, why), where)
 
     def uncalled(self) -> None:
         """Look at functions that were defined and never called: something else may call them."""

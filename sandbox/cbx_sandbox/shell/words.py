@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 
 from cbx_sandbox.shell.braces import braces, has_brace
+from cbx_sandbox.shell.marks import HOLE
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Text, Word
-from cbx_sandbox.shell.values import GLOB, HOLE, Values, expand_one, squeeze, tilde, value_of
+from cbx_sandbox.shell.values import GLOB, Values, expand_one, squeeze, tilde, value_of
 
 __all__ = ["HOLE", "Arg", "Values", "expand", "expand_one", "join"]
 

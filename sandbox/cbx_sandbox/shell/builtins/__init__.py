@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.builtins.printing import PRINTING
 from cbx_sandbox.shell.builtins.running import RUNNING
 from cbx_sandbox.shell.builtins.variables import VARIABLES
@@ -51,13 +52,32 @@ def _kill(run: Interpreter, call: Call) -> str:
     signal = next((text for text in texts if text.startswith("-")), "")
     if signal == "-0" and not any(HOLE in text and text.startswith(HOLE) for text in texts[:1]):
         return ""
-    targets = [text for text in texts if not text.startswith("-")]
-    if targets and all(text.startswith("%") for text in targets):
-        run.record.reason("kill", "ends a job of this shell", SEQUENTIAL, call.where)
+    targets = _targets(texts)
+    if targets and all(_own(target) for target in targets):
+        run.record.reason("kill", "ends what this command has started", SEQUENTIAL, call.where)
         return ""
     run.record.reason("kill", "sends a signal to a process", DANGEROUS, call.where)
     run.record.host_effect(HostKind.PROCESS, " ".join(["kill", *texts]), call.where)
     return ""
+
+
+def _targets(texts: list[str]) -> list[str]:
+    """Return what kill is to reach: the words that are neither the signal nor an option."""
+    rest = list(texts)
+    if rest and rest[0] in {"-s", "-n", "--signal"}:
+        del rest[:2]
+    elif rest and rest[0].startswith("-") and rest[0] != "--":
+        del rest[0]
+    return [text for text in rest if text != "--"]
+
+
+def _own(target: str) -> bool:
+    """Whether a process is a job of this shell, the shell itself or its group: in a box, these end with it anyway."""
+    return target.startswith("%") or target == "0" or target.removeprefix("-") == HOLE + marks.OWN
+
+
+def _jobs(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike
+    return HOLE + marks.OWN if "-p" in call.texts() else HOLE
 
 
 def _history(run: Interpreter, call: Call) -> str:
@@ -79,13 +99,14 @@ def _something(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every bu
 BUILTINS: dict[str, Callable[[Interpreter, Call], str]] = {
     **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue", "wait"), _nothing),
     **dict.fromkeys(("umask", "ulimit", "bg", "fg", "disown", "suspend", "logout", "times"), _nothing),
-    **dict.fromkeys(("type", "jobs", "dirs", "caller", "help"), _something),
+    **dict.fromkeys(("type", "dirs", "caller", "help"), _something),
     **dict.fromkeys(("cd", "pushd", "popd", "chdir"), _cd),
     **VARIABLES,
     **RUNNING,
     **PRINTING,
     "pwd": _pwd,
     "kill": _kill,
+    "jobs": _jobs,
     "history": _history,
 }
 

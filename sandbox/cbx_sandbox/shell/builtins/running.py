@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.checks.follow import INJECTION
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 def _eval(run: Interpreter, call: Call) -> str:
     args = call.args[1:] if call.args and call.args[0].text == "--" else call.args
     if any(arg.many or arg.pattern for arg in args):
-        return run.executes_unknown("eval of text that is not known before it runs", call.where)
+        run.record.found(INJECTION, call.where)
+        text = " ".join(arg.text for arg in args)
+        return run.executes_unknown("eval of text that is not known before it runs", call.where, text)
     return run.execute_text(" ".join(arg.text for arg in args), call.where, call.stdin, run.state)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -69,6 +70,7 @@ def _read(run: Interpreter, call: Call) -> str:
     """Set variables from what is read: their values are not known."""
     skip = False
     subscripts(run, call)
+    unknown = marks.add(HOLE, marks.of(call.stdin))
     for arg in call.args:
         if skip:
             skip = False
@@ -77,10 +79,10 @@ def _read(run: Interpreter, call: Call) -> str:
             if arg.text.endswith("a"):
                 continue
         elif not arg.text.startswith("-") and _NAME.match(arg.text):
-            run.assign(arg.text, HOLE, call.where)
+            run.assign(arg.text, unknown, call.where)
             run.state.arrays[arg.text] = None
     for name in ("REPLY", "MAPFILE"):
-        run.state.variables[name] = HOLE
+        run.state.variables[name] = unknown
     return ""
 
 

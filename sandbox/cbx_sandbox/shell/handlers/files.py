@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,7 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
             path = run.absolute(given.value.text)
             if path is not None and path in {effect.path for effect in run.record.paths.values()}:
                 run.state.files[path] = HOLE
+    _saved_as_named(run, rule, parsed)
     if any(
         given.name in {"-w", "--write-out"} and given.value and "%output{" in given.value.text
         for given in parsed.options
@@ -166,6 +168,21 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
     if not hosts:
         run.record.connection(None, None, call.where)
     return output
+
+
+def _saved_as_named(run: Interpreter, rule: Rule, parsed: Parsed) -> None:
+    """Note the file that gets its name from the URL; what it holds is not known."""
+    named = parsed.has("-O", "--remote-name") if rule.name == "curl" else not parsed.has("-O", "--output-document")
+    if not named or parsed.has("--spider"):
+        return
+    directory = parsed.value("-P", "--directory-prefix", "--output-dir")
+    for arg in parsed.operands:
+        name = re.split("[?#]", arg.text.partition("://")[2] or arg.text)[0].rpartition("/")[2]
+        if arg.known and name:
+            path = run.absolute(f"{directory.text}/{name}" if directory is not None and directory.known else name)
+            if path is not None:
+                run.state.files[path] = HOLE
+                run.record.trail.writes(path)
 
 
 def _http(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs, rules
+from cbx_sandbox.shell.checks.follow import INJECTION
 from cbx_sandbox.shell.handlers import pythoncode
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
@@ -47,6 +48,8 @@ def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
         if given.name in {"--rcfile", "--init-file"} and given.value:
             _script_file(run, call, given.value)
     words = parsed.operands + parsed.rest
+    if words and words[0].text == "-" and not parsed.has("-c"):
+        words = []  # the end of the options: it reads its input
     if parsed.has("-c"):
         if not words:
             return ""
@@ -70,6 +73,7 @@ def _plus(args: list[Arg]) -> list[Arg]:
 def _with_positional(run: Interpreter, call: Call, words: list[Arg]) -> str:
     text, rest = words[0], words[2:]
     if text.many or text.pattern:
+        run.record.found(INJECTION, call.where)
         return run.executes_unknown("executes text that is not known before it runs", call.where)
     state = run.state.copy()
     state.functions = {}
@@ -193,7 +197,7 @@ def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[Interpret
         content = HOLE if content is None else content
     if content is not None:
         if HOLE in content:
-            return run.executes_unknown("executes what this text has just written", where)
+            return run.executes_unknown("executes what this text has just written", where, content)
         look(run, content, where)
         return HOLE
     if script.text.startswith(HOLE) or script.many:

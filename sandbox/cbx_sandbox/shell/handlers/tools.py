@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs, rules
-from cbx_sandbox.shell.checks import Check, Verdict
 from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
@@ -84,7 +83,6 @@ def _socat(run: Interpreter, call: Call, rule: Rule) -> str:
     if starts:
         text = f"{rule.name} gives a program to whoever connects"
         run.record.reason("remote-shell", text, DANGEROUS, call.where)
-        run.record.checks.append(Check("reverse-shell", Verdict.DENY, text, run.record.offsets.span(call.where)))
     quiet = replace(rule, handler="", options={}) if rule.name == "socat" else replace(rule, handler="")
     return programs.settle(run, call, quiet, parse_options(quiet, call.args))
 

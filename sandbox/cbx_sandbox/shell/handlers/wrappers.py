@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import programs
+from cbx_sandbox.shell import marks, programs
 from cbx_sandbox.shell.options import Parsed, parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -138,7 +138,7 @@ def _xargs(run: Interpreter, call: Call, rule: Rule) -> str:
 
 def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".") -> list[Arg]:
     """Put names that come from elsewhere where the command wants them, or at its end."""
-    name = f"{base}/{HOLE}"
+    name = marks.add(f"{base}/{HOLE}", marks.of(call.stdin))
     if not replaced or not any(replaced in arg.text for arg in command):
         return command if replaced else [*command, Arg(name, *call.where)]
     out: list[Arg] = []

@@ -1,0 +1,66 @@
+"""What code in other languages looks like that means harm."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from cbx_sandbox.shell.checks import catalogue
+from cbx_sandbox.shell.checks.model import Finding, finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+MAX_CODE = 20_000  # characters that are looked at
+SHORTEST = 8
+
+_STRINGS = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Table:
+    find: tuple[re.Pattern[str], ...]
+    none: tuple[re.Pattern[str], ...]
+    strings: bool
+    found: Finding
+
+    def holds(self, text: str, bare: str) -> bool:
+        """Whether code is meant; ``bare`` is the code without what stands between quotes."""
+        looked_at = text if self.strings else bare
+        return all(expression.search(looked_at) for expression in self.find) and not any(
+            expression.search(looked_at) for expression in self.none
+        )
+
+
+def look(program: str, texts: Iterable[str]) -> Iterator[Finding]:
+    """Return what the code that an interpreter is handed is called."""
+    about = _about(program)
+    if not about:
+        return
+    for text in texts:
+        if len(text) < SHORTEST:
+            continue
+        code = text[:MAX_CODE]
+        bare = _STRINGS.sub("''", code)
+        yield from (table.found for table in about if table.holds(code, bare))
+
+
+@cache
+def _about(program: str) -> tuple[_Table, ...]:
+    return tuple(
+        _compiled(table)
+        for table in catalogue.tables("code")["code"]
+        if any(fnmatchcase(program, name) for name in str(table["programs"]).split())
+    )
+
+
+def _compiled(table: Mapping[str, Any]) -> _Table:
+    return _Table(
+        tuple(re.compile(text, re.DOTALL) for text in table["find"]),
+        tuple(re.compile(text, re.DOTALL) for text in table.get("none", ())),
+        table.get("strings", True),
+        finding(table),
+    )

@@ -1,0 +1,106 @@
+"""Patterns over one command with its words expanded, as the TOML tables beside the rules write them.
+
+programs   names, some with a star
+except     names that a star does not mean
+first      what the first word that is no option may be
+words      expressions; each has to be found in some word
+none       expressions; none may be found in any word
+line       an expression that is found in the words joined by single spaces
+input      an expression that is found in what the command reads, as far as that is known
+bare       true: without any word that is no option
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "bare"})
+MAX_REMEMBERED = 5_000  # programs
+MAX_MATCHED = 20_000  # characters of one word or input that an expression is tried on
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One table; its expressions are compiled when one of its programs is first met."""
+
+    table: Mapping[str, Any]
+
+    @cached_property
+    def programs(self) -> tuple[str, ...]:
+        """The names that it is about."""
+        return tuple(str(self.table["programs"]).split())
+
+    @cached_property
+    def _first(self) -> frozenset[str]:
+        return frozenset(str(self.table.get("first", "")).split())
+
+    @cached_property
+    def _words(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(text) for text in self.table.get("words", ()))
+
+    @cached_property
+    def _none(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(text) for text in self.table.get("none", ()))
+
+    @cached_property
+    def _line(self) -> re.Pattern[str] | None:
+        return re.compile(self.table["line"]) if "line" in self.table else None
+
+    @cached_property
+    def _input(self) -> re.Pattern[str] | None:
+        return re.compile(self.table["input"]) if "input" in self.table else None
+
+    def holds(self, texts: Sequence[str], stdin: str | None) -> bool:
+        """Whether a command with these arguments, which reads this, is meant."""
+        operands = [text for text in texts if not text.startswith("-")]
+        if self._first and not (operands and operands[0] in self._first):
+            return False
+        if self.table.get("bare") and operands:
+            return False
+        words = [text[:MAX_MATCHED] for text in texts]
+        if not all(any(expression.search(word) for word in words) for expression in self._words):
+            return False
+        if any(expression.search(word) for expression in self._none for word in words):
+            return False
+        if self._line is not None and not self._line.search(" ".join(words)[:MAX_MATCHED]):
+            return False
+        return self._input is None or (stdin is not None and self._input.search(stdin[:MAX_MATCHED]) is not None)
+
+
+class Patterns:
+    """Many patterns, found by the program."""
+
+    def __init__(self, tables: Iterable[Mapping[str, Any]]) -> None:
+        self._named: dict[str, list[Pattern]] = {}
+        self._starred: list[Pattern] = []
+        for table in tables:
+            pattern = Pattern(table)
+            for name in pattern.programs:
+                if "*" not in name:
+                    self._named.setdefault(name, []).append(pattern)
+            if any("*" in name for name in pattern.programs):
+                self._starred.append(pattern)
+
+        self._found: dict[str, tuple[Pattern, ...]] = {}
+
+    def about(self, name: str) -> tuple[Pattern, ...]:
+        """Return the patterns about a program."""
+        found = self._found.get(name)
+        if found is None:
+            starred = [
+                pattern
+                for pattern in self._starred
+                if any(fnmatchcase(name, known) for known in pattern.programs if "*" in known)
+                and name not in str(pattern.table.get("except", "")).split()
+            ]
+            found = (*self._named.get(name, ()), *starred)
+            if len(self._found) < MAX_REMEMBERED:
+                self._found[name] = found
+        return found
