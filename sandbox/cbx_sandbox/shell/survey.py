@@ -49,7 +49,7 @@ def background(body: Sequence) -> bool:
     for command, operator in body.items:
         if operator != "&":
             _first_words(command, names)
-    return any(operator == "&" for _, operator in body.items) and not names & _WAITING
+    return any(operator == "&" for _, operator in body.items) and ("disown" in names or not names & _WAITING)
 
 
 def forever(header: str) -> bool:
