@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import Submitter
+from tests.root.checkpoint import checkpoint
+from tests.root.checkpoint.checkpoint import Submitter
+
 from cbx_sandbox.linux import files, mountinfo
 
 SCRATCH = "/var/tmp"  # /tmp may be a tmpfs; these tests want the root file system

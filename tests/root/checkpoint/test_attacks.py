@@ -9,10 +9,10 @@ import threading
 import time
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import Kind, State
 
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import Kind, State, conflicts, homes, layers
+from cbx_sandbox.checkpoint import conflicts, homes, layers
 from cbx_sandbox.checkpoint import stage as checkpoint_stage
 from cbx_sandbox.linux import files
 

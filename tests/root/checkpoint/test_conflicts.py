@@ -6,10 +6,10 @@ import os
 import time
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import OnConflict, State
 
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import OnConflict, State, conflicts
+from cbx_sandbox.checkpoint import conflicts
 from cbx_sandbox.checkpoint import session as session_module
 
 pytestmark = pytest.mark.root

@@ -7,10 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import Kind, OnConflict, State
 
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import Kind, OnConflict, State
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 

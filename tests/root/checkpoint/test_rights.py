@@ -7,10 +7,10 @@ import subprocess
 import threading
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import State, Submitter
 
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import State, Submitter, render
+from cbx_sandbox.checkpoint import render
 from cbx_sandbox.errors import DeniedError
 from cbx_sandbox.linux.credentials import ROOT, acting_as
 

@@ -6,11 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import Session, State
 from tests.root.checkpoint.workloads import SETUP, WORKLOADS
-
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import Session, State
 
 pytestmark = pytest.mark.root
 
@@ -81,10 +79,13 @@ def test_held_across_processes(box):
     stored = json.dumps(session.to_json())
     assert Session.from_json(json.loads(stored)) == session
     code = (
-        "import json, sys\nfrom cbx_sandbox import checkpoint\n"
-        "session = checkpoint.Session.from_json(json.load(sys.stdin))\n"
-        "print([change.path.decode() for change in checkpoint.diff(session) if not change.implied])\n"
-        "print(checkpoint.commit(session).state)\n"
+        "import json, sys\n"
+        "from cbx_sandbox.checkpoint.commit import commit\n"
+        "from cbx_sandbox.checkpoint.diff import diff\n"
+        "from cbx_sandbox.checkpoint.session import Session\n"
+        "session = Session.from_json(json.load(sys.stdin))\n"
+        "print([change.path.decode() for change in diff(session) if not change.implied])\n"
+        "print(commit(session).state)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], input=stored, capture_output=True, text=True, check=True)
     assert done.stdout == "['a', 'n', 'n/n']\ncommitted\n"

@@ -6,10 +6,8 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.root.checkpoint import harness
-
-from cbx_sandbox import checkpoint
-from cbx_sandbox.checkpoint import State
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.checkpoint import State
 
 pytestmark = pytest.mark.root
 

@@ -7,10 +7,9 @@ import time
 from unittest import mock
 
 import pytest
-from tests.root.checkpoint import harness
+from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.workloads import SETUP, WORKLOADS
 
-from cbx_sandbox import checkpoint
 from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as session_module
 
