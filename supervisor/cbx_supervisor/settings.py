@@ -74,6 +74,9 @@ class Timeouts(Section, frozen=True):
     idle_exit_seconds: Annotated[
         SecondsOrNever, Meta(description="the daemon ends itself after so long without jobs and callers; 0: never")
     ] = 300.0
+    file_system_seconds: Annotated[
+        Seconds, Meta(description="a look at files for a job; who asks for a mount that hangs is told after it")
+    ] = 20.0
     first_frame_seconds: Annotated[Seconds, Meta(description="a caller has so long to send its request")] = 10.0
 
 

@@ -36,7 +36,7 @@ def path_of(mount: Mount) -> str:
 
 def there(mount: Mount) -> bool:
     """Whether there is one, claimed or not. What a user put in its place is no business of ours."""
-    if mount.kind.startswith("fuse"):
+    if mount.remote:
         return False
     try:
         status = os.stat(path_of(mount), follow_symlinks=False)
@@ -83,7 +83,7 @@ def _mark(home: int, state_dir: str) -> bytes:
 
 def _made(mount: Mount) -> bool:
     """Make it if it is missing; whether it is empty and can be claimed."""
-    if mount.kind.startswith("fuse"):
+    if mount.remote:
         return False
     try:
         if not (_keeps_names(mount.target) and _has_handles(mount.target)):

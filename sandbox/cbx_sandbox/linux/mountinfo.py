@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 
 # File systems made by the kernel out of its own state: they hold no files of the host's.
 KERNEL_FILESYSTEMS = frozenset(
     "autofs bdev binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fusectl hugetlbfs mqueue"
     " nsfs pipefs proc pstore rpc_pipefs securityfs selinuxfs sockfs sysfs tracefs".split()
 )
+
+# File systems that ask a server, which may not answer: to look at a path there may take for ever.
+_REMOTE = frozenset("afs ceph cifs coda glusterfs lustre nfs nfs4 smb3".split())
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -38,6 +42,11 @@ class Mount:
     def holds_files(self) -> bool:
         """True for a file system of the host's own files, false for the kernel's views of itself."""
         return self.kind not in KERNEL_FILESYSTEMS
+
+    @property
+    def remote(self) -> bool:
+        """True if a look at it may wait for a server or another process."""
+        return self.kind in _REMOTE or self.kind.startswith("fuse")
 
 
 def _unescape(field: str) -> str:
@@ -91,20 +100,55 @@ def mount_id(fd: int) -> int:
 def visible(mounts: list[Mount]) -> list[Mount]:
     """Those of the caller's own ``mounts`` that their path leads to: covered ones cannot be reached by anybody.
 
-    Which mount covers which cannot be told from the table alone, so each path is opened (O_PATH) and asked.
+    Which mount covers which cannot always be told from the table alone, so each path is opened (O_PATH) and asked; not
+    those that lead through a remote file system: the look could wait for ever, so there the table has to do.
     """
-    reachable = []
-    for mount in mounts:
-        try:
-            fd = os.open(mount.target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            if mount_id(fd) == mount.mount_id:
-                reachable.append(mount)
-        finally:
-            os.close(fd)
-    return reachable
+    by_id = {mount.mount_id: mount for mount in mounts}
+    return [
+        mount
+        for mount in mounts
+        if (_uncovered(mount, by_id) if _leads_through_remote(mount, by_id) else _found(mount))
+    ]
+
+
+def _found(mount: Mount) -> bool:
+    try:
+        fd = os.open(mount.target, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return mount_id(fd) == mount.mount_id
+    finally:
+        os.close(fd)
+
+
+def _upwards(mount: Mount, by_id: dict[int, Mount]) -> Iterator[Mount]:
+    """The mount and those that it hangs on, up to the root."""
+    seen: set[int] = set()
+    current: Mount | None = mount
+    while current is not None and current.mount_id not in seen:
+        seen.add(current.mount_id)
+        yield current
+        current = by_id.get(current.parent_id)
+
+
+def _leads_through_remote(mount: Mount, by_id: dict[int, Mount]) -> bool:
+    return any(above.remote for above in _upwards(mount, by_id))
+
+
+def _uncovered(mount: Mount, by_id: dict[int, Mount]) -> bool:
+    """Whether nothing is mounted over the mount, nor over a directory that leads to it."""
+    below: Mount | None = None  # on the way from the mount to the root
+    for step in _upwards(mount, by_id):
+        for other in by_id.values():
+            if other is step or other is below:
+                continue
+            over = other.parent_id == step.mount_id and other.target == step.target
+            before = other.parent_id == step.parent_id and step.target.startswith(other.target.rstrip("/") + "/")
+            if over or before:
+                return False
+        below = step
+    return True
 
 
 def holding(mounts: list[Mount], path: str) -> Mount:

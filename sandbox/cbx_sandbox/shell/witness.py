@@ -54,12 +54,13 @@ def _witnessed(text: str) -> Iterator[str]:
 
 
 @cache
-def _parser() -> Parser:
-    return Parser(Language(tree_sitter_bash.language()))
+def _language() -> Language:
+    return Language(tree_sitter_bash.language())
 
 
 def _tree_sitter(text: str) -> Iterator[str]:
-    tree: Tree = _parser().parse(text.encode("utf-8", "surrogatepass"))
+    # A parser keeps state between calls, and several threads may analyse: each call has its own, which costs little.
+    tree: Tree = Parser(_language()).parse(text.encode("utf-8", "surrogatepass"))
     if tree.root_node.has_error:
         return
     stack: list[Node] = [tree.root_node]

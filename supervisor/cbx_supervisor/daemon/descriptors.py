@@ -41,15 +41,17 @@ class Owned:
         fds, self._fds = self._fds, []
         return Descriptors(dict(zip(names, fds, strict=True)))
 
-    def close(self) -> None:
-        """Close what was not handed over."""
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = []
+    def release(self) -> list[int]:
+        """Give away what was not handed over: it is the caller's to close."""
+        fds, self._fds = self._fds, []
+        return fds
 
 
 def check(passed: Descriptors, submission: Submission) -> None:
-    """Refuse what must not reach a job. The directory has served its purpose afterwards and is closed."""
+    """Refuse what must not reach a job. Looks at the files, so not for the event loop.
+
+    The directory has served its purpose afterwards and is left out.
+    """
     for name in _STANDARD:
         if name in passed:
             _check_standard(name, passed[name])

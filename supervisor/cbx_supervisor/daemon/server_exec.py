@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ MAX_DESCRIPTORS = len(requests.DESCRIPTORS)
 _ANCILLARY = socket.CMSG_SPACE(64 * 4)
 MAX_UNSENT = 8 << 20  # a caller that does not read is hung up on
 BACKLOG = 512
+MAX_HANGING = 64  # files of one caller that cannot be closed, because their file systems do not answer
 MAX_PARTING = 64  # so many at once; more are hung up on without a word
 LINGER = 1.0  # s for a refused caller to finish its request and read why
 _SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TSTP", "CONT"})
@@ -120,6 +122,8 @@ class ExecServer:
         most = access.connections_max if peer.uid == 0 else access.connections_per_user_max
         if mine > most or (peer.uid != 0 and users > access.connections_max):
             raise NotStartedError("cannot serve this connection: too many are open", hint="try again later")
+        if self.executor.closing(peer.uid) > MAX_HANGING:
+            raise NotStartedError("cannot serve this connection: too many of your files hang", hint="try again later")
 
 
 class Connection:
@@ -226,12 +230,11 @@ class Connection:
         fds, self._fds = self._fds, []
         owned = received.Owned(fds)
         with contextlib.ExitStack() as stack:
-            stack.callback(owned.close)
+            stack.callback(lambda: self._close_files(owned.release()))
             fields = requests.Fields(raw)
             passed = owned.named(requests.names_of_descriptors(fields))
-            stack.callback(passed.close)
+            stack.callback(lambda: self._close_files(passed.release()))
             submission = requests.submission(fields, self.peer)
-            received.check(passed, submission)
             live = None if submission.dry_run else self._server.executor.submit(submission)
             if live is not None:
                 stack.callback(self._server.executor.forget, live)
@@ -242,24 +245,26 @@ class Connection:
             stack.pop_all()
         self._detached = submission.detached
         self._live = live
+        check = functools.partial(received.check, passed, submission)
         if live is None:
-            passed.close()
-            self._server.spawn(self._describe(submission))
+            self._server.spawn(self._describe(submission, passed, check))
         else:
-            self._server.spawn(self._run(live, passed))
+            self._server.spawn(self._run(live, passed, check))
 
-    async def _describe(self, submission: Submission) -> None:
+    async def _describe(self, submission: Submission, passed: Descriptors, check: Callable[[], None]) -> None:
         try:
-            described = await self._server.executor.describe(submission)
+            described = await self._server.executor.describe(submission, check)
         except CbxError as error:
+            self._close_files(passed.release())
             self.fail(error)
         else:
+            self._close_files(passed.release())
             self._send([("kind", b"result"), ("status", b"0"), ("line", b""), ("json", described)])
             self._finish()
 
-    async def _run(self, live: LiveJob, passed: Descriptors) -> None:
+    async def _run(self, live: LiveJob, passed: Descriptors, check: Callable[[], None]) -> None:
         try:
-            ending = await self._server.executor.run(live, passed, self)
+            ending = await self._server.executor.run(live, passed, self, check)
         except Exception as error:  # noqa: BLE001  # a bug must not leave the caller waiting
             self._server.executor.log("internal error", job=live.number, error=repr(error))
             self.fail(CbxError(f"internal error: {error!r}"))
@@ -357,9 +362,11 @@ class Connection:
         self.fail(UsageError("cannot wait longer for the request"))
 
     def _close_fds(self) -> None:
-        for fd in self._fds:
-            os.close(fd)
-        self._fds.clear()
+        fds, self._fds = self._fds, []
+        self._close_files(fds)
+
+    def _close_files(self, fds: list[int]) -> None:
+        self._server.executor.close(fds, self.peer.uid)
 
     def _close(self) -> None:
         if not self._open:

@@ -43,6 +43,7 @@ class Service:
         self._stop = asyncio.Event()
         self._last_activity = self._loop.time()
         self._lost = False
+        self._looking: asyncio.Task[None] | None = None
         self._prepared: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     async def run(self, ready_fd: int | None) -> int:
@@ -67,7 +68,7 @@ class Service:
                 log=self.log,
             )
             self.review = Review(self.executor)
-            self._prepare_boxes()
+            await self._look_and_prepare()
             # The sockets last: the first answer is already true.
             self._open_sockets()
             # On the way out: no new callers, then the jobs' ends, then nobody is left to be told.
@@ -94,8 +95,12 @@ class Service:
         """Somebody came or went."""
         self._last_activity = self._loop.time()
         if not self._lost and not self._stop.is_set():
-            with contextlib.suppress(CbxError):  # the launcher is ending: that is told elsewhere
-                self._prepare_boxes()
+            view = self.executor.host.known()
+            if view is not None:
+                with contextlib.suppress(CbxError):  # the launcher is ending: that is told elsewhere
+                    self._prepare_boxes(view)
+            elif self._looking is None or self._looking.done():
+                self._looking = self._loop.create_task(self._look_and_prepare())
 
     async def _ready(self, launching: Launching) -> Ready:
         patience = self.settings.timeouts.recovery_timeout_seconds
@@ -149,9 +154,12 @@ class Service:
             self._lost = True
             self.stop()
 
-    def _prepare_boxes(self) -> None:
+    async def _look_and_prepare(self) -> None:
+        with contextlib.suppress(CbxError):  # a mount hangs, or the launcher is ending: jobs are told
+            self._prepare_boxes(await self.executor.view(0))
+
+    def _prepare_boxes(self, view: box.HostView) -> None:
         """Have boxes made ahead that begin as jobs do now: what is hidden changes as layers come and go."""
-        view = self.executor.host.view()
         hidden = (view.hidden, view.keep_in_run)
         if hidden == self._prepared:
             return

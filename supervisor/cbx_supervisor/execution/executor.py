@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import fcntl
+import functools
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint.session import boot_id
-from cbx_sandbox.errors import NotStartedError, UsageError
+from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.linux.mountinfo import Mount
@@ -25,6 +28,7 @@ from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
+from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.scheduling.engine import Capacity
@@ -33,9 +37,8 @@ from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import jobs
 from cbx_supervisor.store.database import Database
 
-INLINE_BYTES = 16 << 10  # a longer command is analysed in a thread: it must not hold up the others
-
 T = TypeVar("T")
+P = ParamSpec("P")
 Log = Callable[..., None]
 
 
@@ -65,7 +68,11 @@ class Executor:
         self.stopping = False
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
-        self._planning = asyncio.Lock()
+        self._lookups = Workers("look", settings.timeouts.file_system_seconds)
+        self._work = Workers("work", None)
+        self._closers = Workers("close", None)
+        self._closing: collections.Counter[int] = collections.Counter()
+        self._warming = asyncio.Lock()
         self._warm = False
         self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
         # Layers may have outlived a database that was moved away: their numbers are taken.
@@ -124,15 +131,18 @@ class Executor:
             raise UsageError(f"there is no job {number} to come after", hint="`cbx-sandbox list` shows yours")
         return row.result.state == "exited" and row.result.status == 0
 
-    async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller) -> Ending:
-        """Take a job from its submission to its result, and tell everybody who waits for it."""
+    async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller, first: Callable[[], None]) -> Ending:
+        """Take a job from its submission to its result, and tell everybody who waits for it.
+
+        ``first`` is called in a thread before anything else: what it raises is how the job ends.
+        """
         try:
-            ending = await Run(self, live, descriptors, caller).whole()
+            ending = await Run(self, live, descriptors, caller, first).whole()
         except BaseException:
             live.result.cancel()
             raise
         finally:
-            descriptors.close()
+            self.close(descriptors.release(), live.submission.uid)
             if live.output is not None:
                 live.output.close()
             del self.live[live.number]
@@ -140,30 +150,55 @@ class Executor:
         live.result.set_result(ending.result)
         return ending
 
-    async def plan(self, submission: Submission, at_least: Reason | None = None) -> runner.Plan:
-        """Analyse and decide. Raises DeniedError, UsageError, UnavailableError."""
-        request = submission.request
-        size = len(request.line or "") + sum(map(len, request.argv or ()))
-        # One at a time: the parsers keep state of their own between calls, so two threads must not share them.
-        if not self._warm and not request.submitter_is_root:
+    async def look(
+        self, uid: int, function: Callable[..., T], *args: object, late: Callable[[T], object] | None = None
+    ) -> T:
+        """Look at files for ``uid``. Raises NotStartedError if one of them hangs; ``late`` undoes what comes then."""
+        return await self._lookups.run(uid, functools.partial(function, *args), late=late)
+
+    async def on_files(self, uid: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Work on files for ``uid``, as long as it takes; what the system refuses becomes an error for people."""
+        try:
+            return await self._work.run(uid, functools.partial(function, *args, **kwargs))
+        except OSError as error:
+            hint = "is the disk full or read-only?"
+            raise CbxError(f"cannot keep the job's changes apart: {error}", hint=hint) from error
+
+    async def view(self, uid: int) -> box.HostView:
+        """The host as it is now."""
+        known = self.host.known()
+        return known if known is not None else await self.look(uid, self.host.view)
+
+    async def plan(
+        self, submission: Submission, at_least: Reason | None = None, *, first: Callable[[], None] | None = None
+    ) -> runner.Plan:
+        """Analyse and decide, after ``first``, which may look at files too.
+
+        Raises DeniedError, UsageError, UnavailableError; NotStartedError if a file system hangs.
+        """
+        if not self._warm and not submission.request.submitter_is_root:
             await self.warm()  # what is imported late is imported as root
-        async with self._planning:
-            if size <= INLINE_BYTES:
-                return self._plan(request, at_least)
-            return await asyncio.to_thread(self._plan, request, at_least)
+
+        def whole() -> runner.Plan:
+            if first is not None:
+                first()
+            return self._plan(submission.request, at_least)
+
+        return await self.look(submission.uid, whole)
 
     async def warm(self) -> None:
         """Have the parsers build their tables before somebody waits for them."""
         identity = Identity(0, 0, (0,), "root", "/root")
         request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
-        async with self._planning:
-            await asyncio.to_thread(self._plan, request, None)
-            self._warm = True
+        async with self._warming:
+            if not self._warm:
+                await self.look(0, self._plan, request, None)
+                self._warm = True
 
-    async def describe(self, submission: Submission) -> bytes:
+    async def describe(self, submission: Submission, first: Callable[[], None]) -> bytes:
         """What would be done, as JSON; nothing is."""
-        planned = await self.plan(submission)
-        view = self.host.view()
+        planned = await self.plan(submission, first=first)
+        view = await self.view(submission.uid)
         places = [
             box.OverlayPlace(target, "(a new layer)", redirect=True)
             for target in box.overlay_targets(planned.policy, view)
@@ -172,6 +207,25 @@ class Executor:
         operations = box.operations(planned.policy, view, places, locked)
         # Not msgspec: paths may hold bytes that are no text, which json escapes.
         return json.dumps(planned.describe(operations), default=str).encode()
+
+    def close(self, fds: Iterable[int], uid: int) -> None:
+        """Close descriptors that ``uid`` has passed.
+
+        To close a file is to ask its file system, which may hang: nobody waits for that, but :meth:`closing` counts it.
+        """
+        for fd in fds:
+            if _is_pipe(fd):
+                os.close(fd)
+            else:
+                self._closing[uid] += 1
+                self._closers.soon(functools.partial(os.close, fd), functools.partial(self._closed, uid))
+
+    def closing(self, uid: int) -> int:
+        """How many files that ``uid`` passed are still being closed."""
+        return self._closing[uid]
+
+    def _closed(self, uid: int) -> None:
+        self._closing[uid] -= 1
 
     def next_checkpoint(self) -> int:
         """A number for a checkpoint."""
@@ -259,3 +313,10 @@ def capacity(settings: Settings) -> Capacity:
         Tier.DANGEROUS_ISOLATED: instances.dangerous_isolated_max,
     }
     return Capacity(slots, instances.total_capacity_max, instances.instance_spawn_rate)
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) > 0
+    except OSError:
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 from cbx_sandbox.box.plan import HostView
 from cbx_sandbox.checkpoint import homes
@@ -25,22 +26,35 @@ class Host:
         self._configured = tuple(os.path.realpath(path) for path in hidden)
         self._mounts: tuple[Mount, ...] = ()
         self._view: HostView | None = None
+        self._edition = 0
+        self._lock = threading.Lock()
+
+    def known(self) -> HostView | None:
+        """The view, if nothing has changed since it was last looked at; looks at no file."""
+        mounts = self.table.known()
+        # Compared by identity: the table makes a new tuple when the kernel says that something changed.
+        return self._view if mounts is not None and mounts is self._mounts else None
 
     def view(self) -> HostView:
-        """The view as of now."""
-        mounts = self.table.visible()
-        # Compared by identity: the table makes a new tuple when the kernel says that something changed.
-        if self._view is None or mounts is not self._mounts:
-            self._mounts = mounts
-            self._view = self._with_layers(HostView(mounts, hidden=self._hidden(), keep_in_run=_kept()))
-        return self._view
+        """The view as of now. Looks at files: not for the event loop."""
+        edition, mounts = self._edition, self.table.visible()
+        if self._view is not None and mounts is self._mounts:
+            return self._view
+        view = self._with_layers(HostView(mounts, hidden=self._hidden(mounts), keep_in_run=_kept()))
+        with self._lock:
+            # What was looked at before a directory for layers was made must not be taken for what is there now.
+            if edition == self._edition:
+                self._mounts, self._view = mounts, view
+        return view
 
     def layers_made(self) -> None:
         """A directory for layers may have been made at the root of a mount: look for them again."""
-        self._view = None
+        with self._lock:
+            self._edition += 1
+            self._mounts, self._view = (), None
 
-    def _hidden(self) -> tuple[str, ...]:
-        found = dict.fromkeys(path for own in self._own for path in (own, *aliases(own, self._mounts)))
+    def _hidden(self, mounts: tuple[Mount, ...]) -> tuple[str, ...]:
+        found = dict.fromkeys(path for own in self._own for path in (own, *aliases(own, mounts)))
         return tuple(path for path in (*found, *self._configured) if os.path.lexists(path))
 
     def _with_layers(self, view: HostView) -> HostView:

@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import os
 import select
+import threading
 from collections.abc import Iterable, Sequence
 
 from cbx_sandbox.linux import files, mountinfo
@@ -21,30 +22,47 @@ _NO_LINKS = files.RESOLVE_NO_SYMLINKS | files.RESOLVE_NO_MAGICLINKS
 
 
 class MountTable:
-    """The host's mount table, read again only when the kernel says that it changed (proc_pid_mounts(5))."""
+    """The host's mount table, read again only when the kernel says that it changed (proc_pid_mounts(5)).
+
+    For the event loop and for threads. Only :meth:`visible` looks at files.
+    """
 
     def __init__(self) -> None:
         self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI | select.POLLERR)
+        self._lock = threading.Lock()
         self._mounts: dict[int, Mount] = {}
         self._visible: tuple[Mount, ...] | None = None
         self._read()
 
     def by_id(self, mount_id: int) -> Mount:
         """One mount; OSError (ESTALE) if it is gone."""
-        self._refresh()
-        mount = self._mounts.get(mount_id)
+        with self._lock:
+            self._refresh()
+            mount = self._mounts.get(mount_id)
         if mount is None:
             raise OSError(errno.ESTALE, "the mount is gone")
         return mount
 
+    def known(self) -> tuple[Mount, ...] | None:
+        """What :meth:`visible` would return, if that is known without a look."""
+        with self._lock:
+            self._refresh()
+            return self._visible
+
     def visible(self) -> tuple[Mount, ...]:
         """The mounts that a path leads to."""
-        self._refresh()
-        if self._visible is None:
-            self._visible = tuple(mountinfo.visible(list(self._mounts.values())))
-        return self._visible
+        with self._lock:
+            self._refresh()
+            mounts, found = self._mounts, self._visible
+        if found is None:
+            found = tuple(mountinfo.visible(list(mounts.values())))
+            with self._lock:
+                if mounts is self._mounts:
+                    # Of two threads that looked at once the first counts: others compare by identity.
+                    found = self._visible = self._visible or found
+        return found
 
     def close(self) -> None:
         """Let go of the table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cbx_sandbox.checkpoint import history, render
 from cbx_sandbox.checkpoint.commit import OnConflict
@@ -37,7 +37,7 @@ class Review:
         """The change set as ("text", text) or ("json", values)."""
         async with self._alone(checkpoint.id):
             session = _session(self._again(checkpoint.id))
-            return await asyncio.to_thread(_rendered, session, form, reader)
+            return await self.executor.on_files(reader.uid, _rendered, session, form, reader)
 
     async def commit(
         self, checkpoint: Checkpoint, *, uid: int, pid: int, allow_privileged: bool, on_conflict: OnConflict
@@ -49,12 +49,13 @@ class Review:
             found = self._again(checkpoint.id)
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
             session = _session(found)
-            changes = await _in_thread(diff, session)
-            directories = await _in_thread(work.commit_directories, session, changes)
+            changes = await self.executor.on_files(uid, diff, session)
+            directories = await self.executor.on_files(uid, work.commit_directories, session, changes)
             owner = -found.id
-            locks = await self._lock(owner, directories)
+            locks = await self._lock(owner, uid, directories)
             try:
-                settled = await _in_thread(
+                settled = await self.executor.on_files(
+                    uid,
                     work.apply,
                     session,
                     changes,
@@ -83,7 +84,7 @@ class Review:
             history.follow(history.State(found.state.value), history.State.ROLLED_BACK, found.id)
             if found.state is CheckpointState.ROLLED_BACK:
                 return found
-            settled = await _in_thread(work.roll_back, _session(found), "as asked")
+            settled = await self.executor.on_files(uid, work.roll_back, _session(found), "as asked")
             return await self._decide(found, settled, uid, pid, "rolled back")
 
     def _alone(self, number: int) -> asyncio.Lock:
@@ -97,12 +98,12 @@ class Review:
             raise UsageError(f"cannot use checkpoint {number}: its job {found.job} still runs", hint="wait for it")
         return found
 
-    async def _lock(self, owner: int, directories: list[str]) -> lockset.LockSet:
+    async def _lock(self, owner: int, uid: int, directories: list[str]) -> lockset.LockSet:
         patience = self.executor.settings.timeouts.lock_acquisition_timeout_seconds
+        grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
+        table = self.executor.host.table
         try:
-            locks = lockset.resolve(
-                [Grant(path, LockMode.X, overlay=False) for path in directories], self.executor.host.table
-            )
+            locks = await self.executor.look(uid, lockset.resolve, grants, table, late=lockset.LockSet.close)
         except OSError as error:
             raise ConflictError(f"cannot commit: a directory of the change set is gone: {error}") from error
         if isinstance(self.executor.admission.request(owner, locks.wants), Blocked):
@@ -153,10 +154,3 @@ def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, obje
     if form not in plain:
         raise UsageError(f"no such format: {form}", hint=f"known: text, json, {', '.join(plain)}")
     return "text", plain[form](changes, targets)
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return await asyncio.to_thread(function, *args, **kwargs)
-    except OSError as error:
-        raise CbxError(f"cannot use the checkpoint's layers: {error}") from error

@@ -15,8 +15,8 @@ import os
 import sqlite3
 import time
 import traceback
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
@@ -26,6 +26,7 @@ from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
+from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
@@ -33,7 +34,7 @@ from cbx_supervisor.execution import linkscan, lockset, outcome
 from cbx_supervisor.execution.admission import NotAfter, describe
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
-from cbx_supervisor.execution.settling import Commit, in_thread, settle
+from cbx_supervisor.execution.settling import Commit, settle
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running, Starting
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 PLANS = 5  # tries until a lock set stays what it was when it was asked for
 ATTEMPT = 1
@@ -60,8 +62,16 @@ class _Stale(Exception):  # noqa: N818  # not a fault: plan again
 class Run:
     """One job on its way. Nothing of it is left when :meth:`whole` returns, but what was meant to stay."""
 
-    def __init__(self, executor: Executor, live: LiveJob, descriptors: Descriptors, caller: Caller) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        live: LiveJob,
+        descriptors: Descriptors,
+        caller: Caller,
+        first: Callable[[], None] | None = None,
+    ) -> None:
         self.executor = executor
+        self._first = first
         self.live = live
         self.number = live.number
         self.submission = live.submission
@@ -111,7 +121,7 @@ class Run:
 
     async def _remove_layers(self, session: Session) -> None:
         try:
-            await in_thread(sessions.discard, session)
+            await self._on_files(sessions.discard, session)
         except CbxError as error:
             self.executor.log("layers not removed", job=self.number, checkpoint=session.checkpoint, error=str(error))
 
@@ -136,10 +146,11 @@ class Run:
         """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
         at_least: Reason | None = None
         for _ in range(PLANS):
-            planned = self.planned = await self.executor.plan(self.submission, at_least)
+            planned = self.planned = await self.executor.plan(self.submission, at_least, first=self._first)
+            self._first = None
             try:
                 waited = await self._take(planned)
-                if waited and not self.locks.unchanged(self.executor.host.table):
+                if waited and not await self._look_at(self.locks.unchanged, self.executor.host.table):
                     raise _Stale  # noqa: TRY301  # one place that lets go and tries again
                 await self._check_links(at_least)
             except _Stale:
@@ -156,16 +167,21 @@ class Run:
 
     async def _take(self, planned: runner.Plan) -> bool:
         """Take all locks, then a slot; True if either was waited for."""
-        try:
-            self.locks = lockset.resolve(planned.policy.grants, self.executor.host.table)
-        except OSError as error:
-            raise _Stale from error
+        if planned.policy.grants:
+            await self._resolve(planned.policy.grants)
         self.entered = True
         if self.executor.admission.enter(self._entry(planned)):
             return False
         await self._submitted()
         await self._wait()
         return True
+
+    async def _resolve(self, grants: Sequence[Grant]) -> None:
+        table = self.executor.host.table
+        try:
+            self.locks = await self._look_at(lockset.resolve, grants, table, late=lockset.LockSet.close)
+        except OSError as error:
+            raise _Stale from error
 
     def _entry(self, planned: runner.Plan) -> Entry:
         tier, estimate, importance = planned.policy.tier, planned.analysis.estimate, self.submission.importance
@@ -230,7 +246,8 @@ class Run:
             # Root insisted on this tier although the scan said no: it is told, not overruled.
             self.note = at_least.text
             return
-        await asyncio.to_thread(linkscan.scan, direct)
+        # Large trees take their time; who has had enough of it withdraws the job.
+        await self._unless_withdrawn(self._on_files(linkscan.scan, direct))
 
     def _step_back(self) -> None:
         """Give everything back, to plan and to ask again."""
@@ -338,7 +355,7 @@ class Run:
     # ── running ──
 
     async def _execute(self, planned: runner.Plan, started: float) -> Result:
-        view = self._look()
+        view = await self._look()
         targets = box.overlay_targets(planned.policy, view)
         if targets:
             self.session, view = await self._begin(planned, view, targets)
@@ -348,7 +365,7 @@ class Run:
             init = await self._start(planned, view, started)
         except BaseException:
             if self.session is not None:
-                self.settled = await in_thread(work.roll_back, self.session, "the job was not started")
+                self.settled = await self._on_files(work.roll_back, self.session, "the job was not started")
             raise
         try:
             ended = await init.outcome()
@@ -386,28 +403,40 @@ class Run:
             self.executor.log("left behind", job=self.number, groups=leaks)
             await self.executor.write(jobs.leaked(self.number, leaks))
 
-    def _look(self) -> box.HostView:
+    async def _look(self) -> box.HostView:
         """The host as it is now. After the locks were taken: others rely on what is hidden from who holds one."""
-        view = self.executor.host.view()
+        view = await self.executor.view(self.submission.uid)
         self.live.hidden = view.hidden
         return view
+
+    async def _look_at(self, function: Callable[..., T], *args: object, late: Callable[[T], object] | None = None) -> T:
+        return await self.executor.look(self.submission.uid, function, *args, late=late)
+
+    async def _on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.executor.on_files(self.submission.uid, function, *args, **kwargs)
 
     async def _begin(
         self, planned: runner.Plan, view: box.HostView, targets: list[str]
     ) -> tuple[Session, box.HostView]:
         number, state_dir = self.executor.next_checkpoint(), self.executor.paths.state
         try:
-            return await in_thread(work.begin, planned, view, targets, number, state_dir), view
+            return await self._make_layers(planned, view, targets, number, state_dir), view
         except homes.UnclaimedError as found:
             self.executor.host.layers_made()  # from now on no job sees them
             claims = [mount for mount in found.mounts if self.executor.out_of_reach(mount)]
-        view = self._look()
-        return await in_thread(work.begin, planned, view, targets, number, state_dir, claims), view
+        view = await self._look()
+        return await self._make_layers(planned, view, targets, number, state_dir, claims), view
+
+    async def _make_layers(self, *arguments: object) -> Session:
+        try:
+            return await self._look_at(work.begin, *arguments, late=sessions.discard)
+        except OSError as error:
+            raise CbxError(f"cannot keep the job's changes apart: {error}", hint="is the disk full?") from error
 
     async def _settle(self, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
         if self.session is None:
             return None
-        commit = Commit(self.executor, self.number, self.locks)
+        commit = Commit(self.executor, self.number, self.submission.uid, self.locks)
         settled = await settle(planned, self.session, ended, commit)
         self.locks = commit.locks
         return settled
@@ -447,7 +476,7 @@ class Run:
         names, fds = self._passed(planned)
         started = await self.executor.launching.start(self._spec(planned, view, names), fds)
         # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
-        self.descriptors.close()
+        self.executor.close(self.descriptors.release(), self.submission.uid)
         return Init(started, self.record, self.caller.terminal)
 
     def _note_running(self, init: Init) -> None:

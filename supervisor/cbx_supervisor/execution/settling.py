@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.checkpoint.session import Session
-from cbx_sandbox.errors import CbxError
+from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.policy import Grant, LockMode
 from cbx_supervisor.execution import checkpoints as work
@@ -36,31 +35,36 @@ async def settle(planned: runner.Plan, session: Session, ended: Outcome | None, 
 
 async def _settle(planned: runner.Plan, session: Session, ended: Outcome | None, commit: Commit) -> work.Settled:
     if ended is None:
-        return await in_thread(work.hold, session, None, "the job was lost")
+        return await commit.on_files(work.hold, session, None, "the job was lost")
     if ended["reason"] == "not-started":
-        return await in_thread(work.roll_back, session, "the command was not started")
-    found = await in_thread(work.look, planned, session, ended)
+        return await commit.on_files(work.roll_back, session, "the command was not started")
+    found = await commit.on_files(work.look, planned, session, ended)
     if found.empty or found.fate is runner.Fate.ROLL_BACK:
         return work.rolled_back(found)
     if found.fate is runner.Fate.HOLD:
-        return await in_thread(work.hold, session, found.summary, found.why)
+        return await commit.on_files(work.hold, session, found.summary, found.why)
     if not await commit.lock(planned, session, found):
         why = f"its locks were not free for {commit.patience:g} s"
-        return await in_thread(work.hold, session, found.summary, why)
+        return await commit.on_files(work.hold, session, found.summary, why)
     who = planned.policy.identity
     rights = Submitter(who.uid, who.gid, who.groups)
     privileged = planned.policy.allow_privileged
-    return await in_thread(work.apply, session, found.changes, rights, allow_privileged=privileged)
+    return await commit.on_files(work.apply, session, found.changes, rights, allow_privileged=privileged)
 
 
 class Commit:
     """The locks of one job on their way to a commit. ``locks`` may be another set afterwards."""
 
-    def __init__(self, executor: Executor, owner: int, locks: lockset.LockSet) -> None:
+    def __init__(self, executor: Executor, owner: int, uid: int, locks: lockset.LockSet) -> None:
         self.executor = executor
         self.owner = owner
+        self.uid = uid
         self.locks = locks
         self.patience = executor.settings.timeouts.lock_acquisition_timeout_seconds
+
+    async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Work on files for this job's submitter."""
+        return await self.executor.on_files(self.uid, function, *args, **kwargs)
 
     async def lock(self, planned: runner.Plan, session: Session, found: work.Found) -> bool:
         """Get X on what the commit writes; False if that took too long."""
@@ -69,23 +73,16 @@ class Commit:
             keys = [key for key, mode in self.locks.wants if mode is LockMode.U]
             return await locks.upgrade(self.owner, keys, patience=self.patience, reader_grace=grace)
         # It wrote anywhere, so what it has to lock is known only now; the conflict clock covers the gap.
-        directories = await in_thread(work.commit_directories, session, found.changes)
+        directories = await self.on_files(work.commit_directories, session, found.changes)
         locks.release(self.owner)
         self.locks.close()
         try:
             grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
-            self.locks = lockset.resolve(grants, self.executor.host.table)
-        except OSError:
+            table = self.executor.host.table
+            self.locks = await self.executor.look(self.uid, lockset.resolve, grants, table, late=lockset.LockSet.close)
+        except (OSError, NotStartedError):
+            self.locks = lockset.LockSet(())
             return False
         if not isinstance(locks.request(self.owner, self.locks.wants), Blocked):
             return True
         return await locks.granted(self.owner, patience=self.patience) is None
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run file work beside the event loop; what the system refuses becomes an error for people."""
-    try:
-        return await asyncio.to_thread(function, *args, **kwargs)
-    except OSError as error:
-        hint = "is the disk full or read-only?"
-        raise CbxError(f"cannot keep the job's changes apart: {error}", hint=hint) from error

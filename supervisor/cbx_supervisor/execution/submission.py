@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
-from typing import Protocol, Self
+from typing import Protocol
 
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.runner import Request
@@ -33,16 +32,14 @@ class Submission:
 
 
 class Descriptors:
-    """The caller's descriptors by name; whoever holds this closes them, once."""
+    """The caller's descriptors by name; whoever holds this closes them, once.
+
+    Not one by one: closing asks a file system, which may hang, so that is left to :meth:`Executor.close`.
+    """
 
     def __init__(self, fds: Mapping[str, int]) -> None:
         self._fds = dict(fds)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._dropped: list[int] = []
 
     def __contains__(self, name: object) -> bool:
         return name in self._fds
@@ -50,27 +47,22 @@ class Descriptors:
     def __getitem__(self, name: str) -> int:
         return self._fds[name]
 
-    def take(self) -> Descriptors:
-        """Hand all of them over to the returned object."""
-        taken = Descriptors(self._fds)
-        self._fds = {}
-        return taken
-
     def put(self, name: str, fd: int) -> None:
         """Add one, in place of the one of that name."""
         self.drop(name)
         self._fds[name] = fd
 
     def drop(self, name: str) -> None:
-        """Close one, if it is there."""
+        """Leave one out, if it is there."""
         fd = self._fds.pop(name, None)
         if fd is not None:
-            os.close(fd)
+            self._dropped.append(fd)
 
-    def close(self) -> None:
-        """Close all that are left."""
-        for name in tuple(self._fds):
-            self.drop(name)
+    def release(self) -> list[int]:
+        """Give all of them away, those that were left out too: they are the caller's to close."""
+        fds = [*self._fds.values(), *self._dropped]
+        self._fds, self._dropped = {}, []
+        return fds
 
 
 class Caller(Protocol):

@@ -48,28 +48,37 @@ __all__ = ["HELP", "Option", "Rule", "RuleFile", "When", "fields", "find"]
 
 ENVIRONMENT = "environment.toml"
 
-_added: list[RuleFile] = []
+_added: tuple[RuleFile, ...] = ()
+
+
+# Counts how often other files came into force. What is remembered is remembered of one of them: a thread that was still
+# at work with earlier ones remembers nothing for who asks later.
+_edition = 0
+
+
+def find(name: str) -> Rule | None:
+    """Return the rule of a program."""
+    return _find(name, _edition)
 
 
 @lru_cache(maxsize=4096)
-def find(name: str) -> Rule | None:
-    """Return the rule of a program."""
-    return _catalogue().find(name)
+def _find(name: str, edition: int) -> Rule | None:
+    return _catalogue(edition).find(name)
 
 
 def names() -> tuple[str, ...]:
     """Return every program that has a rule; some are patterns."""
-    return _catalogue().names()
+    return _catalogue(_edition).names()
 
 
 def definitions(name: str) -> tuple[Definition, ...]:
     """Return where the rule of a program comes from: what counts last, after what it extends or replaces."""
-    return _catalogue().definitions(name)
+    return _catalogue(_edition).definitions(name)
 
 
 def added() -> tuple[RuleFile, ...]:
     """Return the files in force besides cbx's own."""
-    return tuple(_added)
+    return _added
 
 
 @cache
@@ -96,9 +105,9 @@ def extend(text: str, source: str = "a drop-in") -> None:
 
 def use(added_files: Sequence[RuleFile]) -> None:
     """Have these files in force besides cbx's own, later over earlier; each has to be a rule file."""
-    _added[:] = added_files
-    for remembered in (_catalogue, find):
-        remembered.cache_clear()
+    global _added, _edition  # noqa: PLW0603  # one set of rules is in force for everybody
+    _added = tuple(added_files)
+    _edition += 1
 
 
 def forget() -> None:
@@ -106,8 +115,8 @@ def forget() -> None:
     use(())
 
 
-@cache
-def _catalogue() -> Catalogue:
+@lru_cache(maxsize=2)
+def _catalogue(edition: int) -> Catalogue:  # noqa: ARG001  # the key
     return Catalogue((*own(), *_added))
 
 

@@ -1,0 +1,78 @@
+"""Threads for files: who hangs is told, who does not goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from cbx_sandbox.errors import NotStartedError
+from cbx_supervisor.execution.workers import EACH, Workers
+
+
+def test_a_call_brings_its_value_and_its_error():
+    """From a thread of its own."""
+
+    async def main():
+        workers = Workers("test", 60)
+        assert await workers.run(1, threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(1, lambda: 1 // 0)
+
+    asyncio.run(main())
+
+
+def test_who_hangs_is_told_and_the_late_value_is_undone():
+    """Not by whoever asks next: that one gets its own."""
+
+    async def main():
+        workers, answer, undone = Workers("test", 0.1), threading.Event(), asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def late(value):
+            loop.call_soon_threadsafe(undone.put_nowait, value)
+
+        with pytest.raises(NotStartedError, match="has not answered"):
+            await workers.run(1, lambda: answer.wait() and "late", late=late)
+        assert await workers.run(1, lambda: "own", late=late) == "own"
+        answer.set()
+        assert await undone.get() == "late"
+        assert undone.empty()
+
+    asyncio.run(main())
+
+
+def test_one_user_takes_no_room_from_another():
+    """However many of his calls hang; when they return, he has room again."""
+
+    async def main():
+        workers, answer = Workers("test", 0.2), threading.Event()
+        hanging = [workers.run(1, answer.wait) for _ in range(EACH * 3)]
+        hanging = asyncio.gather(*hanging, return_exceptions=True)
+        assert await workers.run(2, lambda: "other") == "other"
+        assert {type(told) for told in await hanging} == {NotStartedError}
+        with pytest.raises(NotStartedError):
+            await workers.run(1, lambda: "same")
+        assert await workers.run(2, lambda: "other") == "other"
+        answer.set()
+        patient = Workers("test", None)
+        while True:
+            try:
+                assert await workers.run(1, lambda: "same") == "same"
+                break
+            except NotStartedError:
+                await patient.run(1, answer.wait)
+
+    asyncio.run(main())
+
+
+def test_soon_is_told_in_the_loop():
+    """What is done in the loop afterwards."""
+
+    async def main():
+        workers, done = Workers("test", None), asyncio.Event()
+        workers.soon(lambda: None, done.set)
+        await done.wait()
+
+    asyncio.run(main())
