@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 FileKind = Literal["file", "dir", "link", "other", "missing"]
 
 
+def surrogates(text: str) -> str:
+    """Return how a text's lone surrogates become bytes: those that stand for bytes as these, others as they are."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "surrogatepass"
+    return "surrogateescape"
+
+
 class Access(StrEnum):
     """What happens to a path."""
 

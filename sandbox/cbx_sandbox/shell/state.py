@@ -17,6 +17,7 @@ from cbx_sandbox.shell.effects import (
     NetworkEffect,
     PathEffect,
     Span,
+    surrogates,
 )
 from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
 from cbx_sandbox.shell.words import HOLE
@@ -176,6 +177,7 @@ class Offsets:
     def __init__(self, text: str) -> None:
         self._text = text
         self._ascii = text.isascii()
+        self._errors = "strict" if self._ascii else surrogates(text)
 
     def span(self, where: Where) -> Span | None:
         """Return the bytes of a range; none for a range that is not in the text."""
@@ -184,5 +186,5 @@ class Offsets:
             return None
         if self._ascii:
             return Span(start, end)
-        before = len(self._text[:start].encode("utf-8", "surrogatepass"))
-        return Span(before, before + len(self._text[start:end].encode("utf-8", "surrogatepass")))
+        before = len(self._text[:start].encode("utf-8", self._errors))
+        return Span(before, before + len(self._text[start:end].encode("utf-8", self._errors)))

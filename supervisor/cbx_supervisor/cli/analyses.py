@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from cbx_supervisor.cli import output
+from cbx_supervisor.cli import marking, output
+from cbx_supervisor.cli.paint import Paint
 from cbx_supervisor.client.failure import printable
 
 if TYPE_CHECKING:
@@ -68,16 +68,29 @@ def _span(span: Span | None) -> list[int] | None:
     return None if span is None else [span.start, span.end]
 
 
-def render(analysis: Analysis, tier: Tier | None = None, reasons: Sequence[Reason] | None = None) -> str:
+def render(
+    analysis: Analysis,
+    tier: Tier | None = None,
+    reasons: Sequence[Reason] | None = None,
+    *,
+    width: int = marking.WIDTH,
+    paint: Paint | None = None,
+) -> str:
     """Lay out an analysis for people; a plan may have raised the tier for reasons of its own."""
+    paint = paint or Paint(on=False)
     reasons = analysis.reasons if reasons is None else reasons
-    parts = [f"tier: {(tier or analysis.tier).value}" + (" (not understood in full)" if analysis.opaque else "")]
-    parts += ["", "reasons:"] if reasons else []
-    for reason in reasons:
-        parts += _marked(analysis.text, reason.span, f"{reason.text}  [{reason.tier.value}, {reason.code}]")
-    parts += ["", "checks:"] if analysis.checks else []
-    for check in analysis.checks:
-        parts += _marked(analysis.text, check.span, f"{check.verdict.value}: {check.text}  [{check.code}]")
+    parts = [
+        f"tier: {paint.tier((tier or analysis.tier).value)}" + (" (not understood in full)" if analysis.opaque else "")
+    ]
+    said = [
+        (reason.span, reason.tier.value, f"{reason.text}  [{reason.tier.value}, {reason.code}]") for reason in reasons
+    ]
+    parts += ["", "reasons:", *_marked(analysis.text, said, width, paint)] if said else []
+    told = [
+        (check.span, "DANGEROUS_ISOLATED", f"{check.verdict.value}: {check.text}  [{check.code}]")
+        for check in analysis.checks
+    ]
+    parts += ["", "checks:", *_marked(analysis.text, told, width, paint)] if told else []
     effects = render_effects(analysis.effects)
     if effects:
         parts += ["", "effects:", effects]
@@ -104,26 +117,13 @@ def render_effects(effects: Effects) -> str:
     return "\n".join(f"  {access:<{width}}  {printable(what)} {remark}".rstrip() for access, what, remark in seen)
 
 
-def _marked(text: str, span: Span | None, message: str) -> list[str]:
-    """Return the line of the command that a span lies in, the span underlined, and the message."""
-    if span is None:
-        return [f"  {printable(message)}"]
-    data = text.encode("utf-8", "surrogateescape")
-    begin = data.rfind(b"\n", 0, span.start) + 1
-    end = data.find(b"\n", span.start)
-    end = len(data) if end < 0 else end
-    before, within, after = (
-        printable(piece.decode("utf-8", "surrogateescape"))
-        for piece in (data[begin : span.start], data[span.start : min(span.end, end)], data[min(span.end, end) : end])
-    )
-    return [
-        f"    {before}{within}{after}",
-        f"    {' ' * cells(before)}{'^' * max(1, cells(within))}",
-        f"  {printable(message)}",
-    ]
-
-
-def cells(text: str) -> int:
-    """Return how many columns a terminal needs for a text."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)
+def _marked(text: str, said: Sequence[tuple[Span | None, str, str]], width: int, paint: Paint) -> list[str]:
+    """Lay out messages, each below the part of the text that it is about; of one part the text is shown once."""
+    lines: list[str] = []
+    shown: Span | None = None
+    for span, tier, message in said:
+        if span is not None and span != shown:
+            lines += marking.marked(text, span, width, lambda strokes, tier=tier: paint(strokes, paint.strokes(tier)))  # type: ignore[misc]  # a default binds the loop's value
+        shown = span
+        lines.append(f"  {printable(message)}")
+    return lines

@@ -7,7 +7,7 @@ import sys
 
 gc.disable()  # a process of a tenth of a second that keeps all it imports: looking for garbage finds none
 
-from cbx_supervisor.cli import funnel, output, own_rules  # noqa: E402
+from cbx_supervisor.cli import funnel, output, own_rules, paint  # noqa: E402
 from cbx_supervisor.cli.explanation import Explanation  # noqa: E402
 from cbx_supervisor.client import options  # noqa: E402
 
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     if "json" in values:
         output.show_json(explanation.describe())
     else:
-        output.show(explanation.render())
+        output.show(explanation.render(width=output.width(), paint=paint.Paint(on=paint.wanted())))
     return 0
 
 

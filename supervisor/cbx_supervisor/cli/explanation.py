@@ -16,7 +16,8 @@ from cbx_sandbox.shell.analysis import Analysis
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor import paths as places
 from cbx_supervisor import settings_sources
-from cbx_supervisor.cli import analyses, output
+from cbx_supervisor.cli import analyses, marking, output
+from cbx_supervisor.cli.paint import Paint
 from cbx_supervisor.client import plans
 from cbx_supervisor.execution.host import Host
 
@@ -73,12 +74,14 @@ class Explanation:
         }
         return described
 
-    def render(self) -> str:
+    def render(self, *, width: int = marking.WIDTH, paint: Paint | None = None) -> str:
         """Lay it out for people."""
         plan = self.plan
         if plan is None:
-            return analyses.render(self.analysis) + "\n\nrefused: " + output.lines(str(self.refusal))
-        return f"{analyses.render(self.analysis, plan.policy.tier, plan.reasons)}\n\n{plans.details(self.describe())}"
+            text = analyses.render(self.analysis, width=width, paint=paint)
+            return text + "\n\nrefused: " + output.lines(str(self.refusal))
+        text = analyses.render(self.analysis, plan.policy.tier, plan.reasons, width=width, paint=paint)
+        return f"{text}\n\n{plans.details(self.describe())}"
 
 
 def _settings() -> tuple[Paths, Settings]:

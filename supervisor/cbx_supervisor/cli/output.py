@@ -36,6 +36,11 @@ def lines(text: str) -> str:
     return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in text.split("\n"))
 
 
+def width() -> int:
+    """Return how many columns there are: the terminal's, else as many as read well."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+
+
 def cell(value: object) -> str:
     """Show one value in a table."""
     return "-" if value is None or value == "" else printable(str(value))

@@ -15,25 +15,84 @@ def run(*arguments, text=None):
     return subprocess.run([CLIENT, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
+def answers(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_analyse_answers_line_by_line(tmp_path):
-    """JSON in, JSON out, in order; blank lines do not count."""
-    text = '{"command": "ls"}\n\n{"command": "rm x", "cwd": "/tmp"}\n'
+    """JSON or plain commands in, JSON out, in order; blank lines do not count but are counted."""
+    text = '{"command": "ls", "id": [7]}\n\n{"command": "rm x", "cwd": "/tmp"}\n'
+    text += '{ ls; }\n{"argv": ["rm", "a;b"]}\ncat x | wc'
     done = run("analyse", "-", text=text)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [answer["command"] for answer in answers] == ["ls", "rm x"]
-    assert all(set(answer) == {"command", "tier", "reasons", "effects"} for answer in answers)
+    found = answers(done)
+    assert done.returncode == 0
+    assert [(answer["line"], answer["command"]) for answer in found] == [
+        (1, "ls"), (3, "rm x"), (4, "{ ls; }"), (5, "rm a;b"), (6, "cat x | wc"),
+    ]  # fmt: skip
+    assert set(found[1]) == {"line", "command", "tier", "reasons", "effects"}
+    assert found[0]["id"] == [7]
+    assert [effect["path"] for effect in found[1]["effects"]["paths"]] == ["/tmp/x"]
+    assert found[3]["effects"]["paths"][0]["path"].endswith("/a;b")
     (tmp_path / "lines").write_text(text)
     assert run("analyse", str(tmp_path / "lines")).stdout == done.stdout
+    assert {"checks", "estimate", "priority", "programs"} <= set(answers(run("analyse", "--full", "-", text="ls"))[0])
 
 
-@pytest.mark.parametrize("line", ["ls", "[]", '{"line": "ls"}', '{"command": 3}', '{"command": "ls", "cwd": 3}'])
-def test_analyse_names_a_line_that_it_cannot_read(line):
-    """File, line number, and what a line looks like."""
-    done = run("analyse", "-", text='{"command": "ls"}\n' + line + "\n")
-    assert done.returncode == 125
-    assert "line 2" in done.stderr
-    assert '{"command": "ls -l"}' in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    "line",
+    ["[]", '{"line": "ls"}', '{"command": 3}', '{"command": "ls", "cwd": 3}', '{"argv": []}', '{"command": "x"', "3"],
+)
+def test_analyse_names_a_line_that_it_cannot_read_and_goes_on(line):
+    """The number and what is wrong with it; 1 at the end."""
+    done = run("analyse", "--format", "json", "-", text='{"command": "ls"}\n' + line + '\n{"command": "id"}\n')
+    found = answers(done)
+    assert done.returncode == 1
+    assert [answer["line"] for answer in found] == [1, 2, 3]
+    assert set(found[1]) == {"line", "error"}
+    assert found[2]["command"] == "id"
+    assert done.stderr == ""
+
+
+def test_analyse_takes_every_line_for_a_command_where_that_is_asked():
+    found = answers(run("analyse", "--format", "text", "-", text='{"command": "ls"}\n'))
+    assert found[0]["command"] == '{"command": "ls"}'
+
+
+def test_analyse_takes_bytes_that_are_no_text_and_lines_that_are_too_long(tmp_path):
+    (tmp_path / "lines").write_bytes(b"rm \xff\n" + b"x" * (5 << 20) + b"\nls\n")
+    found = answers(run("analyse", str(tmp_path / "lines")))
+    assert [answer["line"] for answer in found] == [1, 2, 3]
+    assert found[0]["reasons"][0]["span"] == [3, 4]
+    assert found[1]["error"] == "longer than 4 MiB"
+
+
+def test_analyse_answers_before_it_has_read_everything():
+    """Somebody may write a line and wait for the answer."""
+    with subprocess.Popen([CLIENT, "analyse", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for command in (b"ls\n", b"id\n"):
+            process.stdin.write(command)
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["command"] == command.decode().strip()
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_analyse_needs_no_more_memory_for_more_lines(tmp_path):
+    """Ten times as many commands, none like another."""
+    code = (
+        "import resource, sys; from cbx_supervisor.cli.main import status_of; status_of(sys.argv[1:]);"
+        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    peaks = []
+    for count in (400, 4000):
+        path = tmp_path / str(count)
+        path.write_text("".join(f"tool{index} --x{index} /a/{index} | sort > out{index}\n" for index in range(count)))
+        done = subprocess.run(
+            [sys.executable, "-c", code, "analyse", str(path)], capture_output=True, text=True, check=True, timeout=120
+        )
+        assert len(done.stdout.splitlines()) == count
+        peaks.append(int(done.stderr))
+    assert peaks[1] < peaks[0] + (16 << 10)  # KiB
 
 
 def test_explain_as_json():
