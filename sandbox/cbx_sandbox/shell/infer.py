@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cbx_sandbox.shell import builtins, environment, programs, project_rules, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
 from cbx_sandbox.shell.following import Follower
+from cbx_sandbox.shell.inner import scripts
 from cbx_sandbox.shell.parse import parse
 from cbx_sandbox.shell.survey import command_names
 from cbx_sandbox.shell.syntax import Assign, Simple, Unreadable
@@ -179,6 +180,8 @@ class Interpreter(Follower):
     def _dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:
         head, rest = args[0], args[1:]
         if not head.known:
+            if self.state.script:  # "$CC" and its like: as unknown as the script would be, unread
+                return programs.unknown(self, Call(head.text, rest, None, where, stdin), head.text)
             return self.executes_unknown("the program's name is computed and not known", where, head.text)
         name = head.text
         if name in self.state.aliases:
@@ -222,11 +225,14 @@ class Interpreter(Follower):
         if builtin is not None:
             self.record.programs[name] = None
             return builtin(self, Call(name, args, rules.find(name), where, stdin))
-        base, trusted = self._trust(name, where)
+        base, trusted = self._trust(name)
         rule = rules.find(base)
         self.record.programs[base if rule else name] = None
         call = Call(base, args, rule, where, stdin)
         if rule is None or (not trusted and not rule.local):
+            output = self._script(name, args, stdin, where) if "/" in name else None
+            if output is not None:
+                return output
             output = programs.unknown(self, call, name)
             if rule is not None:
                 programs.apply(self, call)
@@ -239,15 +245,19 @@ class Interpreter(Follower):
             programs.unknown(self, call, name)
         return output
 
-    def _trust(self, name: str, where: Where) -> tuple[str, bool]:
+    def _script(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str | None:
+        """Execute a file that is named by its path; None where what it holds is not known."""
+        path = self.absolute(name)
+        return None if path is None else scripts.execute(self, path, args, where, stdin)
+
+    def _trust(self, name: str) -> tuple[str, bool]:
         """Return the name to look up and whether it is the system's program."""
         directory, slash, base = name.rpartition("/")
         if slash:
-            written = self.state.files.get(self.absolute(name) or name)
-            if written is not None:
-                self.execute_text(written, where)
             return base, directory in _STANDARD
         if self.state.path_changed:
+            return name, False
+        if any(self.facts.kind(f"{prefix}/{name}") != "missing" for prefix in self.state.prefixes):
             return name, False
         found = self.facts.which(name)
         if found is None:

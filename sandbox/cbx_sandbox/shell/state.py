@@ -47,6 +47,9 @@ class State:
     unsure: frozenset[str] = frozenset()  # functions that may or may not be defined, or not so
     path_changed: bool = False
     remote: bool = False  # on another host or in another root: paths here are not meant
+    script: bool = False  # within a file that is executed
+    running: frozenset[str] = frozenset()  # the files that are being executed
+    prefixes: tuple[str, ...] = ()  # directories that are looked into before those of PATH
 
     def copy(self) -> State:
         """Return the state that a subshell begins with."""
@@ -63,6 +66,9 @@ class State:
             self.unsure,
             self.path_changed,
             self.remote,
+            self.script,
+            self.running,
+            self.prefixes,
         )
 
     def take(self, other: State) -> None:
@@ -107,6 +113,8 @@ class Record:
     caches: dict[str, None] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     programs: dict[str, None] = field(default_factory=dict)
+    sources: dict[str, None] = field(default_factory=dict)  # files whose text was looked at
+    leftovers: dict[str, Where] = field(default_factory=dict)  # directories written by the way, where that is allowed
     unknown: dict[str, None] = field(default_factory=dict)  # programs without a rule
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})

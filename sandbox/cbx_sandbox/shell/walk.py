@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
@@ -24,11 +25,13 @@ from cbx_sandbox.shell.syntax import (
     Simple,
     Test,
 )
-from cbx_sandbox.shell.tiers import DANGEROUS
+from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.variables import Variables, kept
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cbx_sandbox.shell.effects import Facts
     from cbx_sandbox.shell.state import Record, State, Where
 
@@ -44,14 +47,18 @@ class Walker(Variables):
     def __init__(self, facts: Facts, record: Record, state: State, *, nesting: int = 0) -> None:
         super().__init__(facts, record, state)
         self.nesting = nesting
-        self.steps = [0, 0]  # pieces of work so far, commands within commands now
+        self.steps = [0, 0, MAX_STEPS]  # pieces of work so far, commands within commands now, pieces at most
         self.calls: list[tuple[Function, int]] = []
         self.asides = 0
         self.loops = 0  # within which many files may be gone through
         self.called: set[str] = set()
 
     def opaque(self, why: str, where: Where) -> str:
-        """Note that a part cannot be read."""
+        """Note that a part cannot be read; in a script that was there before it is a program that is not known."""
+        if self.state.script:
+            self.record.reason("unreadable-script", f"a script that is not read: {why}", SEQUENTIAL, where)
+            self.writes_place("project", where, SEQUENTIAL)
+            return HOLE
         self.record.opaque = True
         self.record.reason("opaque", f"cannot be read: {why}", DANGEROUS, where)
         return HOLE
@@ -63,9 +70,18 @@ class Walker(Variables):
     def step(self, where: Where) -> bool:
         """Count a piece of work; False once there has been too much."""
         self.steps[0] += 1
-        if self.steps[0] == MAX_STEPS:
+        if self.steps[0] == self.steps[2]:
             self.opaque("more commands than are looked at in one text", where)
-        return self.steps[0] < MAX_STEPS
+        return self.steps[0] < self.steps[2]
+
+    @contextmanager
+    def share(self, most: int) -> Iterator[None]:
+        """Do no more work than this within, and leave as much for what follows."""
+        outer = self.steps
+        self.steps = [0, outer[1], min(most, max((outer[2] - outer[0]) // 2, 1))]
+        yield
+        outer[0] += min(self.steps[0], self.steps[2])
+        self.steps = outer
 
     # -- nodes --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.handlers import files, interpreters, lookers, remote, tools, wrappers
+from cbx_sandbox.shell.handlers import editing, files, interpreters, lookers, remote, tools, wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     **wrappers.HANDLERS,
     **interpreters.HANDLERS,
     **lookers.HANDLERS,
+    **editing.HANDLERS,
     **files.HANDLERS,
     **remote.HANDLERS,
     **tools.HANDLERS,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
-from cbx_sandbox.shell.handlers import pythoncode
+from cbx_sandbox.shell.inner import python, scripts, sources
+from cbx_sandbox.shell.inner.python import imports
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
-    from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import Where
 
@@ -92,10 +92,12 @@ def _script_file(run: Interpreter, call: Call, script: Arg, rest: list[Arg] | No
         else:
             content = run.content(script, where)
         return run.execute_text(content, where)
-    if path is not None and path in run.state.files:
-        state = run.state.copy()
-        state.positional = [arg.text for arg in rest or []] if all(arg.known for arg in rest or []) else None
-        return run.execute_text(run.state.files[path], where, call.stdin, state)
+    text = None if path is None or path in run.state.running else sources.text(run, path)
+    if path is not None and text is not None:
+        if HOLE in text:
+            return run.executes_unknown("executes text that is not known before it runs", where, text)
+        run.reads(script, where)
+        return scripts.shell(run, path, text, rest or [], where, call.stdin)
     if script.text.startswith(HOLE) or script.many:
         return run.executes_unknown(f"which script {call.name} executes is not known", where)
     run.reads(script, where)
@@ -120,20 +122,28 @@ def _python(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.open:
         return run.executes_unknown(f"what {call.name} executes is not known", call.where)
     attached = call.args[len(before)].text[1:-1] if after and len(before) < len(call.args) else ""
-    if parsed.has("-i") or "i" in attached.partition(after[0][1] if after else "c")[0]:
+    cluster = attached.partition(after[0][1] if after else "c")[0]
+    if parsed.has("-i") or "i" in cluster:
         run.record.reason("interactive", "goes on with what it reads", SEQUENTIAL, call.where)
+    if call.name.startswith("python2"):
+        run.record.reason("python", "Python 2, whose text is read as that of Python 3", SEQUENTIAL, call.where)
+    isolated = parsed.has("-I", "-P") or bool(set("IP") & set(cluster))
     if after and not words:
         flag, value, rest = after
         if call.stdin is not None and HOLE in call.stdin and run.record.network:
             run.record.reason("network-to-code", "feeds what comes from the network to code", SEQUENTIAL, call.where)
         if flag == "-c":
-            return _python_text(run, value.text, run.where(value.start, value.end), rest)
-        return _module(run, call, rule, parsed, value, rest)
+            return _python_text(run, value.text, run.where(value.start, value.end), isolated=isolated)
+        return _module(run, call, rule, value, rest, isolated=isolated)
     if words and words[0].text != "-":
-        return _script(run, call, words[0], pythoncode.look)
+
+        def look(text: str, where: Where, path: str | None) -> None:
+            python.look(run, text, where, file=path, isolated=isolated)
+
+        return _script(run, call, words[0], look)
     if call.stdin is None or HOLE in call.stdin:
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
-    return _python_text(run, call.stdin, call.where, [])
+    return _python_text(run, call.stdin, call.where, isolated=isolated)
 
 
 def _until(args: list[Arg], flags: set[str]) -> tuple[list[Arg], tuple[str, Arg, list[Arg]] | None]:
@@ -159,14 +169,14 @@ def _until(args: list[Arg], flags: set[str]) -> tuple[list[Arg], tuple[str, Arg,
     return args, None
 
 
-def _python_text(run: Interpreter, text: str, where: Where, rest: list[Arg]) -> str:  # noqa: ARG001 -- its arguments are data
+def _python_text(run: Interpreter, text: str, where: Where, *, isolated: bool) -> str:
     if HOLE in text:
         return run.executes_unknown("executes Python text that is not known before it runs", where)
-    pythoncode.look(run, text, where)
+    python.look(run, text, where, isolated=isolated)
     return HOLE
 
 
-def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg, rest: list[Arg]) -> str:
+def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg], *, isolated: bool) -> str:
     sub = rule.sub(value.text) if value.known else None
     if sub is None:
         if not value.known:
@@ -175,8 +185,10 @@ def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg
         if other is not None and other.local:
             tool = type(call)(value.text, rest, other, call.where, call.stdin)
             return run.strictly(tool, lambda: programs.apply(run, tool))
+        if _own_module(run, value.text, call.where, isolated=isolated):
+            return HOLE
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
-    if sub.tier is SAFE and not parsed.has("-I", "-P") and call.texts()[-1] not in {"--help", "--version"}:
+    if sub.tier is SAFE and not isolated and call.texts()[-1] not in {"--help", "--version"}:
         # A module is looked for in the working directory first, and nobody vouches for what lies there.
         run.record.reason(
             "module-from-here", "runs a module that the working directory can replace", SEQUENTIAL, call.where
@@ -187,18 +199,34 @@ def _module(run: Interpreter, call: Call, rule: Rule, parsed: Parsed, value: Arg
     return programs.generic(run, inner, sub)
 
 
-def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[Interpreter, str, Where], None]) -> str:
-    """Execute a file in a language that can be looked at where this text has written it."""
+def _own_module(run: Interpreter, name: str, where: Where, *, isolated: bool) -> bool:
+    """Look at a module that lies in the working directory; False where there is none that can be read."""
+    places = imports.places(run, run.state.cwd, isolated=isolated)
+    found = imports.local(run, name, places or []) if "." not in name else None
+    if found is None or found[0] in run.state.running:
+        return False
+    path, text = found
+    if path.endswith("/__init__.py"):  # a package: this is executed first, then what is its program
+        return False
+    run.reads(Arg(path, *where), where)
+    python.look(run, text, where, file=path, isolated=isolated)
+    return True
+
+
+def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[str, Where, str | None], None]) -> str:
+    """Execute a file in a language that can be looked at, where what it holds is known."""
     where = run.where(script.start, script.end)
     path = run.absolute(script.text) if script.known else None
-    content = run.state.files.get(path) if path is not None else None
     if script.text.startswith(("/dev/", "/proc/")):
         content = call.stdin if script.text == "/dev/stdin" else run.content(script, where)
-        content = HOLE if content is None else content
+        content, path = HOLE if content is None else content, None
+    else:
+        content = sources.text(run, path) if path is not None and path not in run.state.running else None
     if content is not None:
         if HOLE in content:
             return run.executes_unknown("executes what this text has just written", where, content)
-        look(run, content, where)
+        run.reads(script, where)
+        look(content, where, path)
         return HOLE
     if script.text.startswith(HOLE) or script.many:
         return run.executes_unknown(f"which script {call.name} executes is not known", where)
@@ -212,7 +240,7 @@ def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[Interpret
 def look_inline(run: Interpreter, text: str, where: Where) -> None:
     """Look at code in a language that is not read: at least sequential, more where it starts or destroys something."""
     if HOLE in text:
-        run.executes_unknown("executes text that is not known before it runs", where)
+        run.executes_unknown("executes text that is not known before it runs", where, text)
         return
     run.record.reason("inline-code", "code in a language that is not read here", SEQUENTIAL, where)
     run.writes_place("project", where, SEQUENTIAL)
@@ -254,7 +282,7 @@ def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
     if rule.subs and words and rule.sub(words[0].text):
         return programs.generic(run, call, replace(rule, handler=""))
     if words and words[0].text != "-":
-        return _script(run, call, words[0], look_inline)
+        return _script(run, call, words[0], lambda text, where, _path: look_inline(run, text, where))
     if call.stdin is None or HOLE in call.stdin:
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
     look_inline(run, call.stdin, call.where)

@@ -1,0 +1,67 @@
+"""The text of a file as it will be when it is executed, and the program that its first line names."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.effects import Access, Certainty
+from cbx_sandbox.shell.words import HOLE
+
+if TYPE_CHECKING:
+    from cbx_sandbox.shell.effects import PathEffect
+    from cbx_sandbox.shell.infer import Interpreter
+
+MAX_BYTES = 256 << 10
+MAX_FILES = 40  # files that are read for one text
+
+_FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
+
+
+def text(run: Interpreter, path: str) -> str | None:
+    """Return what a file will hold: HOLE where this text writes it and what is not known, None where it cannot be read.
+
+    A file that something in this text may have changed before is not known either.
+    """
+    written = run.state.files.get(path)
+    if written is not None:
+        return written
+    if run.state.remote:
+        return None
+    real = run.facts.resolve(path)
+    if any(_covers(effect, {path, real}) for effect in run.record.paths.values() if effect.access is not Access.READ):
+        return None
+    if run.facts.kind(real) == "dir" or len(run.record.sources) >= MAX_FILES:
+        return None
+    run.record.sources[path] = None
+    found = run.facts.text(real, MAX_BYTES)
+    odd = found is None or "\0" in found or any(mark in found for mark in (HOLE, *marks.ALL))
+    return None if odd else found
+
+
+def _covers(effect: PathEffect, paths: set[str]) -> bool:
+    if effect.certainty is Certainty.LITERAL:
+        return effect.path in paths
+    base = effect.path
+    if effect.certainty is Certainty.PATTERN:
+        base = posixpath.dirname(re.split(r"[*?\[]", base, maxsplit=1)[0]) or "/"
+    inside = base.rstrip("/") + "/"
+    return any(path == base or path.startswith(inside) for path in paths)
+
+
+def interpreter(text: str) -> list[str] | None:
+    """Return the words of the first line after ``#!``; none where there is no such line, None where it is odd."""
+    if not text.startswith("#!"):
+        return []
+    found = _FIRST_LINE.match(text.partition("\n")[0])
+    if found is None:
+        return None
+    program, argument = found.groups()
+    if program.rpartition("/")[2] == "env":
+        words = (argument or "").split()
+        if words[:1] == ["-S"]:
+            words = words[1:]
+        return words if words and not any(word.startswith("-") or "=" in word for word in words[:1]) else None
+    return [program, argument] if argument else [program]
