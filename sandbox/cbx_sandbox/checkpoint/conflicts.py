@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 
@@ -198,15 +199,22 @@ class _Check:
         for change in changes:
             if change.old is None:
                 continue
-            directory, name = split(change.live)
-            try:
-                yield files.file_handle(self._live.go(directory), name or b"")
-                if change.old.is_dir and change.kind not in {Kind.META, Kind.RENAMED}:
-                    self._live.go(change.live)
-                    for leaf, _ in files.walk(self._live):
-                        yield files.file_handle(self._live.fd, leaf)
-            except OSError:
-                continue
+            yield from self._handles_at(change.live, beneath=change.kind not in {Kind.META, Kind.RENAMED})
+            if change.path != change.live:
+                # A directory that took the place of something else: the job had moved that away before.
+                yield from self._handles_at(change.path, beneath=True)
+
+    def _handles_at(self, path: bytes, *, beneath: bool) -> Iterator[bytes | None]:
+        directory, name = split(path)
+        try:
+            at = self._live.go(directory)
+            yield files.file_handle(at, name or b"")
+            if beneath and stat.S_ISDIR(os.stat(name or b".", dir_fd=at, follow_symlinks=False).st_mode):
+                self._live.go(path)
+                for leaf, _ in files.walk(self._live):
+                    yield files.file_handle(self._live.fd, leaf)
+        except OSError:
+            return
 
 
 def theirs(changes: Sequence[Change], conflicts: Sequence[Conflict]) -> tuple[list[Change], list[Change]]:

@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import State
@@ -51,6 +51,7 @@ def script(operations):
 
 @pytest.mark.parametrize("redirect", [True, False], ids=["redirect", "plain"])
 @given(operations=st.lists(OPERATIONS, min_size=1, max_size=12))
+@example(operations=[("move", "f", "l"), ("move", "a", "f")])  # a directory takes the place of what was moved away
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_sequence(redirect, operations):
     """The live tree after the commit equals the native result; before it, and after a rollback, it is untouched."""
