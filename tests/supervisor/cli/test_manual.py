@@ -2,14 +2,20 @@
 
 import os
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import click
+import pytest
 
 from cbx_supervisor.cli.main import VERBS, command
 
 MANUAL = Path(__file__).parents[3] / "docs" / "cli.md"
 BLOCK = re.compile(r"```text\n\$ cbx-sandbox (?P<verbs>[^\n]*?)--help\n(?P<shown>.*?)```", re.DOTALL)
+
+
+CONSOLE = re.compile(r"```console\n\$ (?P<line>[^`]*?cbx-sandbox (?:explain|analyse|rules) .*?)```", re.DOTALL)
 
 
 def help_of(verbs):
@@ -41,3 +47,28 @@ def test_every_verb_is_in_the_manual():
     shown = {match["verbs"].split()[0] for match in BLOCK.finditer(MANUAL.read_text()) if match["verbs"].strip()}
     assert shown == set(VERBS)
     assert all(len(line) <= 80 for verb in VERBS for line in help_of([verb]).splitlines())
+
+
+def consoles():
+    """The examples of verbs that run nothing: a command, which may have several lines, and what it prints."""
+    return [match["line"] for name in ("docs/cli.md", "README.md") for match in CONSOLE.finditer(_text(name))]
+
+
+def _text(name):
+    return (MANUAL.parents[1] / name).read_text()
+
+
+@pytest.mark.parametrize("console", consoles())
+def test_examples_print_what_the_manual_shows(console, tmp_path):
+    """Letter by letter; a line with … stands for any lines, and what follows another $ is no output of this."""
+    lines = console.split("\n$ ")[0].split("\n")
+    command = lines.pop(0)
+    while command.count("'") % 2:
+        command += "\n" + lines.pop(0)
+    environment = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    shown = "\n".join(line for line in lines if not line.startswith("$ sudo")).strip("\n")
+    pattern = "(?s:.*?)".join(re.escape(part.strip("\n")) for part in shown.split("…"))
+    assert re.fullmatch(pattern, done.stdout.strip("\n")), done.stdout
