@@ -401,7 +401,7 @@ class Grammar:
                 self.w("eval ")
                 self.quoted_text()
             case 3:
-                self.w("cd " + self.pick(("d", ".", "d/../d", "-", "'d'", "./d", "nowhere", "~")))
+                self.w("cd " + self.pick(("d", ".", "d/../d", "'d'", "./d", "~", "-", "nowhere || p0")))
             case 4:
                 self.w(self.pick(("export ", "declare ", "readonly ro", "typeset ", "declare -g ")))
                 self.assignment()

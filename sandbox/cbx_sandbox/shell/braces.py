@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from cbx_sandbox.shell.syntax import Part, Text
+from cbx_sandbox.shell.syntax import Param, Part, Text
 
 MAX_TOKENS = 300  # pieces of a word with braces; more is a pattern as well
 MAX_BRACES = 64  # words that one brace expansion may make before it is a pattern instead
 
-_RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.-?\d+)?$")
+_LETTERS = re.compile(r"[A-Za-z0-9_]+")
+_RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d{1,9}))?$")
 
 
 def has_brace(parts: tuple[Part, ...]) -> bool:
@@ -90,17 +92,27 @@ def _range(tokens: list[Part]) -> list[list[Part]] | None:
     if not found:
         return None
     first, last = found.group(1), found.group(2)
+    step = abs(int(found.group(3) or 1)) or 1
     if first.isalpha() and last.isalpha():
-        low, high = sorted((ord(first), ord(last)))
-        values = [chr(code) for code in range(low, high + 1)]
+        codes = _steps(ord(first), ord(last), step)
+        values = None if codes is None else [chr(code) for code in codes]
     elif not first.isalpha() and not last.isalpha() and max(len(first), len(last)) < 10:
-        low, high = sorted((int(first), int(last)))
-        if high - low >= MAX_BRACES:
-            return [[Text("*", quoted=False)]]
-        values = [str(number) for number in range(low, high + 1)]
+        numbers = _steps(int(first), int(last), step)
+        padded = any(re.match(r"-?0\d", text) for text in (first, last))
+        width = max(len(first), len(last)) if padded else 0
+        values = None if numbers is None else [f"{number:0{width}d}" for number in numbers]
     else:
         return None
+    if values is None:
+        return [[Text("*", quoted=False)]]
     return [[Text(value, quoted=False)] for value in values]
+
+
+def _steps(first: int, last: int, step: int) -> list[int] | None:
+    """Return the numbers of a range in its order, None where there are too many."""
+    if abs(last - first) // step >= MAX_BRACES:
+        return None
+    return list(range(first, last + 1, step)) if first <= last else list(range(first, last - 1, -step))
 
 
 def _joined(tokens: list[Part]) -> list[Part]:
@@ -109,6 +121,13 @@ def _joined(tokens: list[Part]) -> list[Part]:
         last = out[-1] if out else None
         if isinstance(token, Text) and isinstance(last, Text) and token.quoted == last.quoted:
             out[-1] = Text(last.value + token.value, token.quoted)
+        elif isinstance(token, Text) and isinstance(last, Param) and last.open and not token.quoted:
+            # Braces are expanded before variables: $x{,y} is $x and $xy.
+            letters = _LETTERS.match(token.value)
+            longer = letters.group() if letters else ""
+            out[-1] = replace(last, name=last.name + longer)
+            if token.value != longer:
+                out.append(Text(token.value[len(longer) :], quoted=False))
         else:
             out.append(token)
     return out

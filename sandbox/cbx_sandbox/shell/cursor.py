@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.syntax import Part, Unreadable
+from cbx_sandbox.shell.syntax import Part, QuoteMode, Unreadable
 
 if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
@@ -72,7 +72,7 @@ class Cursor:
         """Read commands from text that was taken out of back-ticks; ``parse`` supplies it."""
         raise NotImplementedError
 
-    def double(self) -> list[Part]:
+    def double(self, mode: QuoteMode = "double") -> list[Part]:
         """Read up to the closing double quote; ``scan`` supplies it."""
         raise NotImplementedError
 

@@ -57,7 +57,7 @@ class Expansions(Cursor):
             self.pos = name.end()
             if _SPLIT_NAME.match(self.text, self.pos):
                 raise self.fail("a variable's name that is split over two lines")
-            return Param(name.group(), "", None, None, quoted)
+            return Param(name.group(), "", None, None, quoted, open=True)
         if following and following in _SPECIAL:
             self.pos += 2
             return Param(following, "", None, None, quoted)
@@ -116,12 +116,12 @@ class Expansions(Cursor):
 
     def _in_arithmetic(self, char: str, parts: list[Part]) -> None:
         if char == "$":
-            parts.append(self.dollar("double"))
+            parts.append(self.dollar("here"))
         elif char == "`":
-            parts.append(self.backticks("double"))
+            parts.append(self.backticks("here"))
         elif char == '"':
             self.pos += 1
-            parts += self.double()
+            parts += self.double("here")
         elif char == "'":
             parts.append(Text(self.single(), quoted=True))
         else:
@@ -187,13 +187,13 @@ class Expansions(Cursor):
                 self.pos += 1
             elif char == '"':
                 self.pos += 1
-                parts += self.double()
+                parts += self.double("here" if quoted else "double")
             elif char == "\\":
                 self.backslash(parts)
             elif char == "$":
-                parts.append(self.dollar("double" if quoted else "plain"))
+                parts.append(self.dollar("here" if quoted else "plain"))
             else:
-                parts.append(self.backticks("double" if quoted else "plain"))
+                parts.append(self.backticks("here" if quoted else "plain"))
 
     def _ansi(self) -> str:
         """Read ``$'…'``; the position is on the quote."""

@@ -79,7 +79,7 @@ class Interpreter(Follower):
             return ""
         if self.nesting >= MAX_NESTING:
             return self.opaque("texts within texts, nested too deeply", where)
-        inner = Interpreter(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
+        inner = type(self)(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
         inner.steps, inner.anchor, inner.calls, inner.loops = self.steps, where, self.calls, self.loops
         return inner.read(text, stdin)
 
@@ -114,15 +114,12 @@ class Interpreter(Follower):
             for assign in node.assigns:
                 self.assign(assign.name, self._assigned(assign), self.where(assign.start, assign.end))
                 self._declare(assign)
-        prefix: dict[str, tuple[str, Where]] = {}
-        for assign in node.assigns if node.words else ():
-            prefix[assign.name] = (self._assigned(assign), self.where(assign.start, assign.end))
         stdin, sink = self.redirects(node.redirects, stdin)
         if not args:
             if node.words:
                 self.executes_unknown("the program's name is empty or not known", where)
             return ""
-        output = self._with_environment(prefix, lambda: self.dispatch(args, stdin, where))
+        output = self._with_environment(node.assigns, lambda: self.dispatch(args, stdin, where))
         return self.sunk(output, sink)
 
     def _assigned(self, assign: Assign) -> str:
@@ -149,21 +146,26 @@ class Interpreter(Follower):
         self.state.arrays.pop(name, None)
         environment.assigned(self, name, value, where)
 
-    def _with_environment(self, prefix: dict[str, tuple[str, Where]], action: Callable[[], str]) -> str:
-        """Run with variables set for one command."""
-        if not prefix:
+    def _with_environment(self, assigns: tuple[Assign, ...], action: Callable[[], str]) -> str:
+        """Run with variables set for one command; each value already sees those before it."""
+        if not assigns:
             return action()
-        saved = {name: self.state.variables.get(name, "\0none") for name in prefix}
-        changed = self.state.path_changed
-        for name, (value, where) in prefix.items():
-            self.assign(name, value, where)
+        saved = {assign.name: self.state.variables.get(assign.name, "\0none") for assign in assigns}
+        changed, exported = self.state.path_changed, self.state.exported
+        values = []
+        for assign in assigns:
+            values.append((assign, self._assigned(assign)))
+            self.state.variables[assign.name] = HOLE  # those after it see the new value or the old one
+        for assign, value in values:
+            self.assign(assign.name, value, self.where(assign.start, assign.end))
+        self.state.exported |= saved.keys()
         output = action()
         for name, old in saved.items():
             if old == "\0none":
                 self.state.variables.pop(name, None)
             else:
                 self.state.variables[name] = old
-        self.state.path_changed = changed
+        self.state.path_changed, self.state.exported = changed, exported
         return output
 
     def dispatch(self, args: list[Arg], stdin: str | None, where: Where) -> str:

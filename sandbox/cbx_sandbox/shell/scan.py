@@ -6,7 +6,7 @@ import re
 
 from cbx_sandbox.shell.cursor import MAX_WORDS
 from cbx_sandbox.shell.expansions import Expansions
-from cbx_sandbox.shell.syntax import Part, Text, Word
+from cbx_sandbox.shell.syntax import Part, QuoteMode, Text, Word
 
 _PLAIN = re.compile(r"[^ \t\n\r;&|<>()$`\"'\\\x00]+")
 _DOUBLE = re.compile(r"[^$`\"\\\x00]+")
@@ -108,8 +108,11 @@ class Scanner(Expansions):
         self.pos = end + 1
         return value
 
-    def double(self) -> list[Part]:
-        """Read up to the closing double quote; the opening one is behind us."""
+    def double(self, mode: QuoteMode = "double") -> list[Part]:
+        """Read up to the closing double quote; the opening one is behind us.
+
+        Back-ticks lose backslashes before quotes only where nothing but the quotes stands around them.
+        """
         parts: list[Part] = [Text("", quoted=True)]
         while True:
             run = _DOUBLE.match(self.text, self.pos)
@@ -122,13 +125,13 @@ class Scanner(Expansions):
                 return parts
             if char in {"", "\x00"}:
                 raise self.fail("a double quote that is not closed")
-            self._in_double(char, parts, escapes='$`"\\')
+            self._in_double(char, parts, '$`"\\', mode)
 
-    def _in_double(self, char: str, parts: list[Part], escapes: str) -> None:
+    def _in_double(self, char: str, parts: list[Part], escapes: str, mode: QuoteMode) -> None:
         if char == "$":
-            parts.append(self.dollar("double"))
+            parts.append(self.dollar(mode))
         elif char == "`":
-            parts.append(self.backticks("double"))
+            parts.append(self.backticks(mode))
         else:  # a backslash
             following = self.text[self.pos + 1 : self.pos + 2]
             self.pos += 2
@@ -152,5 +155,5 @@ class Scanner(Expansions):
                 continue
             if self.peek() == "\x00":
                 raise self.fail("a NUL character")
-            self._in_double(self.peek(), parts, escapes="$`\\")
+            self._in_double(self.peek(), parts, "$`\\", "here")
         return Word(tuple(parts), self.at(0), self.at(len(self.text)))

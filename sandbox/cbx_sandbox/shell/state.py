@@ -23,6 +23,8 @@ from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from cbx_sandbox.shell.checks import Finding
     from cbx_sandbox.shell.estimate import Estimate
     from cbx_sandbox.shell.syntax import Function
@@ -50,6 +52,7 @@ class State:
     script: bool = False  # within a file that is executed
     running: frozenset[str] = frozenset()  # the files that are being executed
     prefixes: tuple[str, ...] = ()  # directories that are looked into before those of PATH
+    exported: frozenset[str] = frozenset()  # variables set here that programs see; "*" for all
 
     def copy(self) -> State:
         """Return the state that a subshell begins with."""
@@ -69,7 +72,18 @@ class State:
             self.script,
             self.running,
             self.prefixes,
+            self.exported,
         )
+
+    def child(self, environment: Container[str]) -> State:
+        """Return the state that a new process begins with: it has files and directory, but only exported variables."""
+        state = self.copy()
+        if "*" not in self.exported:
+            state.variables = {
+                name: value for name, value in self.variables.items() if name in self.exported or name in environment
+            }
+        state.arrays, state.functions, state.aliases = {}, {}, {}
+        return state
 
     def take(self, other: State) -> None:
         """Become the other state."""
@@ -97,6 +111,7 @@ class State:
             self.cwd = None
         self.local |= other.local
         self.path_changed = self.path_changed or other.path_changed
+        self.exported |= other.exported
 
 
 @dataclass

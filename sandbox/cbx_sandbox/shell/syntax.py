@@ -30,6 +30,7 @@ class Param:
     argument: Word | None
     subscript: Word | None
     quoted: bool
+    open: bool = False  # written without braces, so that a letter after it would belong to the name
 
 
 @dataclass(frozen=True, slots=True)

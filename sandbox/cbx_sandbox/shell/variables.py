@@ -25,6 +25,7 @@ class Variables(Paths):
     """A shell as far as words and redirections are concerned; the interpreter runs what they contain."""
 
     anchor: Where | None = None
+    input: str | None = None  # what the command that is being expanded can read, and so its substitutions can
 
     def where(self, start: int, end: int) -> Where:
         """Return a position in the text that was handed in."""
@@ -68,7 +69,9 @@ class Variables(Paths):
                 stdin = self._input(redirect, stdin, self.content(target, where))
             else:
                 path = self._output(operator, target, where)
-                if redirect.fd in {"", "1"} or operator.startswith("&"):
+                if operator == "<>" and redirect.fd in {"", "0"}:
+                    stdin = HOLE
+                elif redirect.fd in {"", "1"} or operator.startswith("&"):
                     sink = path
                 elif path is not None and redirect.fd != "2":
                     self.state.descriptors["\0" + redirect.fd] = path
@@ -143,13 +146,13 @@ class Variables(Paths):
 
     def substitute(self, body: Sequence) -> str:
         """Run a command substitution."""
-        output = self.aside(body, None)
+        output = self.aside(body, self.input)
         return output.rstrip("\n")
 
     def process(self, part: ProcSub) -> str:
         """Run a process substitution."""
         number = str(63 + len(self.state.descriptors))
-        output = self.aside(part.body, HOLE if part.writes else None)
+        output = self.aside(part.body, HOLE if part.writes else self.input)
         self.state.descriptors[number] = output
         return f"/dev/fd/{number}"
 

@@ -89,6 +89,12 @@ class Walker(Variables):
         """Run a node and return what it prints, as far as that is known."""
         if not self.step((-1, -1)):
             return HOLE
+        outer, self.input = self.input, stdin
+        output = self._node(node, stdin)
+        self.input = outer
+        return output
+
+    def _node(self, node: Command, stdin: str | None) -> str:
         match node:
             case Simple():
                 return self.simple(node, stdin)
@@ -131,9 +137,12 @@ class Walker(Variables):
     def _sequence(self, node: Sequence, stdin: str | None) -> str:
         out = []
         before = ""
+        cwd = self.state.cwd
         for command, operator in node.items:
             if before in {"&&", "||"}:
                 other = self.state.copy()
+                if before == "||" and self.state.cwd != cwd:
+                    self.state.cwd = None  # the cd before it may be what failed
                 out.append(self.run(command, stdin))
                 self.state.blend(other, keep_cwd=before == "&&")
             elif operator == "&":

@@ -65,7 +65,7 @@ def _fields(parts: list[Part], word: Word, values: Values) -> list[Arg]:
             text = tilde(part, parts, index, values)
             current.begun = current.begun or part.quoted or bool(text)
             current.text += text
-            current.pattern = current.pattern or (not part.quoted and GLOB.search(part.value) is not None)
+            current.pattern = current.pattern or (not part.quoted and _matches(part.value))
             continue
         if isinstance(part, Param) and part.name in {"@", "*"} and not part.operator:
             current = _all_fields(part, values, done, current)
@@ -82,11 +82,23 @@ def _fields(parts: list[Part], word: Word, values: Values) -> list[Arg]:
     return [arg for made in done for arg in _finish(made, word, values)]
 
 
+def _matches(text: str) -> bool:
+    """Whether literal text is matched against names; only an extended pattern has a parenthesis in it."""
+    return GLOB.search(text) is not None or "(" in text
+
+
 def _spreads(part: Part) -> bool:
     """Whether a quoted expansion can still be several words: ``"${a[@]}"``."""
-    if not isinstance(part, Param) or part.subscript is None or part.operator == "#":
+    if not isinstance(part, Param) or _counts(part):
         return False
+    if part.subscript is None:
+        return part.name == "@"
     return any(isinstance(piece, Text) and piece.value == "@" for piece in part.subscript.parts)
+
+
+def _counts(part: Param) -> bool:
+    """Whether it is ``${#name}``; with a word after it, the same sign removes a prefix."""
+    return part.operator == "#" and part.argument is None
 
 
 def _all_fields(part: Param, values: Values, done: list[_Field], current: _Field) -> _Field:
@@ -117,7 +129,7 @@ def _split(text: str, part: Part, done: list[_Field], current: _Field, values: V
         text = HOLE  # split at other characters: not followed
     if HOLE in text:
         number = isinstance(part, Arith) or (
-            isinstance(part, Param) and (part.name in _NUMBERS or part.operator == "#")
+            isinstance(part, Param) and ((part.name in _NUMBERS and not part.operator) or _counts(part))
         )
         current.text += text
         current.begun = True

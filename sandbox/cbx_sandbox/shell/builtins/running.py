@@ -41,7 +41,8 @@ def _source(run: Interpreter, call: Call) -> str:
 def _trap(run: Interpreter, call: Call) -> str:
     args = [arg for arg in call.args if arg.text != "--"]
     if len(args) >= 2 and not args[0].text.startswith("-") and args[0].text != "-":
-        run.execute_text(args[0].text, call.where)
+        printed = run.execute_text(args[0].text, call.where)
+        return HOLE if printed else ""  # some time later, but into the same stream
     return ""
 
 

@@ -21,9 +21,12 @@ def _declare(run: Interpreter, call: Call) -> str:
     """Assign: declare, local, export, readonly, typeset."""
     if call.name == "local":
         run.state.local |= {arg.text.partition("=")[0] for arg in call.args if not arg.text.startswith("-")}
+    exports = call.name == "export" or any(re.match(r"-\w*x", arg.text) for arg in call.args)
     nameref = any(arg.text.startswith("-") and "n" in arg.text for arg in call.args)
     for arg in call.args:
         name, equals, value = arg.text.partition("=")
+        if exports and not name.startswith("-"):
+            run.state.exported |= {name.rstrip("+")}
         if "[" in name:
             run.arithmetic(name)
         if HOLE in name or arg.many:
@@ -37,6 +40,8 @@ def _declare(run: Interpreter, call: Call) -> str:
 
 def _set(run: Interpreter, call: Call) -> str:
     texts = call.texts()
+    if any(re.match(r"-\w*a", text) or text == "allexport" for text in texts):
+        run.state.exported |= {"*"}
     if "--" in texts:
         rest = call.args[texts.index("--") + 1 :]
         run.state.positional = [arg.text for arg in rest] if all(arg.known for arg in rest) else None

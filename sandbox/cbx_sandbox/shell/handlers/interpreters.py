@@ -60,7 +60,9 @@ def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
         return HOLE
     if call.stdin is None or HOLE in call.stdin:
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
-    return run.nested(call.stdin, call.where)
+    state = run.state.child(run.facts.env)
+    state.positional = None
+    return run.nested(call.stdin, call.where, HOLE, state)  # its commands read what is left of the script
 
 
 def _plus(args: list[Arg]) -> list[Arg]:
@@ -75,9 +77,7 @@ def _with_positional(run: Interpreter, call: Call, words: list[Arg]) -> str:
     if text.many or text.pattern:
         run.record.found(INJECTION, call.where)
         return run.executes_unknown("executes text that is not known before it runs", call.where)
-    state = run.state.copy()
-    state.functions = {}
-    state.aliases = {}
+    state = run.state.child(run.facts.env)
     state.positional = [arg.text for arg in rest] if all(arg.known for arg in rest) else None
     return run.execute_text(text.text, run.where(text.start, text.end), call.stdin, state)
 
