@@ -1,14 +1,16 @@
 """The oracle of execution: what bash really did with a text, and whether the analysis had predicted it.
 
-A stage has a PATH of stub programs that do nothing but log: their directory, their name and arguments and, for ``r0``, what they
-read. bash runs a text there as a user of its own with nothing to lose, in a fresh directory, under limits. Each program that ran has
-to be among those predicted, with its arguments, its directory and its input; each file that changed among those predicted to be
-written. Only texts of ``grammar`` are run: they name nothing but stubs and relative paths.
+A stage has a PATH of stub programs that do nothing but log: their directory, their name and arguments and, for ``r0``,
+what they read. bash runs a text there as a user of its own with nothing to lose, in a fresh directory, under limits.
+Each program that ran has to be among those predicted, with its arguments, its directory and its input; each file that
+changed among those predicted to be written. Only texts of ``grammar`` are run: they name nothing but stubs and relative
+paths.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import fnmatch
 import os
 import re
@@ -117,11 +119,14 @@ class Stage:
 
     def _bash(self, text: str) -> bool:
         """Run bash and wait for everything that it started, which holds a pipe open."""
-        theirs, ours = os.pipe()
+        theirs, low = os.pipe()
+        ours = fcntl.fcntl(low, fcntl.F_DUPFD, 200)  # out of the way of the descriptors that texts open and close
+        os.close(low)
         user = {"user": USER, "group": USER, "extra_groups": []} if _user() else {}
         process = subprocess.Popen(
-            [str(self.bin / "bash"), "--norc", "--noprofile", "-c", text], cwd=self.work, env=self.env, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[ours], start_new_session=True, preexec_fn=_limits, **user,
+            [str(self.bin / "bash"), "--norc", "--noprofile", "-c", text], cwd=self.work, env=self.env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[ours], start_new_session=True,
+            preexec_fn=_limits, **user,  # noqa: PLW1509 -- one thread
         )  # fmt: skip
         os.close(ours)
         complete = _closed(theirs, self.seconds)
@@ -183,19 +188,41 @@ class Predicted:
     )  # directory, name, words, input
     writes: list[tuple[str, Certainty]] = field(default_factory=list)
     anything: bool = False  # it said that it cannot tell what runs
+    # A cd is taken to succeed, and so is what stands before && and a cd: after a mistake the kernel lets nothing be
+    # written elsewhere. And what programs and the shell say on standard error is not followed into pipes.
+    anywhere: bool = False
+    any_input: bool = False
 
     def has_run(self, event: Event) -> bool:
         """Whether a program that ran was expected so."""
-        return self.anything or any(_matches(expected, event) for expected in self.runs)
+        return self.anything or any(self._matches(expected, event) for expected in self.runs)
+
+    def _matches(self, expected: tuple[str | None, str, list[Arg], str | None], event: Event) -> bool:
+        cwd, name, args, stdin = expected
+        if name.rpartition("/")[2] != event.argv[0] or not (self.anywhere or cwd in {None, event.cwd}):
+            return False
+        pattern = "".join(_argument(arg) for arg in args)
+        if not re.fullmatch(pattern, "".join(arg + "\0" for arg in event.argv[1:]), re.DOTALL):
+            return False
+        return self.any_input or event.argv[0] != "r0" or _reads(stdin, event.stdin)
 
     def has_write(self, path: str) -> bool:
         """Whether a file that changed was expected to."""
-        return self.anything or any(_covers(place, certainty, path) for place, certainty in self.writes)
+        if self.anything:
+            return True
+        if self.anywhere:
+            path = os.path.basename(path)
+            return any(
+                os.path.basename(place) == path or certainty is not Certainty.LITERAL
+                for place, certainty in self.writes
+            )
+        return any(_covers(place, certainty, path) for place, certainty in self.writes)
 
 
 def predict(text: str, facts: StaticFacts) -> Predicted:
     """Analyse a text and keep each program that is expected to run, not only what it touches."""
-    record, found = Record(Offsets(text)), Predicted()
+    record = Record(Offsets(text))
+    found = Predicted(anywhere="cd " in text, any_input="|&" in text or ">&" in text or "&>" in text)
 
     class Watching(Interpreter):
         def program(self, name: str, args: list[Arg], stdin: str | None, where: Where) -> str:
@@ -210,19 +237,10 @@ def predict(text: str, facts: StaticFacts) -> Predicted:
 
     shell = Watching(facts, record, State(facts.cwd))
     shell.read(text)
+    shell.ends()
     shell.uncalled()
     found.anything = record.opaque or any(reason.code == "executes-unknown" for reason in record.reasons)
     return found
-
-
-def _matches(expected: tuple[str | None, str, list[Arg], str | None], event: Event) -> bool:
-    cwd, name, args, stdin = expected
-    if name.rpartition("/")[2] != event.argv[0] or (cwd is not None and cwd != event.cwd):
-        return False
-    pattern = "".join(_argument(arg) for arg in args)
-    if not re.fullmatch(pattern, "".join(arg + "\0" for arg in event.argv[1:]), re.DOTALL):
-        return False
-    return event.argv[0] != "r0" or _reads(stdin, event.stdin)
 
 
 def _argument(arg: Arg) -> str:

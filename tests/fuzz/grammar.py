@@ -794,7 +794,9 @@ class Grammar:
     def _commands(self, closer: str) -> None:
         inner = self.nested()
         for index in range(1 + inner.choose(2)):
-            if index:
+            if index and inner.pending:  # bash prints a substitution anew before it runs it, and loses a ; there
+                inner.newline()
+            elif index:
                 inner.separator()
             inner.and_or()
         if inner.pending:

@@ -45,6 +45,7 @@ def analyse(text: str, facts: Facts) -> Analysis:
     def read(shell: Interpreter) -> None:
         environment.shell_begins(shell)
         shell.read(text)
+        shell.ends()
         shell.uncalled()
 
     return _analysed(text, facts, read)

@@ -81,7 +81,17 @@ class Interpreter(Follower):
             return self.opaque("texts within texts, nested too deeply", where)
         inner = type(self)(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
         inner.steps, inner.anchor, inner.calls, inner.loops = self.steps, where, self.calls, self.loops
-        return inner.read(text, stdin)
+        output = inner.read(text, stdin)
+        if state is not self.state:
+            inner.ends()
+        return output
+
+    def ends(self) -> None:
+        """Run what was trapped, with the variables as they are at the end."""
+        traps, self.state.traps = self.state.traps, ()
+        for text, where in traps:
+            self.execute_text(text, where, self.input)
+        self.state.traps = ()
 
     def execute_text(self, text: str, where: Where, stdin: str | None = None, state: State | None = None) -> str:
         """Run text that has to be known in full; where it is not, anything can happen."""

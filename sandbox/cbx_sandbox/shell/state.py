@@ -53,6 +53,7 @@ class State:
     running: frozenset[str] = frozenset()  # the files that are being executed
     prefixes: tuple[str, ...] = ()  # directories that are looked into before those of PATH
     exported: frozenset[str] = frozenset()  # variables set here that programs see; "*" for all
+    traps: tuple[tuple[str, Where], ...] = ()  # texts that run when this shell ends, or when a signal comes
 
     def copy(self) -> State:
         """Return the state that a subshell begins with."""
@@ -112,6 +113,7 @@ class State:
         self.local |= other.local
         self.path_changed = self.path_changed or other.path_changed
         self.exported |= other.exported
+        self.traps = tuple(dict.fromkeys((*self.traps, *other.traps)))
 
 
 @dataclass

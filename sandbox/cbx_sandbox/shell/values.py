@@ -73,7 +73,7 @@ def tilde(part: Text, parts: tuple[Part, ...] | list[Part], index: int, values: 
     if index or part.quoted or not text.startswith("~"):
         return text
     user, slash, rest = text[1:].partition("/")
-    if not slash and len(parts) > 1 and isinstance(parts[1], Text) and parts[1].quoted and parts[1].value[:1] != "/":
+    if not slash and len(parts) > 1:  # whatever follows belongs to the name, and then it is none
         return text
     if user == "":
         return values.home() + slash + rest

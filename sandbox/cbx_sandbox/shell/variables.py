@@ -147,6 +147,8 @@ class Variables(Paths):
     def substitute(self, body: Sequence) -> str:
         """Run a command substitution."""
         output = self.aside(body, self.input)
+        if output.endswith(HOLE):  # it may be nothing, and then the newlines before it go too
+            return output.rstrip("\n" + HOLE) + HOLE
         return output.rstrip("\n")
 
     def process(self, part: ProcSub) -> str:

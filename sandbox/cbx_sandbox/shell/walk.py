@@ -67,6 +67,10 @@ class Walker(Variables):
         """Run a simple command."""
         raise NotImplementedError
 
+    def ends(self) -> None:
+        """Run what was trapped, with the variables as they are at the end."""
+        raise NotImplementedError
+
     def step(self, where: Where) -> bool:
         """Count a piece of work; False once there has been too much."""
         self.steps[0] += 1
@@ -158,6 +162,7 @@ class Walker(Variables):
         self.state = saved.copy()
         self.asides += 1
         output = self.run(node, stdin)
+        self.ends()
         self.asides -= 1
         saved.files.update(self.state.files)
         self.state = saved
@@ -183,14 +188,25 @@ class Walker(Variables):
         stdin, sink = self.redirects(node.redirects, stdin)
         output = self.run(node.body, stdin)
         if node.subshell:
+            self.ends()
             saved.files.update(self.state.files)
             self.state = saved
         return self.sunk(output, sink)
 
     def _if(self, node: If, stdin: str | None) -> str:
-        for condition in node.conditions:
-            self.run(condition, stdin)
-        outputs = self._branches(node.branches, stdin)
+        """Run each branch with what the conditions up to its own have left."""
+        ends, outputs = [], []
+        for index, branch in enumerate(node.branches):
+            if index < len(node.conditions):
+                self.run(node.conditions[index], stdin)
+            before = self.state.copy()
+            outputs.append(self.run(branch, stdin))
+            ends.append(self.state)
+            self.state = before
+        if len(node.branches) > len(node.conditions):
+            self.state = ends.pop()
+        for end in ends:
+            self.state.blend(end)
         return outputs[0] if len(set(outputs)) == 1 and len(node.branches) > len(node.conditions) else HOLE
 
     def _branches(self, branches: tuple[Sequence, ...], stdin: str | None) -> list[str]:

@@ -28,6 +28,8 @@ def _source(run: Interpreter, call: Call) -> str:
         return ""
     arg = call.args[0]
     where = run.where(arg.start, arg.end)
+    if arg.text in {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"} and call.stdin is not None:
+        return run.execute_text(call.stdin, where, HOLE, run.state)
     content = run.content(arg, where)
     path = run.absolute(arg.text) if arg.known else None
     if path in run.state.files or arg.text.startswith(("/dev/", "/proc/")) or not arg.known:
@@ -41,7 +43,8 @@ def _source(run: Interpreter, call: Call) -> str:
 def _trap(run: Interpreter, call: Call) -> str:
     args = [arg for arg in call.args if arg.text != "--"]
     if len(args) >= 2 and not args[0].text.startswith("-") and args[0].text != "-":
-        printed = run.execute_text(args[0].text, call.where)
+        run.state.traps = (*run.state.traps, (args[0].text, call.where))
+        printed = run.execute_text(args[0].text, call.where, call.stdin)
         return HOLE if printed else ""  # some time later, but into the same stream
     return ""
 
