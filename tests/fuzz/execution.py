@@ -124,10 +124,17 @@ class Stage:
         os.close(low)
         user = {"user": USER, "group": USER, "extra_groups": []} if _user() else {}
         process = subprocess.Popen(
-            [str(self.bin / "bash"), "--norc", "--noprofile", "-c", text], cwd=self.work, env=self.env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[ours], start_new_session=True,
-            preexec_fn=_limits, **user,  # noqa: PLW1509 -- one thread
-        )  # fmt: skip
+            [str(self.bin / "bash"), "--norc", "--noprofile", "-c", text],
+            cwd=self.work,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[ours],
+            start_new_session=True,
+            preexec_fn=_limits,  # noqa: PLW1509 -- one thread
+            **user,
+        )
         os.close(ours)
         complete = _closed(theirs, self.seconds)
         if not complete:

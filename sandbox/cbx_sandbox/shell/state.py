@@ -74,6 +74,7 @@ class State:
             self.running,
             self.prefixes,
             self.exported,
+            self.traps,
         )
 
     def child(self, environment: Container[str]) -> State:
@@ -83,7 +84,7 @@ class State:
             state.variables = {
                 name: value for name, value in self.variables.items() if name in self.exported or name in environment
             }
-        state.arrays, state.functions, state.aliases = {}, {}, {}
+        state.arrays, state.functions, state.aliases, state.traps = {}, {}, {}, ()
         return state
 
     def take(self, other: State) -> None:

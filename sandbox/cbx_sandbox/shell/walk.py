@@ -160,6 +160,7 @@ class Walker(Variables):
         """Run in a subshell: what it prints and touches stays, its variables do not."""
         saved = self.state
         self.state = saved.copy()
+        self.state.traps = ()
         self.asides += 1
         output = self.run(node, stdin)
         self.ends()
@@ -185,6 +186,7 @@ class Walker(Variables):
         saved = self.state
         if node.subshell:
             self.state = saved.copy()
+            self.state.traps = ()
         stdin, sink = self.redirects(node.redirects, stdin)
         output = self.run(node.body, stdin)
         if node.subshell:
