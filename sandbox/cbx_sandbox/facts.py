@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import posixpath
-import shutil
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -86,7 +85,7 @@ class HostFacts:
     def which(self, program: str) -> str | None:
         """Return where PATH finds a program."""
         if program not in self._found:
-            self._found[program] = shutil.which(program, path=":".join(self.path))
+            self._found[program] = _which(program, self.path)
         return self._found[program]
 
     def text(self, path: str, limit: int) -> str | None:
@@ -164,6 +163,16 @@ def _resolve(path: str) -> str:
         return os.path.realpath(path)
     except (OSError, ValueError):
         return posixpath.normpath(path)
+
+
+def _which(program: str, directories: tuple[str, ...]) -> str | None:
+    if "\0" in program:
+        return None
+    for directory in directories:
+        path = posixpath.join(directory, program)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    return None
 
 
 def _text(path: str, limit: int) -> str | None:

@@ -5,7 +5,6 @@ The client's hot path spells the same few names itself, since importing this cos
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 from collections.abc import Mapping
@@ -88,6 +87,8 @@ def from_environment(environment: Mapping[str, str], *, uid: int) -> Paths:
     paths = Paths()
     if "CBX_RUNTIME_DIR" in moved:
         runtime = moved["CBX_RUNTIME_DIR"]
+        import hashlib  # noqa: PLC0415 -- only where something was moved
+
         digest = hashlib.sha256(os.fsencode(runtime)).hexdigest()[:8]
         paths = paths._replace(runtime=runtime, lock=f"{runtime}/lock", cgroup=f"cbx-{digest}")
     return paths._replace(

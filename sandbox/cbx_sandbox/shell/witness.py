@@ -11,8 +11,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import tree_sitter_bash
 from tree_sitter import Language, Parser
+
+from cbx_sandbox.shell import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def _witnessed(text: str) -> Iterator[str]:
 
 @cache
 def _language() -> Language:
-    return Language(tree_sitter_bash.language())
+    return Language(bundled.extension("tree_sitter_bash", "_binding").language())
 
 
 def _tree_sitter(text: str) -> Iterator[str]:

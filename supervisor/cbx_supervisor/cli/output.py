@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import shutil
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,15 @@ def lines(text: str) -> str:
 
 def width() -> int:
     """Return how many columns there are: the terminal's, else as many as read well."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    if not sys.stdout.isatty():
+        return 100
+    told = os.environ.get("COLUMNS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 def cell(value: object) -> str:
@@ -52,7 +59,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     widths = [max(len(row[column]) for row in grid) for column in range(len(headers))]
     room = None
     if sys.stdout.isatty():
-        room = max(10, shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * (len(widths) - 1))
+        room = max(10, width() - sum(widths[:-1]) - 2 * (len(widths) - 1))
     made = []
     for row in grid:
         last = row[-1] if room is None or len(row[-1]) <= room else row[-1][: room - 1] + ELLIPSIS
@@ -103,6 +110,8 @@ def when(value: str | float | None) -> str | None:
     """Show a time of the Unix clock as the local one; text is taken as it is."""
     if value is None or isinstance(value, str):
         return value
+    import datetime as dt  # noqa: PLC0415 -- most verbs show no times
+
     return dt.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
 
 

@@ -72,6 +72,18 @@ def test_answers_are_remembered(tmp_path: pathlib.Path) -> None:
     assert facts.kind(str(tmp_path / "f")) == "missing"
 
 
+def test_a_program_is_the_first_executable_file_of_its_name(tmp_path: pathlib.Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "tool").mkdir()
+    (tmp_path / "b" / "tool").write_text("not executable")
+    (tmp_path / "c" / "tool").write_text("#!/bin/sh\n")
+    (tmp_path / "c" / "tool").chmod(0o755)
+    facts = HostFacts(str(tmp_path), {"PATH": ":".join(str(tmp_path / name) for name in ("a", "b", "c"))})
+    assert facts.which("tool") == str(tmp_path / "c" / "tool")
+    assert facts.which("to\0ol") is None
+
+
 def test_a_program_that_is_not_there(tmp_path: pathlib.Path) -> None:
     assert host(tmp_path).which("cbx-no-such-program") is None
 

@@ -50,6 +50,12 @@ def test_examples_hold(command: str, tier: str) -> None:
     assert analyse(command, StaticFacts()).tier is SHORT[tier]
 
 
+def test_every_file_counts() -> None:
+    """None lies there that nobody reads."""
+    found = {path.stem for path in (HERE / "rules").glob("*.toml")}
+    assert found == {*rules.FAMILIES, rules.ENVIRONMENT.removesuffix(".toml")}
+
+
 def test_enough_is_known() -> None:
     assert len(rules.names()) >= 400
     assert len(examples()) >= 100

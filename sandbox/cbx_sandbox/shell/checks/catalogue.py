@@ -6,10 +6,9 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from cbx_sandbox.shell import marks
+from cbx_sandbox.shell import bundled, marks
 from cbx_sandbox.shell.checks.model import Finding, finding
 from cbx_sandbox.shell.matching import Patterns
 
@@ -22,7 +21,7 @@ MARKS = {"secret": marks.SECRET, "private": marks.PRIVATE, "decoded": marks.DECO
 @cache
 def tables(name: str) -> Mapping[str, Any]:
     """Return what a file says."""
-    return tomllib.loads(files(__name__.rpartition(".")[0]).joinpath(f"{name}.toml").read_text("utf-8"))
+    return tomllib.loads(bundled.text(__name__.rpartition(".")[0], f"{name}.toml"))
 
 
 @cache

@@ -31,9 +31,9 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache, lru_cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from cbx_sandbox.shell import bundled
 from cbx_sandbox.shell.rules import reading
 from cbx_sandbox.shell.rules.catalogue import Catalogue, RuleFile
 from cbx_sandbox.shell.rules.model import HELP, Option, Rule, When
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["HELP", "Option", "Rule", "RuleFile", "When", "fields", "find"]
 
 ENVIRONMENT = "environment.toml"
+# A file each, in the order in which they count.
+FAMILIES = ("archives", "build", "containers", "files", "git", "network", "packages", "programs", "system", "text")
 
 _added: tuple[RuleFile, ...] = ()
 
@@ -84,12 +86,7 @@ def added() -> tuple[RuleFile, ...]:
 @cache
 def own() -> tuple[RuleFile, ...]:
     """Return cbx's own files."""
-    found = sorted((entry for entry in files(__name__).iterdir()), key=lambda entry: entry.name)
-    return tuple(
-        RuleFile(entry.name, entry.read_text("utf-8"))
-        for entry in found
-        if entry.name.endswith(".toml") and entry.name != ENVIRONMENT
-    )
+    return tuple(RuleFile(f"{family}.toml", bundled.text(__name__, f"{family}.toml")) for family in FAMILIES)
 
 
 def extend(text: str, source: str = "a drop-in") -> None:
@@ -123,4 +120,4 @@ def _catalogue(edition: int) -> Catalogue:  # noqa: ARG001  # the key
 @cache
 def environment() -> dict[str, Any]:
     """Return what is known about variables that make programs run something."""
-    return tomllib.loads(files(__name__).joinpath(ENVIRONMENT).read_text("utf-8"))
+    return tomllib.loads(bundled.text(__name__, ENVIRONMENT))
