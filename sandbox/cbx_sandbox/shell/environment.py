@@ -5,6 +5,7 @@ Which they are, and who reads them, is in rules/environment.toml.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
+_LESS_LOOKS = re.compile(r"(?:-?[aAcCdeEfFgGiIJKLmMnNqQrRsSuUVwWX]+ ?)*")  # none of them writes or takes a text
 KINDS = ("run", "input", "code", "options", "prompt", "function", "writes")
 AT_ONCE, WHEN_READ = "at-once", "when-read"
 
@@ -115,7 +117,7 @@ def heard(run: Interpreter, program: str) -> list[tuple[str, str]]:
             found.append((name, value))
     for name, value in _telling(state):
         variable = known(name)
-        if variable is not None and variable.late and variable.read_by(program):
+        if variable is not None and variable.late and variable.read_by(program) and not _usual(name, value):
             found.append((name, value))
     return found
 
@@ -134,7 +136,7 @@ def _usual(name: str, value: str) -> bool:
         directory, _, base = value.rpartition("/")
         rule = rules.find(base)
         return directory in standard_path() and rule is not None and rule.handler == "shell"
-    return False
+    return name == "LESS" and _LESS_LOOKS.fullmatch(value) is not None
 
 
 def weigh(run: Interpreter, name: str, value: str, where: Where, tier: Tier) -> None:

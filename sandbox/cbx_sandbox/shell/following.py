@@ -60,6 +60,6 @@ class Follower(Walker):
                 continue
             for part in {text, text.rpartition("@")[2], text.rpartition("=")[2], text.rpartition("<")[2]}:
                 path = self.absolute(part.replace("~", self.facts.home, 1) if part.startswith("~") else part)
-                if path is not None and HOLE not in path:
+                if path is not None and HOLE not in path and " " not in part:  # with blanks it is talk
                     found |= {places.read(path, whole=True)[0]} - {""} | marks.of(self.state.files.get(path))
         return found

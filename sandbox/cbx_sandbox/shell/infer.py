@@ -81,9 +81,12 @@ class Interpreter(Follower):
             return self.opaque("texts within texts, nested too deeply", where)
         inner = type(self)(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
         inner.steps, inner.anchor, inner.calls, inner.loops = self.steps, where, self.calls, self.loops
+        inner.brought = frozenset(inner.state.functions)
         output = inner.read(text, stdin)
         if state is not self.state:
             inner.ends()
+        if inner.state is not self.state:
+            inner.uncalled()
         return output
 
     def ends(self) -> None:

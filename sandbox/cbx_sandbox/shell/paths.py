@@ -209,6 +209,12 @@ class Paths:
             return True
         return path.startswith(tuple(prefix + "/" for prefix in _SYSTEM)) or "/.git/" in path + "/"
 
+    def of_system(self, path: str) -> bool:
+        """Whether a path belongs to the system or is somebody's home: what changes as a whole there is not one file."""
+        if path in {"/", self.facts.home, "/home", "/var", "/opt", "/srv", "/dev", *_SYSTEM}:
+            return True
+        return path.startswith(tuple(prefix + "/" for prefix in _SYSTEM))
+
     def writes_place(self, place: str, where: Where, tier: Tier) -> None:
         """Write beneath a place that a rule names."""
         if self.state.remote:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@\s]*@)?(\[[0-9a-fA-F:.]+\]|[^/:?#\s]+)(?::(\d+))?")
 _ACCESS = {"write": Access.WRITE, "append": Access.APPEND, "create": Access.CREATE, "delete": Access.DELETE}
 _WRITING = frozenset({"write", "append", "create", "delete", "into", "tree-delete", "rewrite", "under"})
+_ASSIGNS = re.compile(r"[A-Za-z_]\w*\+?=")
 _BEGINS = frozenset("if for while until case select { ( [[ ! time coproc function".split())
 MAX_PROBED = 2000  # characters of an argument that is tried as a text
 _COST_OF = {SAFE: "quick", CONDITIONAL: "build", SEQUENTIAL: "copy", DANGEROUS: "service"}
@@ -297,7 +298,7 @@ def may_wrap(run: Interpreter, call: Call) -> None:
         if " " in arg.text.strip():
             first = arg.text.split()[0]
             known = rules.find(first.rpartition("/")[2]) or first in builtins.BUILTINS or first in _BEGINS
-            if not known or len(arg.text) > MAX_PROBED:
+            if not (known or _ASSIGNS.match(first)) or len(arg.text) > MAX_PROBED:
                 continue
             probe.nested(arg.text, call.where)
         else:

@@ -46,6 +46,7 @@ class State:
     files: dict[str, str] = field(default_factory=dict)  # what this text has written: path to content
     descriptors: dict[str, str | None] = field(default_factory=dict)  # number to what can be read from it
     local: frozenset[str] = frozenset()  # variables that end with the function that is being run
+    stack: tuple[str | None, ...] = ()  # directories that pushd left
     unsure: frozenset[str] = frozenset()  # functions that may or may not be defined, or not so
     path_changed: bool = False
     remote: bool = False  # on another host or in another root: paths here are not meant
@@ -67,6 +68,7 @@ class State:
             dict(self.files),
             dict(self.descriptors),
             self.local,
+            self.stack,
             self.unsure,
             self.path_changed,
             self.remote,
@@ -112,6 +114,8 @@ class State:
         if not keep_cwd and self.cwd != other.cwd:
             self.cwd = None
         self.local |= other.local
+        if self.stack != other.stack:
+            self.stack = ()
         self.path_changed = self.path_changed or other.path_changed
         self.exported |= other.exported
         self.traps = tuple(dict.fromkeys((*self.traps, *other.traps)))

@@ -52,6 +52,7 @@ class Walker(Variables):
         self.asides = 0
         self.loops = 0  # within which many files may be gone through
         self.called: set[str] = set()
+        self.brought: frozenset[str] = frozenset()  # functions that an outer shell defined, and looks at
 
     def opaque(self, why: str, where: Where) -> str:
         """Note that a part cannot be read; in a script that was there before it is a program that is not known."""
@@ -272,9 +273,9 @@ class Walker(Variables):
         self.record.found(Finding("fork-bomb", Verdict.DENY, why), where)
 
     def uncalled(self) -> None:
-        """Look at functions that were defined and never called: something else may call them."""
+        """Look at functions that were defined and never called: something else may call them, a trap for one."""
         for name, function in list(self.state.functions.items()):
-            if name not in self.called:
+            if name not in self.called and name not in self.brought:
                 self.call(function, None, None)
 
     def call(self, function: Function, args: list[str] | None, stdin: str | None) -> str:

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 from tests.bench.accuracy.goals import Failure, Goal, Measured, count, share
 from tests.bench.accuracy.material import Material, tier
+from tests.bench.accuracy.parsing import unread
 
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 
@@ -125,6 +126,8 @@ def fits(template: str, command: Wrapped) -> bool:
         return False
     if template.endswith("$X") or "alias" in template or "env -S" in template:
         return simple(command.text)  # the value is split into words, quotes and operators are not seen again
+    if "\n" in command.text and "<<" in template and template in PLACES:
+        return False
     if "<<" in template and ("EOF" in command.text or "\nE\n" in command.text or command.text.endswith("\nE")):
         return False
     if "<<" in command.text and not template.startswith(("bash -c", "eval", "({}", "{{\n", "\n\n")):
@@ -177,6 +180,7 @@ def literal(material: Material) -> tuple[str, ...]:
     return tuple(
         command
         for command in material.danger
+        if not unread(command)
         if len(command) < 80
         and "\n" not in command
         and "$" not in command

@@ -52,6 +52,8 @@ def texts(command: str) -> Iterator[str]:
     for template in TALK:
         if "{r}" in template and ("EOF" in command or command.endswith("\\")):
             continue  # it would end the here-document
+        if "/" in command and template.startswith(("touch", "mkdir")):
+            continue  # it would be a path, and may be one that matters
         if "{x}" in template and "EOF" in command:
             continue
         yield template.format(**values)

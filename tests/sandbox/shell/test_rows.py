@@ -14,14 +14,19 @@ ROWS = material.own_rows()
 SLOW = {"AC3", "AC5", "AC8", "AC9", "AC13"}  # measured by `make accuracy`; of the first three a sample stands below
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.family}-{row.command[:60]!r}")
+def _case(row: material.Row):
+    marks = [pytest.mark.xfail(reason=row.open)] if row.open else []
+    return pytest.param(row, marks=marks, id=f"{row.family}-{row.command[:60]!r}")
+
+
+@pytest.mark.parametrize("row", [_case(row) for row in ROWS])
 def test_a_row_gets_its_tier_and_effects(row: material.Row) -> None:
     assert str(material.tier(row.command)) == str(row.tier), material.analysed(row.command).reasons
     assert not effects.differences(row)
 
 
 def test_there_are_enough_rows_and_no_twice() -> None:
-    assert len(ROWS) >= 2
+    assert len(ROWS) >= 2900
     assert not [command for command, times in Counter(row.command for row in ROWS).items() if times > 1]
 
 

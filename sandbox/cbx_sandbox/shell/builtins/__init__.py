@@ -24,7 +24,9 @@ def _cd(run: Interpreter, call: Call) -> str:
     args = [arg for arg in call.args if arg.text not in {"-L", "-P", "-e", "-@", "--", "-n"}]
     before = run.state.cwd
     if call.name == "popd" or (call.name == "pushd" and not args):
-        run.state.cwd = None
+        plain = call.name == "popd" and not call.args and bool(run.state.stack)
+        run.state.cwd = run.state.stack[-1] if plain else None
+        run.state.stack = run.state.stack[:-1] if plain else ()
         return HOLE
     if not args:
         target: str | None = run.home()
@@ -37,6 +39,8 @@ def _cd(run: Interpreter, call: Call) -> str:
     else:
         path = run.absolute(target)
         run.state.cwd = None if path is None else run.facts.resolve(path)
+    if call.name == "pushd":
+        run.state.stack = (*run.state.stack, before)
     run.state.variables["OLDPWD"] = before if before is not None else HOLE
     return HOLE if call.name == "pushd" else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.checks.follow import INJECTION
-from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
@@ -32,8 +32,18 @@ def _source(run: Interpreter, call: Call) -> str:
         return run.execute_text(call.stdin, where, HOLE, run.state)
     content = run.content(arg, where)
     path = run.absolute(arg.text) if arg.known else None
-    if path in run.state.files or arg.text.startswith(("/dev/", "/proc/")) or not arg.known:
+    if arg.text != "/dev/null" and (
+        path in run.state.files or arg.text.startswith(("/dev/", "/proc/")) or not arg.known
+    ):
         return run.execute_text(content, where, call.stdin, run.state)
+    if arg.text == "/dev/null":
+        return ""
+    if arg.text.endswith("/bin/activate"):
+        # What a virtual environment brings along: a part of the project, like .venv/bin/python.
+        run.record.reason("activates", f"runs {arg.text} and looks for programs beside it", CONDITIONAL, where)
+        run.writes_place("project", where, CONDITIONAL)
+        run.state.path_changed = True
+        return HOLE
     # A file that was there before: a script of the project or of the user, as unknown as any program by name.
     run.record.reason("sources-file", f"runs the commands in {arg.text}", SEQUENTIAL, where)
     run.writes_place("project", where, SEQUENTIAL)

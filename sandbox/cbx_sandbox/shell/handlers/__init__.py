@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.handlers import editing, files, interpreters, lookers, remote, tools, wrappers
+from cbx_sandbox.shell.handlers import databases, editing, files, interpreters, lookers, remote, tools, wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,4 +20,5 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     **files.HANDLERS,
     **remote.HANDLERS,
     **tools.HANDLERS,
+    **databases.HANDLERS,
 }

@@ -30,9 +30,9 @@ def _sed(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.open:
         run.record.reason("unknown-option", "an argument of sed may be an option or a script", SEQUENTIAL, call.where)
     sandbox = parsed.has("--sandbox")
-    for script in scripts:
-        if script is not None and not sandbox:
-            sed.look(run, script.text, run.where(script.start, script.end))
+    known = [script for script in scripts if script is not None]
+    if known and not sandbox:  # sed joins them by newlines, so that one may go on in the next
+        sed.look(run, "\n".join(script.text for script in known), run.where(known[0].start, known[-1].end))
     for file in files:
         text = _script_file(run, call, file)
         if text is None:

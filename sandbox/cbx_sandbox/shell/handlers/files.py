@@ -47,6 +47,38 @@ def _rm(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
+_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
+
+
+def _sets_id(mode: str) -> bool:
+    """Whether a mode lets whoever runs a file become its owner: u+s, +s, 4755; g+s is common on directories."""
+    if mode.isdigit():
+        return len(mode.lstrip("0")) == 4 and mode.lstrip("0")[0] in "4567"
+    clauses = [_CLAUSE.fullmatch(clause) for clause in mode.split(",")]
+    return any(
+        found
+        and (not found.group(1) or set(found.group(1)) & set("ua"))
+        and re.search(r"[+=][rwxXt]*s", found.group(2))
+        for found in clauses
+    )
+
+
+def _permissions(run: Interpreter, call: Call, rule: Rule) -> str:
+    """chmod, chown: a change like another, but not all over the system, and not to let others become the owner."""
+    parsed = parse_options(rule, call.args)
+    if rule.name == "chmod" and not parsed.has("--reference") and parsed.operands:
+        mode = parsed.operands[0]
+        if _sets_id(mode.text):
+            where = run.where(mode.start, mode.end)
+            run.record.reason("sets-id", "lets whoever runs the file become its owner", DANGEROUS, where)
+    if parsed.has("-R", "--recursive"):
+        for arg in parsed.operands[1:]:
+            path, _ = run.place(arg)
+            if run.of_system(path) and not run.inside_project(path):
+                run.record.reason("permissions-all", f"changes who may use {path} as a whole", DANGEROUS, call.where)
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
 def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
     """tar: what it does depends on the mode, which may stand without a dash."""
     if programs.only_help(call, rule):
@@ -142,7 +174,12 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
     if programs.only_help(call, rule):
         return HOLE
     parsed = parse_options(rule, call.args)
-    output = programs.settle(run, call, replace(rule, handler="", unknown=SEQUENTIAL), parsed)
+    rule = replace(rule, handler="", unknown=SEQUENTIAL)
+    document = parsed.value("-O", "--output-document")
+    if rule.name == "wget" and document is not None and document.text in {"-", "/dev/stdout"}:
+        rule = replace(rule, tier=SAFE, writes=())
+    output = programs.settle(run, call, rule, parsed)
+    _sends(run, call, parsed)
     for given in parsed.options:
         if given.option.role == "write" and given.value is not None and given.value.known:
             path = run.absolute(given.value.text)
@@ -185,6 +222,29 @@ def _saved_as_named(run: Interpreter, rule: Rule, parsed: Parsed) -> None:
                 run.record.trail.writes(path)
 
 
+def _sends(run: Interpreter, call: Call, parsed: Parsed) -> None:
+    """Note the files whose content goes out: @FILE in data and forms, and what is uploaded."""
+    for given in parsed.options:
+        if given.value is None or not given.value.known:
+            continue
+        name, text = "", given.value.text
+        if given.name in {
+            "-d",
+            "--data",
+            "--data-binary",
+            "--data-ascii",
+            "--data-urlencode",
+            "--json",
+            "-F",
+            "--form",
+        }:
+            name = text.partition("@")[2].partition(";")[0] if "@" in text else text.partition("=<")[2]
+        elif given.name in {"-T", "--upload-file", "--post-file", "--body-file"}:
+            name = text
+        if name not in {"", "-"}:
+            run.reads(replace(given.value, text=name), call.where)
+
+
 def _http(run: Interpreter, call: Call, rule: Rule) -> str:
     """HTTPie and xh: a method, a URL, then items; items without a method make it a POST."""
     if programs.only_help(call, rule):
@@ -213,6 +273,7 @@ def _is_query(text: str) -> bool:
 
 HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     "rm": _rm,
+    "permissions": _permissions,
     "tar": _tar,
     "tee": _tee,
     "passes": _passes,

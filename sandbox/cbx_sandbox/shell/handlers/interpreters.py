@@ -48,6 +48,9 @@ def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
         if given.name in {"--rcfile", "--init-file"} and given.value:
             _script_file(run, call, given.value)
     words = parsed.operands + parsed.rest
+    if parsed.has("-n") and words and not parsed.has("-c", "-i") and words[0].known:
+        run.reads(words[0], call.where)  # it is read, and nothing in it is executed
+        return HOLE
     if words and words[0].text == "-" and not parsed.has("-c"):
         words = []  # the end of the options: it reads its input
     if parsed.has("-c"):

@@ -120,8 +120,10 @@ def _git(run: Interpreter, call: Call, rule: Rule) -> str:
         run.record.reason("git-config", "settings that are not known", SEQUENTIAL, call.where)
     for setting in settings:
         _git_setting(run, call, setting)
-    before = run.record.tier
     words = parsed.operands + parsed.rest
+    if words and words[0].text == "config":
+        _git_config(run, call, rule, words[1:])
+    before = run.record.tier
     output = _git_alias(run, call, words, settings)
     if output is None:
         output = programs.generic(run, call, replace(rule, handler=""))
@@ -145,6 +147,19 @@ def _git_setting(run: Interpreter, call: Call, setting: str) -> None:
             run.execute_text(value.removeprefix("!"), call.where)
     elif _GIT_CODE.match(key):
         run.record.reason("git-config", f"{key} changes what git runs or where", SEQUENTIAL, call.where)
+
+
+def _git_config(run: Interpreter, call: Call, rule: Rule, args: list[Arg]) -> None:
+    """Look at what is set to stay: git will execute it later."""
+    sub = rule.sub("config")
+    parsed = parse_options(sub or rule, args)
+    words = [arg for arg in parsed.operands if arg.text != "set"]
+    if len(words) == 2:
+        key, value = words[0].text, words[1].text
+        if key.lower().startswith("alias.") and value.startswith("!"):
+            run.execute_text(value[1:], call.where)
+        elif not _GIT_CODE.match(key):
+            _git_setting(run, call, f"{key}={value}")
 
 
 def _git_alias(run: Interpreter, call: Call, words: list[Arg], settings: list[str]) -> str | None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Call, Interpreter
     from cbx_sandbox.shell.rules import Rule
 
+_CMAKE_LOOKS = frozenset("echo echo_append cat capabilities environment true false sleep compare_files".split()) | {
+    f"{name}sum" for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+}
 _IP_LOOKS = ("show", "list", "lst", "get", "identify", "list-id", "pids", "monitor", "help", "ls")
 _CLOUD_LOOKS = re.compile(r"(?:list|describe|show|get|read|search|lookup|view|check)(?:-.*)?$|version$|info$|help$")
 _CLOUD_ACTS = re.compile(
@@ -99,7 +102,10 @@ def _date(run: Interpreter, call: Call, rule: Rule) -> str:
 def _pager(run: Interpreter, call: Call, rule: Rule) -> str:
     """Words that begin with a plus are commands of the pager, and those can run programs."""
     for arg in call.args:
-        if arg.text.startswith("+") and not re.fullmatch(r"\+\+?(?:[0-9]+|[GF]|/.*)", arg.text):
+        escape = re.match(r"\+\+?!(.+)", arg.text, re.DOTALL)
+        if escape:
+            run.execute_text(escape.group(1), call.where)
+        elif arg.text.startswith("+") and not re.fullmatch(r"\+\+?(?:[0-9]+|[GF]|/.*)", arg.text):
             run.record.reason("pager-command", "a command of the pager can run programs", SEQUENTIAL, call.where)
     return programs.generic(run, call, replace(rule, handler=""))
 
@@ -171,6 +177,8 @@ def _cmake(run: Interpreter, call: Call, rule: Rule) -> str:
             return HOLE
         if words and words[0].text in {"env", "time"}:
             return run.dispatch(words, call.stdin, call.where)
+        if words and words[0].text in _CMAKE_LOOKS:
+            return HOLE
     return programs.generic(run, call, replace(rule, handler=""))
 
 
@@ -178,6 +186,9 @@ def _cloud(run: Interpreter, call: Call, rule: Rule) -> str:
     """gcloud, az: groups of words, one of which is the verb."""
     if programs.only_help(call, rule):
         return HOLE
+    for given in parse_options(rule, call.args).options:
+        if given.option.role == "run":
+            programs.option_effects(run, call, rule, given)
     words = [arg for arg in call.args if not arg.text.startswith("-")]
     known = all(arg.known for arg in words[:4])
     acts = any(_CLOUD_ACTS.match(arg.text) for arg in words)

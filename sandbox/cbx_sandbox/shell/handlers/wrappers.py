@@ -188,6 +188,8 @@ def _text(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed is None:
         return HOLE
     words = parsed.operands + parsed.rest
+    if rule.tier is not SAFE:
+        programs.finish(run, call, rule, rule.tier, touched=True)
     for given in parsed.options:
         if given.option.role == "rest":
             return run.dispatch(words, call.stdin, call.where) if words else HOLE
