@@ -51,7 +51,7 @@ class Applier:
         self._loosened: dict[
             bytes, int
         ] = {}  # directories of the submitter's that were not open to him, and their modes
-        self._marked: list[tuple[bytes, int]] = []
+        self._marked: list[tuple[bytes, int, int]] = []  # path, marks, inode
         self._actions = {
             Action.OUT: self._out,
             Action.IN: self._in,
@@ -74,6 +74,8 @@ class Applier:
         for step in steps:
             try:
                 self._actions[step.action](step)
+            except attributes.SwappedError as error:
+                raise RacedError(step.path, REPLACED) from error
             except OSError as error:
                 error.filename = step.path
                 raise
@@ -158,14 +160,14 @@ class Applier:
         """Clear the immutable mark where the job has cleared it; only root's jobs can."""
         if old is None or not old.attributes or (step.change.new and step.change.new.attributes):
             return
-        attributes.protect(fd, name, 0)
+        attributes.protect(fd, name, 0, old.inode)
         self._touched.add(old.inode)
-        self._undo.append(functools.partial(self._protect, step.path, old.attributes))
+        self._undo.append(functools.partial(self._protect, step.path, old.attributes, old.inode))
 
-    def _protect(self, path: bytes, marks: int) -> None:
+    def _protect(self, path: bytes, marks: int, inode: int) -> None:
         directory, name = split(path)
         with files.Cursor(self._live_fd, os.O_PATH) as cursor:
-            attributes.protect(cursor.go(directory), name, marks)
+            attributes.protect(cursor.go(directory), name, marks, inode)
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 
@@ -242,11 +244,11 @@ class Applier:
                 and status.st_uid == self._rights.uid
                 and not (new.is_symlink or status.st_mode & stat.S_IWUSR)
             ):
-                files.chmod(fd, name or b".", stat.S_IMODE(status.st_mode) | stat.S_IWUSR)
-            attributes.change(fd, name, old, new)
+                attributes.chmod(fd, name, stat.S_IMODE(status.st_mode) | stat.S_IWUSR, old.inode)
+            attributes.change(fd, name, old, new, old.inode)
         self._loosened.pop(step.path, None)
         if new.attributes != old.attributes and new.attributes:
-            self._marked.append((step.path, new.attributes))
+            self._marked.append((step.path, new.attributes, old.inode))
 
     def _rights_to_write(self, step: Step, fd: int, name: bytes) -> contextlib.AbstractContextManager[None]:
         """The submitter's rights; root's to write a file that the submitter may write, but not exchange.
@@ -279,7 +281,7 @@ class Applier:
         if not stat.S_ISDIR(status.st_mode) or not self._closed(status):
             return None
         mode = stat.S_IMODE(status.st_mode)
-        files.chmod(fd, name, mode | 0o300)
+        attributes.chmod(fd, name, mode | 0o300, status.st_ino)
         self._undo.append(functools.partial(self._chmod, path, mode))
         return mode
 
@@ -307,12 +309,13 @@ class Applier:
 
     def _came_in(self, step: Step, fd: int, name: bytes) -> None:
         mode = self._staging.modes.get(step.slot)
+        inode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino
         if mode is not None:
-            files.chmod(fd, name, mode)
-        self._touched.add(os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino)
+            attributes.chmod(fd, name, mode, inode)
+        self._touched.add(inode)
         new = step.change.new
         if new is not None and new.attributes and step.change.kind is not Kind.RENAMED:
-            self._marked.append((step.path, new.attributes))
+            self._marked.append((step.path, new.attributes, inode))
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -335,9 +338,9 @@ class Applier:
             self._restore_time(path, before if new is None else new.mtime_ns)
         for path, mode in sorted(self._loosened.items(), key=lambda item: len(item[0]), reverse=True):
             self._chmod(path, mode)
-        for path, marks in self._marked:
+        for path, marks, inode in self._marked:
             with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
-                self._protect(path, marks)
+                self._protect(path, marks, inode)
 
     def sync(self, steps: Sequence[Step]) -> None:
         """Put what was done on disk. As root."""
@@ -383,7 +386,9 @@ class Applier:
 
     def _set_back(self, path: bytes, new: Meta, old: Meta) -> None:
         fd, name = self._at(path)
-        attributes.change(fd, name, new, old)
+        # Somebody has put another object there: that is not ours to change.
+        with contextlib.suppress(attributes.SwappedError):
+            attributes.change(fd, name, new, old, old.inode)
 
     def _unlink_slot(self, slot: bytes) -> None:
         os.unlink(slot, dir_fd=self._stage_fd)
@@ -394,7 +399,7 @@ class Applier:
         if old is not None:
             made = files.statx(fd, name)
             bare = old._replace(uid=made.uid, gid=made.gid, xattrs=())
-            attributes.change(fd, name, bare, old)
+            attributes.change(fd, name, bare, old, made.ino)
 
 
 def _same_but_content(old: Meta, new: Meta) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import Kind, State
 
-from cbx_sandbox.checkpoint import conflicts, homes, layers
+from cbx_sandbox.checkpoint import apply, conflicts, homes, layers
 from cbx_sandbox.checkpoint import stage as checkpoint_stage
 from cbx_sandbox.linux import files
 
@@ -279,3 +279,29 @@ def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
         # Control: by name, it would have gone.
         harness.remove(f"{box.live}/{home}")
         assert not os.path.exists(f"{box.live}/{home}")
+
+
+@pytest.mark.parametrize("change", ["chmod 666 a", "chown 33 a", "setfattr -n user.k -v v a", "touch -d 2001-01-01 a"])
+@pytest.mark.parametrize("other", ["file", "symlink", "directory"])
+def test_a_file_swapped_before_its_metadata_is_set(box, monkeypatch, change, other):
+    """Between the last look and the change: what has the name then is not touched, and the commit is a conflict."""
+    box.shell("echo a > a")
+    session = box.run(change)
+    make = {"file": "echo precious > a", "symlink": "echo precious > target; ln -s target a", "directory": "mkdir a"}
+    real, before = apply.Applier._rights_to_write, {}
+
+    def swapping(applier, step, fd, name):
+        box.shell(f"mv a away; {make[other]}")
+        before.update(harness.manifest(box.live))
+        return real(applier, step, fd, name)
+
+    monkeypatch.setattr(apply.Applier, "_rights_to_write", swapping)
+    result = checkpoint.commit(session, allow_privileged=True)
+    assert [conflict.reason for conflict in result.conflicts] == [conflicts.REPLACED]
+    monkeypatch.undo()
+    after = harness.manifest(box.live)
+    assert {name: after[name] for name in (b"a", b"away")} == {name: before[name] for name in (b"a", b"away")}
+    # Control: nobody in between, it lands.
+    box.shell("rm -r a; mv away a")
+    forced = checkpoint.commit(session, allow_privileged=True, on_conflict=checkpoint.OnConflict.OURS)
+    assert forced.state is State.COMMITTED
