@@ -312,6 +312,9 @@ def _covered(option: str, paths: Sequence[str], facts: Facts) -> tuple[str, ...]
     if "/" in resolved:
         # A mount over the root would change nothing, and a write rule for it would allow writing everywhere.
         raise UsageError(f"cannot use --{option} for /", hint="name directories below it")
+    gone = [path for path in resolved if facts.kind(path) == "missing"]
+    if option == "hide" and gone:
+        raise UsageError(f"cannot hide {gone[0]}: there is no such path")
     return resolved
 
 

@@ -146,7 +146,8 @@ def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPla
 def _asked_for(policy: Policy) -> list[ops.Operation]:
     plan: list[ops.Operation] = [ops.ReadOnly(path) for path in policy.readonly]
     plan += [ops.Tmpfs(path, policy.limits.tmp_bytes) for path in policy.tmpfs]
-    return plan + [ops.Hide(path) for path in policy.hide]
+    # It was there when the run was planned: what is gone by now is hidden well enough.
+    return plan + [ops.Hide(path, if_there=True) for path in policy.hide]
 
 
 def writable_paths(policy: Policy) -> list[str]:

@@ -185,7 +185,7 @@ def test_a_plan_tells_no_more_than_its_caller_could_find_out(shell, place):
     (place / "closed/link").symlink_to("/where/it/leads")
     (place / "closed/hidden-name").mkdir()
     line = f"cat {place}/closed/* {place}/closed/link; touch {place}/closed/hidden-name/x"
-    ask = ["run", "--dry-run", "--json", "--hide", place / "closed/link", "-c", line]
+    ask = ["run", "--dry-run", "--json", "--ro", place / "closed/link", "-c", line]
     told = shell.call(*ask, uid=NOBODY).stdout
     assert told
     assert b"/where/it/leads" not in told

@@ -382,3 +382,22 @@ def test_the_live_tree_is_not_reached_through_the_mount_table(shell, place):
     with mounted("--bind", place / "victim", place / "project/below"):
         job.communicate(b"go\n", timeout=60)
     assert os.listdir(place / "victim") == []
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_is_to_be_hidden_may_be_gone_by_then(shell, place, gone):
+    """A path that vanishes while its job waits is hidden well enough; one that is there is hidden (the control)."""
+    for name in ("project", "secret"):
+        (place / name).mkdir()
+    (place / "secret/file").write_text("secret")
+    holder = hold(shell, place / "project")
+    words = ["--rw", place / "project", "--hide", place / "secret", "ls", place]
+    waiting = shell.start("run", "--tier", "conditional", *words, cwd=place / "project")
+    until(lambda: any(job["state"] == "queued" for job in listed(shell)))
+    if gone:
+        shutil.rmtree(place / "secret")
+    holder.kill()
+    out, error = waiting.communicate(timeout=60)
+    assert (waiting.returncode, b"secret" in out) == (0, not gone), error
+    ran = shell.run("--hide", place / "secret", "ls", place / "secret")
+    assert (ran.returncode, ran.stdout) == (125 if gone else 0, b""), ran.stderr

@@ -79,7 +79,7 @@ def test_what_was_asked_for_comes_last():
     assert steps[-3:] == [
         ops.ReadOnly("/w/ro"),
         ops.Tmpfs("/w/t", made.limits.tmp_bytes),
-        ops.Hide("/w/secret"),
+        ops.Hide("/w/secret", if_there=True),
     ]
 
 
