@@ -13,7 +13,7 @@ from cbx_sandbox.checkpoint.changes import Change, Meta, Summary, live_path, sum
 from cbx_sandbox.checkpoint.conflicts import Conflict, check, same_target, theirs
 from cbx_sandbox.checkpoint.diff import diff, live_root
 from cbx_sandbox.checkpoint.history import State
-from cbx_sandbox.checkpoint.session import Session, discard
+from cbx_sandbox.checkpoint.session import Session, discard, gone
 from cbx_sandbox.checkpoint.stage import Plan, Staging, links_inside, plan, printable
 from cbx_sandbox.errors import CbxError, DeniedError
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
@@ -57,15 +57,22 @@ def commit(
     rights = rights or session.submitter
     wanted = list(diff(session) if changes is None else changes)
     summary = summarise(wanted)
+    missing = [f"what was changed on {target} went with its file system" for target in gone(session)]
+    if summary.empty and missing:
+        raise CbxError(f"cannot commit: {missing[0]}", hint="mount it again where it was, or roll back")
     if summary.empty:
         discard(session)
         return CommitResult(State.EMPTY, summary)
     conflicts = check(session, wanted)
     skipped: list[Change] = []
-    if conflicts and (on_conflict is OnConflict.ABORT or _target_lost(session)):
+    lost = _lost_targets(session, wanted) if conflicts else set()
+    choice = on_conflict is not OnConflict.OURS and any(change.layer not in lost for change in wanted)
+    if conflicts and (on_conflict is OnConflict.ABORT or (lost and not choice)):
         return CommitResult(State.CONFLICT, summary, tuple(conflicts))
     if conflicts and on_conflict is OnConflict.THEIRS:
-        wanted, skipped = theirs(wanted, conflicts)
+        without = [change for change in wanted if change.layer in lost]
+        wanted, skipped = theirs([change for change in wanted if change.layer not in lost], conflicts)
+        skipped += without
     if conflicts and on_conflict is OnConflict.OURS:
         wanted = list(diff(session))  # against what is there now
     _review(session, wanted, allow_privileged=allow_privileged)
@@ -77,16 +84,17 @@ def commit(
         raced = Conflict(layer, error.path, error.reason, error.path)
         return CommitResult(State.CONFLICT, summary, (*conflicts, raced))
     discard(session)
-    return CommitResult(State.COMMITTED, summarise(wanted), tuple(conflicts), tuple(skipped), tuple(notes))
+    return CommitResult(State.COMMITTED, summarise(wanted), tuple(conflicts), tuple(skipped), (*missing, *notes))
 
 
-def _target_lost(session: Session) -> bool:
-    """Nobody's version can be chosen where the directory itself is another."""
-    for index in range(len(session.layers)):
+def _lost_targets(session: Session, changes: Sequence[Change]) -> set[int]:
+    """The layers whose directory is another now: there is nothing that a change could be made to."""
+    lost = set()
+    for index in {change.layer for change in changes}:
         with live_root(session, index) as fd:
             if not same_target(session, index, fd):
-                return True
-    return False
+                lost.add(index)
+    return lost
 
 
 def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bool) -> None:

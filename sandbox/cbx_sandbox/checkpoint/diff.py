@@ -10,25 +10,31 @@ import contextlib
 import dataclasses
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.inodes import UpperEntry, aspects, read_live, read_upper, same_content
 from cbx_sandbox.checkpoint.renames import keep_owners, settle
 from cbx_sandbox.checkpoint.review import flags_of
-from cbx_sandbox.checkpoint.session import Session, open_target
+from cbx_sandbox.checkpoint.session import Session, is_gone, open_target
 from cbx_sandbox.linux import files
 
 
 def diff(session: Session, *, leaves: bool = False) -> list[Change]:
-    """List the changes, parents first; ``leaves`` also lists what is beneath deleted directories."""
+    """List the changes, parents first; ``leaves`` also lists what is beneath deleted directories.
+
+    What lies on a file system that is not mounted any more is left out: session.gone names it.
+    """
     changes: list[Change] = []
-    for index in range(len(session.layers)):
+    for index, layer in enumerate(session.layers):
+        if is_gone(layer):
+            continue
         with live_root(session, index) as live_fd:
             seen: Sequence[Change] = list(_Walk(session, index, live_fd).run())
             if session.submitter.is_root:
                 seen = keep_owners(seen, live_fd)
-            found = settle(seen, live_fd, session.layers[index].upper)
+            found = settle(seen, live_fd, layer.upper)
         if leaves:
             found = [leaf for change in found for leaf in (change, *_leaves(session, change))]
         changes += found
@@ -63,13 +69,20 @@ def live_root(session: Session, index: int) -> Iterator[int]:
     try:
         fd = open_target(layer.target)
     except OSError:
-        nothing = f"{layer.root}/nothing"
-        os.makedirs(nothing, 0o700, exist_ok=True)
-        fd = os.open(nothing, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = _nothing()
     try:
         yield fd
     finally:
         os.close(fd)
+
+
+def _nothing() -> int:
+    """An empty directory, which nobody can find."""
+    directory = tempfile.mkdtemp(prefix="cbx-")
+    try:
+        return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    finally:
+        os.rmdir(directory)
 
 
 @dataclasses.dataclass(slots=True)

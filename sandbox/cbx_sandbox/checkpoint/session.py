@@ -168,10 +168,22 @@ def clock_offset() -> int:
     return min(readings)[1]
 
 
+def is_gone(layer: LayerSpec) -> bool:
+    """Whether a layer cannot be found, because the file system that it lies on is not mounted any more."""
+    return not os.path.isdir(layer.upper)
+
+
+def gone(session: Session) -> tuple[str, ...]:
+    """The overlaid directories whose changes are out of reach: they went with their file system."""
+    return tuple(layer.target for layer in session.layers if is_gone(layer))
+
+
 def sync(session: Session) -> None:
     """Put the layers on disk: overlays are mounted volatile, so this comes before a checkpoint is called held."""
     synced: set[int] = set()
     for layer in session.layers:
+        if is_gone(layer):
+            continue
         fd = os.open(layer.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             device = os.fstat(fd).st_dev

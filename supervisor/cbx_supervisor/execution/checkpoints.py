@@ -20,6 +20,7 @@ from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, ConflictError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.linux.mountinfo import Mount
+from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
 
@@ -75,11 +76,12 @@ class Found:
     summary: Summary
     fate: runner.Fate
     why: str
+    gone: tuple[str, ...] = ()  # directories whose changes went with their file systems
 
     @property
     def empty(self) -> bool:
-        """True if it changed nothing."""
-        return self.summary.empty
+        """True if it changed nothing, as far as anybody can know."""
+        return self.summary.empty and not self.gone
 
 
 def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
@@ -88,7 +90,7 @@ def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
     targets = session.targets
     changed = [os.fsdecode(live_path(change, targets)) for change in changes if not change.implied]
     fate, why = runner.decide(planned, outcome, changed)
-    return Found(changes, summarise(changes), fate, why)
+    return Found(changes, summarise(changes), fate, why, sessions.gone(session))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ def hold(session: Session, summary: Summary | None, why: str, state: CheckpointS
     """Keep the changes; on disk before anybody is told so."""
     sessions.sync(session)
     number = session.checkpoint
+    if lost := sessions.gone(session):
+        why += f"; what was changed on {', '.join(map(printable, lost))} went with its file system"
     hint = f"`cbx-sandbox checkpoint diff {number}`, then commit or rollback"
     return Settled(
         state, None if summary is None else as_changes(summary), f"changes held as checkpoint {number}: {why} ({hint})"

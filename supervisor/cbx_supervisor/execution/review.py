@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from cbx_sandbox.checkpoint import history, render
 from cbx_sandbox.checkpoint.commit import OnConflict
 from cbx_sandbox.checkpoint.diff import diff
-from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.checkpoint.session import Session, gone
 from cbx_sandbox.errors import CbxError, ConflictError, DeniedError, NotStartedError, UsageError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.policy import Grant, LockMode
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
 from cbx_supervisor.execution.admission import describe_blockers
+from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.scheduling.locks import Blocked
 from cbx_supervisor.store import audit
@@ -149,8 +150,9 @@ def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, obje
     }
     if form == "json":
         return "json", render.as_json(changes, targets)
+    lost = "".join(f"({printable(t)}: its changes went with its file system)\n" for t in gone(session))
     if form == "text":
-        return "text", render.as_text(session, changes, reader)
+        return "text", render.as_text(session, changes, reader) + lost
     if form not in plain:
         raise UsageError(f"no such format: {form}", hint=f"known: text, json, {', '.join(plain)}")
-    return "text", plain[form](changes, targets)
+    return "text", plain[form](changes, targets) + (lost if form != "name-status" else "")

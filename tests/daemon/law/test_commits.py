@@ -383,3 +383,35 @@ def test_what_root_gives_to_others_waits_for_a_word(shell, place, project):
     ran = shell.call("checkpoint", "commit", number, "--allow-privileged")
     assert ran.returncode == 0, ran.stderr
     assert ((project / "gift").stat().st_uid, (project / "gift").stat().st_gid) == (33, 33)
+
+
+@pytest.mark.parametrize("vanishes", [True, False])
+def test_a_mount_that_vanishes_takes_only_its_own_changes(shell, place, project, vanishes):
+    """While a DANGEROUS job writes to it and elsewhere: the rest is shown and committed, what is lost is named."""
+    (place / "mount").mkdir()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mounted("-t", "tmpfs", "none", place / "mount"))
+        (place / "mount/dir").mkdir()
+        (place / "edit").write_text(f"echo new > {place}/mount/dir/file; echo new > {project}/file; echo on; read line")
+        read, write = os.pipe()
+        words = ["--tier", "dangerous", "--commit", "hold", "--", "sh", place / "edit"]
+        job = shell.start("run", *words, stdin=read, cwd=place)
+        os.close(read)
+        assert job.stdout.readline() == b"on\n"
+        if vanishes:
+            subprocess.run(["umount", "-l", place / "mount"], check=True)
+        os.close(write)
+        error = job.communicate(timeout=60)[1]
+        lost = f"{place}/mount went with its file system".encode()
+        assert (b"held" in error, lost in error) == (True, vanishes), error
+        number = str(shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"])
+        shown = shell.call("checkpoint", "diff", number).stdout
+        assert f"{project}/file".encode() in shown
+        assert (f"{place}/mount: its changes went".encode() in shown) is vanishes
+        ran = shell.call("checkpoint", "commit", number)
+        assert ran.returncode == 0, ran.stderr
+        assert (project / "file").read_text() == "new\n"
+        assert (place / "mount/dir/file").exists() is not vanishes
+        if vanishes:
+            # For the end of the block, which takes it away again.
+            subprocess.run(["mount", "-t", "tmpfs", "none", place / "mount"], check=True)
