@@ -140,10 +140,11 @@ def plan(
     *,
     at_least: Reason | None = None,
     analysis: Analysis | None = None,
+    visible: Mapping[str, str] | None = None,
 ) -> Plan:
     """Decide how ``request`` runs. ``at_least`` raises the tier for a reason found after an earlier plan.
 
-    ``analysis`` is what ``analysed`` said of it, where that was asked before.
+    ``analysis`` and ``visible`` are what ``analysed`` and ``seen`` said of it, where that was asked before.
 
     Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
     """
@@ -163,7 +164,7 @@ def plan(
         workdir=workdir,
         network=_network(options, analysis, tier, defaults),
         grants=grants,
-        environment=seen(request),
+        environment=seen(request) if visible is None else visible,
         limits=_limits(options, defaults.limits[tier]),
         commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
         overlay_all=tier is Tier.DANGEROUS_ISOLATED,

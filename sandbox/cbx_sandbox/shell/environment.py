@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import rules
@@ -57,11 +57,17 @@ def _table() -> tuple[dict[str, Variable], tuple[tuple[str, Variable], ...]]:
     return whole, tuple(beginnings)
 
 
+@cache
+def _beginnings() -> tuple[str, ...]:
+    return tuple(beginning for beginning, _ in _table()[1])
+
+
+@lru_cache(maxsize=4096)
 def known(name: str) -> Variable | None:
     """Return what is known about a variable."""
     whole, beginnings = _table()
     found = whole.get(name)
-    if found is None and "_" in name:
+    if found is None and name.startswith(_beginnings()):
         found = next((variable for beginning, variable in beginnings if name.startswith(beginning)), None)
     return found
 

@@ -289,18 +289,19 @@ class Executor:
             await asyncio.wait(left, timeout=5.0)
 
     def _plan(self, request: runner.Request, at_least: Reason | None) -> runner.Plan:
+        visible = runner.seen(request)
         facts = HostFacts(
             request.options.workdir or request.cwd,
-            runner.seen(request),
+            visible,
             home=request.identity.home,
             uid=request.identity.uid,
         )
         if request.submitter_is_root:
-            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least, visible=visible)
         who = request.identity
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
-            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least)
+            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least, visible=visible)
 
 
 def capacity(settings: Settings) -> Capacity:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import sysconfig
+import termios
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +22,8 @@ from cbx_sandbox.shell.analysis import analyse
 from cbx_sandbox.shell.effects import Span
 from cbx_supervisor.cli import marking
 from cbx_supervisor.cli.paint import Paint
+
+CLIENT = Path(sysconfig.get_path("scripts")) / "cbx-sandbox"
 
 
 def marked(text, part, width=80, paint=str):
@@ -97,3 +108,35 @@ def test_whatever_the_text_is(text, first, second, width):
         assert re.fullmatch(r" *\^+", strokes)
         assert marking.cells(line) <= max(width, marking.GUTTER + 20)
         assert len(strokes) <= marking.cells(line) + 1  # a place behind the end has its stroke there
+
+
+def on_a_terminal(*, columns, **variables):
+    """What explain prints on a terminal of its own."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {"PATH": "/usr/bin:/bin", "TERM": "xterm", **variables}
+    command = [CLIENT, "explain", "-c", f"echo {'a' * 200}; rm -rf /srv/x"]
+    process = subprocess.Popen(command, stdout=slave, env=environment)
+    os.close(slave)
+    printed = b""
+    with contextlib.suppress(OSError):  # EIO: nobody holds the other side any more
+        while data := os.read(master, 1 << 16):
+            printed += data
+    os.close(master)
+    assert process.wait(60) == 0
+    return printed.decode().replace("\r\n", "\n")
+
+
+def test_on_a_terminal_there_are_colours_and_its_width_is_kept():
+    text = on_a_terminal(columns=50)
+    assert text.startswith("tier: \033[1;31mDANGEROUS_ISOLATED\033[0m\n")
+    line, strokes = text.split("\n")[3:5]
+    assert line.startswith("    …aaa")
+    assert line.endswith("; rm -rf /srv/x")
+    assert len(line) <= 50
+    assert strokes == " " * line.index("rm -rf") + "\033[31m^^^^^^^^^^^^^\033[0m"
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_colours_can_be_turned_off(variables):
+    assert "\033" not in on_a_terminal(columns=80, **variables)
