@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.handlers import databases, editing, files, interpreters, lookers, remote, tools, wrappers
+from cbx_sandbox.shell.handlers import (
+    databases,
+    editing,
+    files,
+    interpreters,
+    lookers,
+    make,
+    remote,
+    targets,
+    tools,
+    wrappers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +30,8 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     **editing.HANDLERS,
     **files.HANDLERS,
     **remote.HANDLERS,
+    **make.HANDLERS,
+    **targets.HANDLERS,
     **tools.HANDLERS,
     **databases.HANDLERS,
 }

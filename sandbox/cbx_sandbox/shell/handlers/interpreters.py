@@ -95,12 +95,14 @@ def _script_file(run: Interpreter, call: Call, script: Arg, rest: list[Arg] | No
         else:
             content = run.content(script, where)
         return run.execute_text(content, where)
-    text = None if path is None or path in run.state.running else sources.text(run, path)
+    text = None if path is None or path in run.state.running else sources.text(run, path, sure=False)
     if path is not None and text is not None:
         if HOLE in text:
             return run.executes_unknown("executes text that is not known before it runs", where, text)
+        known = not sources.changed(run, path)
         run.reads(script, where)
-        return scripts.shell(run, path, text, rest or [], where, call.stdin)
+        output = scripts.shell(run, path, text, rest or [], where, call.stdin)
+        return output if known else programs.unknown(run, replace_rule(call), script.text)
     if script.text.startswith(HOLE) or script.many:
         return run.executes_unknown(f"which script {call.name} executes is not known", where)
     run.reads(script, where)
@@ -224,13 +226,16 @@ def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[str, Wher
         content = call.stdin if script.text == "/dev/stdin" else run.content(script, where)
         content, path = HOLE if content is None else content, None
     else:
-        content = sources.text(run, path) if path is not None and path not in run.state.running else None
+        content = None
+        if path is not None and path not in run.state.running:
+            content = sources.text(run, path, sure=False)
     if content is not None:
         if HOLE in content:
             return run.executes_unknown("executes what this text has just written", where, content)
+        known = path is None or not sources.changed(run, path)
         run.reads(script, where)
         look(content, where, path)
-        return HOLE
+        return HOLE if known else programs.unknown(run, replace_rule(call), script.text)
     if script.text.startswith(HOLE) or script.many:
         return run.executes_unknown(f"which script {call.name} executes is not known", where)
     run.reads(script, where)

@@ -20,25 +20,32 @@ MAX_FILES = 40  # files that are read for one text
 _FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
 
 
-def text(run: Interpreter, path: str) -> str | None:
-    """Return what a file will hold: HOLE where this text writes it and what is not known, None where it cannot be read.
+def text(run: Interpreter, path: str, *, sure: bool = True) -> str | None:
+    """Return what a file will hold, with a HOLE where this text writes what is not known; None where it cannot be had.
 
-    A file that something in this text may have changed before is not known either.
+    What this text may have changed before is as good as not to be had, unless a guess will do: with ``sure`` off.
     """
     written = run.state.files.get(path)
     if written is not None:
         return written
-    if run.state.remote:
+    if run.state.remote or (sure and changed(run, path)):
         return None
     real = run.facts.resolve(path)
-    if any(_covers(effect, {path, real}) for effect in run.record.paths.values() if effect.access is not Access.READ):
-        return None
     if run.facts.kind(real) == "dir" or len(run.record.sources) >= MAX_FILES:
         return None
-    run.record.sources[path] = None
     found = run.facts.text(real, MAX_BYTES)
-    odd = found is None or "\0" in found or any(mark in found for mark in (HOLE, *marks.ALL))
-    return None if odd else found
+    if found is None or "\0" in found or any(mark in found for mark in (HOLE, *marks.ALL)):
+        return None
+    run.record.sources[path] = None
+    return found
+
+
+def changed(run: Interpreter, path: str) -> bool:
+    """Whether something before may have changed a file, and not as this text knows."""
+    if path in run.state.files:
+        return False
+    paths = {path, run.facts.resolve(path)}
+    return any(_covers(effect, paths) for effect in run.record.paths.values() if effect.access is not Access.READ)
 
 
 def _covers(effect: PathEffect, paths: set[str]) -> bool:

@@ -1,0 +1,140 @@
+"""make: the makefile is read, and the recipes of the targets are looked at as the shell gets them."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.handlers import project_files
+from cbx_sandbox.shell.inner import makefile, scripts, sources
+from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.words import HOLE, Arg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.inner.makefile import Makefile
+    from cbx_sandbox.shell.options import Parsed
+    from cbx_sandbox.shell.rules import Rule
+
+MAX_TARGETS = 200
+_VARIABLE = re.compile(r"([A-Za-z_][\w.-]*)(?::{0,3}|\?|\+)=(.*)$", re.DOTALL)
+_SHELLS = re.compile(r"(?:/bin/|/usr/bin/|/usr/bin/env )?(?:ba|da|z)?sh$")
+
+
+def _make(run: Interpreter, call: Call, rule: Rule) -> str:
+    parsed = parse_options(rule, call.args)
+    if not programs.only_help(call, rule) and not parsed.has("-v", "--version"):
+        cwd = run.state.cwd
+        for given in parsed.options:
+            if given.name in {"-C", "--directory"} and given.value is not None:
+                run.state.cwd = run.absolute(given.value.text) if given.value.known else None
+        _read_makefile(run, call, parsed)
+        run.state.cwd = cwd
+    return project_files.as_its_rule_says(run, call, rule)
+
+
+def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> None:
+    named = parsed.value("-f", "--file", "--makefile")
+    names = ("GNUmakefile", "makefile", "Makefile") if named is None else (named.text,)
+    found = project_files.found(run, names, up=False) if named is None or named.known else None
+    if found is None:
+        return
+    path, text = found
+    directory = run.state.cwd or posixpath.dirname(path)
+    words = [arg.text for arg in parsed.operands]
+    key = f"{path} {' '.join(words)}"
+    if key in run.state.running:
+        return
+    run.reads(Arg(path, *call.where), call.where)
+    with scripts.within(run, key):
+        table = makefile.Makefile(
+            lambda name: _known(run, name),
+            lambda name: _included(run, directory, name),
+            lambda pattern: _matching(run, directory, pattern),
+        )
+        goals: list[str] = []
+        for word in words:
+            assigned = _VARIABLE.match(word)
+            if assigned:
+                table.fixed[assigned.group(1)] = assigned.group(2)
+            else:
+                goals.append(word)
+        try:
+            table.read(text)
+            _make_targets(run, call, table, goals, directory)
+        except makefile.Unreadable as why:
+            table.beyond = str(why)
+        if table.beyond or parsed.has("--eval") or parsed.open:
+            project_files.beyond(run, call, table.beyond or "what it is told")
+
+
+def _known(run: Interpreter, name: str) -> str:
+    """Return a variable of the environment; one that nobody has set is empty for make."""
+    value = run.lookup(name) or ""
+    return "" if value == HOLE and name not in run.state.variables else value
+
+
+def _included(run: Interpreter, directory: str, name: str) -> str | None:
+    text = sources.text(run, posixpath.normpath(posixpath.join(directory, name)), sure=False)
+    return None if text is None or HOLE in text else text
+
+
+def _matching(run: Interpreter, directory: str, pattern: str) -> tuple[str, ...]:
+    base = directory.rstrip("/") + "/"
+    if not any(char in pattern for char in "*?["):
+        return (pattern,) if run.facts.kind(posixpath.join(base, pattern)) != "missing" else ()
+    return tuple(path.removeprefix(base) for path in run.facts.glob(posixpath.join(base, pattern)))
+
+
+def _make_targets(run: Interpreter, call: Call, table: Makefile, goals: list[str], directory: str) -> None:
+    for name in ("PATH", *sorted(table.exported - {"*"})):
+        if name in table.variables and name.isidentifier():
+            run.assign(name, table.value(name), call.where)
+    first = table.goal()
+    for name in _in_order(table, [*table.remade, *(goals or ([first] if first else []))]):
+        made = table.find(name)
+        if made is not None:
+            _make_target(run, call, table, name, made, directory)
+    for text in table.executes:
+        project_files.line(run, call, text, directory)
+
+
+def _in_order(table: Makefile, goals: list[str]) -> list[str]:
+    """Return the goals and what they need, the needed before what needs it."""
+    order: dict[str, None] = {}
+    seen: set[str] = set()
+    stack = [(goal, False) for goal in reversed(goals)]
+    while stack:
+        name, ready = stack.pop()
+        if ready:
+            order[name] = None
+        elif name not in seen:
+            if len(seen) >= MAX_TARGETS:
+                table.beyond = "more targets than are looked at"
+                break
+            seen.add(name)
+            made = table.find(name)
+            stack.append((name, True))
+            stack += [(need, False) for need in reversed(made[0].needs if made else [])]
+    return list(order)
+
+
+def _make_target(
+    run: Interpreter, call: Call, table: Makefile, name: str, made: tuple[makefile.Target, str], directory: str
+) -> None:
+    """Execute a recipe; where variables have several values, with one after the other."""
+    choices = max((len(values) for values in table.variables.values()), default=1)
+    for choice in range(choices):
+        table.choice = choice
+        if not _SHELLS.match(table.value("SHELL").strip()):
+            raise makefile.Unreadable("a shell of its own")
+        for line in table.commands(name, *made):
+            project_files.line(run, call, line, directory)
+    table.choice = 0
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"make": _make}
