@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm lint format bench accuracy vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm lint format bench accuracy fuzz vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ bench: setup ## side by side with peers, as ratios
 
 accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus beside the own rows
 	$(BIN)/python -m tests.bench.accuracy $(if $(REPORTS),--junit $(REPORTS)/accuracy.xml,) $(ARGS)
+
+# RUNS bounds the work, not the time; a crash is written to the folder that libFuzzer names, and belongs into a test.
+RUNS ?= 20000
+fuzz: setup ## coverage-guided fuzzing of the parser and the analysis; RUNS says how many texts
+	$(BIN)/python -m pip install -q --use-pep517 -e '.[test,fuzz]'
+	$(BIN)/python -m tests.fuzz.target -runs=$(RUNS) -max_len=4096 -artifact_prefix=/tmp/ $(ARGS)
 
 clean: ## remove what make made here; the guest's cache stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -176,15 +176,23 @@ def _ansi(text: str) -> str:
 # -- bashlex and tree-sitter ------------------------------------------------------------------------------------------
 
 
+_PIECE = re.compile(r"""(?s)'([^']*)'|\$'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^'"\\]+?(?=['"\\]|\$'|$)|.)""")
+
+
 def _written(text: str) -> str:
     """Return a name as it is written, without its quotes."""
-    if re.search(r"[$`]|[<>]\(", text):
-        return COMPUTED
-    return re.sub(
-        r"""(?s)\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)\"""",
-        lambda found: next((piece for piece in found.groups() if piece is not None), "") if found[0] != "\\\n" else "",
-        text,
-    )
+    out = []
+    for found in _PIECE.finditer(text):
+        single, ansi, double, escaped, plain = found.groups()
+        if ansi is not None:
+            out.append(_ansi(ansi))
+        elif double is not None or plain is not None:
+            if re.search(r"(?<!\\)(?:\\\\)*[$`]|[<>]\(", double or plain or ""):
+                return COMPUTED
+            out.append(plain if double is None else re.sub(r'(?s)\\([$`"\\\n])', r"\1", double).replace("\n", ""))
+        else:
+            out.append(single if escaped is None else escaped.replace("\n", ""))
+    return "".join(out)
 
 
 def bashlex_names(text: str) -> Names | None:

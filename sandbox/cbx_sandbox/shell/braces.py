@@ -21,6 +21,8 @@ def has_brace(parts: tuple[Part, ...]) -> bool:
 
 def braces(parts: list[Part]) -> list[list[Part]]:
     """Expand the first brace of a word, then the rest of what that makes."""
+    if sum(part.value.count("{") for part in parts if isinstance(part, Text)) > MAX_TOKENS:
+        return [[*parts, Text("*", quoted=False)]]
     tokens = _tokens(parts)
     if len(tokens) > MAX_TOKENS:
         return [[*parts, Text("*", quoted=False)]]

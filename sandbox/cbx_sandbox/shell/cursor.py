@@ -26,6 +26,7 @@ class Cursor:
         self.base = base  # where everything is reported to be, for text taken out of back-ticks
         self.extglob = extglob
         self.words = 0
+        self.unclosed = 0  # how often (( was tried as arithmetic and had no end
         self.enclosed = 0  # how many $( … ) and <( … ) are open here
 
     # -- small things -------------------------------------------------------------------------------------------
@@ -59,6 +60,12 @@ class Cursor:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self.fail("nested too deeply")
+
+    def count(self) -> None:
+        """Count a piece of work."""
+        self.words += 1
+        if self.words > MAX_WORDS:
+            raise self.fail("too long to be read word by word")
 
     def leave(self) -> None:
         """Come back up."""

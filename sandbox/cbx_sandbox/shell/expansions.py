@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cbx_sandbox.shell.cursor import MAX_WORDS, Cursor
+from cbx_sandbox.shell.cursor import Cursor
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, QuoteMode, Subst, Text, Unreadable, Word
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -28,9 +28,7 @@ class Expansions(Cursor):
 
     def dollar(self, mode: QuoteMode) -> Part:
         """Read an expansion."""
-        self.words += 1
-        if self.words > MAX_WORDS:
-            raise self.fail("too long to be read word by word")
+        self.count()
         quoted = mode != "plain"
         following = self.text[self.pos + 1 : self.pos + 2]
         if following == "\\" and _SPLIT.match(self.text, self.pos + 1):
@@ -84,6 +82,7 @@ class Expansions(Cursor):
     def arithmetic(self, closer: str) -> Word:
         """Read an arithmetic expression and its closer."""
         self.enter()
+        self.count()
         start, parts, open_parens = self.pos, list[Part](), 0
         while True:
             run = _ARITH.match(self.text, self.pos)

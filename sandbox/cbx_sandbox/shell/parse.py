@@ -21,6 +21,7 @@ from cbx_sandbox.shell.syntax import (
     Group,
     If,
     Loop,
+    Param,
     Pipeline,
     Sequence,
     Text,
@@ -28,6 +29,7 @@ from cbx_sandbox.shell.syntax import (
     Word,
 )
 
+MAX_UNCLOSED = 3
 MAX_TEXT = 1 << 21  # characters; beyond, the text is refused unread
 
 _CLOSING = frozenset("then elif else fi do done esac }".split())
@@ -287,7 +289,7 @@ class Reader(SimpleReader):
             return ArithFor(header, self._for_body())
         start = self.pos
         name = self.token()
-        if name is None:
+        if name is None or not all(isinstance(part, (Text, Param)) for part in name.parts):
             raise self.fail("a loop without a name")
         written = self.text[start : self.pos]
         self.skip_blanks()
@@ -405,6 +407,10 @@ class Reader(SimpleReader):
         try:
             return ArithCommand(self.arithmetic("))"))
         except Unreadable:
+            if self.peek() == "":  # it was looked for up to the end of the text: not often
+                self.unclosed += 1
+                if self.unclosed > MAX_UNCLOSED:
+                    raise
             self.pos, self.words = start, words
             return None
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import Facts
     from cbx_sandbox.shell.state import Record, State, Where
 
-_GLOB = re.compile(r"[*?]|\[[^/]*\]")
+_GLOB = re.compile(r"[*?]|\[[^/\[]*\]")
 _HARMLESS_DEVICE = re.compile(
     r"/dev/(?:null|zero|full|random|urandom|tty|stdin|stdout|stderr|ptmx|fd/\d+|pts/\d+)$|/proc/(?:self|thread-self|\d+)/fd/\d+$"
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from cbx_sandbox.shell.cursor import MAX_WORDS
 from cbx_sandbox.shell.expansions import Expansions
 from cbx_sandbox.shell.syntax import Part, QuoteMode, Text, Word
 
@@ -24,9 +23,7 @@ class Scanner(Expansions):
         """Read one word where it stands, None where none begins."""
         start = self.pos
         parts: list[Part] = []
-        self.words += 1
-        if self.words > MAX_WORDS:
-            raise self.fail("too long to be read word by word")
+        self.count()
         text = self.text
         while self.pos < len(text):
             char = text[self.pos]
@@ -87,6 +84,7 @@ class Scanner(Expansions):
 
     def backslash(self, parts: list[Part]) -> None:
         """Read a backslash and what it quotes."""
+        self.count()
         following = self.text[self.pos + 1 : self.pos + 2]
         self.pos += 2
         if following == "":

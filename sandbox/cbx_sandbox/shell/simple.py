@@ -229,14 +229,17 @@ class SimpleReader(Scanner):
                 self.pending = outer
                 if self.enclosed and _ESCAPED.search(_QUOTED.sub("", self.text[start : self.pos])):
                     raise self.fail("an escaped operator in an array in a substitution", start)
-                if outer and "\n" in self.text[start : self.pos]:
+                if outer and "\n" in _QUOTED.sub("", self.text[start : self.pos]):
                     raise self.fail("an array over two lines, the first of which names a here-document", start)
                 if self.peek() == "(" or _ASSIGN.match(self.text, self.pos):
                     raise self.fail("an array that does not end where it is closed", start)
                 return tuple(elements)
+            begun = self.pos
             word = self.token()
             if word is None:
                 raise self.fail("an array that does not end")
+            if self.text[begun] == "[" and "]" not in self.text[begun : self.pos]:
+                raise self.fail("a subscript that is not closed", begun)
             elements.append(word)
 
     # -- redirections -------------------------------------------------------------------------------------------
@@ -299,7 +302,7 @@ class SimpleReader(Scanner):
         inner.words = self.words
         body = inner.here_text()
         self.words = inner.words
-        return body
+        return Word(body.parts, self.at(start), self.at(self.pos))
 
     def _heredoc_line(self, *, joins: bool) -> str:
         """Read a line, and with ``joins`` those that a backslash at its end adds to it."""

@@ -15,7 +15,7 @@ from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Subst, Text, W
 if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
 
-GLOB = re.compile(r"[*?]|\[[^/]*\]")
+GLOB = re.compile(r"[*?]|\[[^/\[]*\]")
 
 
 class Values(Protocol):

@@ -94,6 +94,7 @@ def every() -> tuple[Goal, ...]:
     """Return all goals, in order."""
     from tests.bench.accuracy import (  # noqa: PLC0415 -- they import this module
         coverage,
+        differential,
         effects,
         hidden,
         parsing,
@@ -103,7 +104,7 @@ def every() -> tuple[Goal, ...]:
         tiers,
     )
 
-    modules = (tiers, hidden, talk, strangers, parsing, effects, speed, coverage)
+    modules = (tiers, hidden, talk, strangers, parsing, differential, effects, speed, coverage)
     return tuple(sorted((goal for module in modules for goal in module.GOALS), key=_order))
 
 
