@@ -99,6 +99,13 @@ class Access(Section, frozen=True):
     queue_per_user_max: Annotated[Count, Meta(description="unfinished jobs of one user but root")] = 1000
 
 
+class History(Section, frozen=True):
+    """How long ended jobs are remembered; never forgotten is one whose changes are held."""
+
+    jobs_max: Annotated[Count, Meta(description="jobs remembered, the newest")] = 100_000
+    days_max: Annotated[float, Meta(gt=0, description="days that they are remembered")] = 90.0
+
+
 class Sandbox(Section, frozen=True):
     """How jobs are boxed when they do not say so."""
 
@@ -138,6 +145,7 @@ class Settings(Section, frozen=True):
     timeouts: Timeouts = Timeouts()
     thresholds: Thresholds = Thresholds()
     access: Access = Access()
+    history: History = History()
     sandbox: Sandbox = Sandbox()
     tiers: Tiers = Tiers()
 

@@ -198,3 +198,38 @@ def _init_of(supervisor):
                 if read(f"/proc/{child}/comm") == "sleep\n":
                     return int(pid)
     return None
+
+
+def test_layers_that_a_crash_left_are_removed(made, project):
+    """Those that this supervisor made and has on no record; neither held ones nor those of others (the controls)."""
+    made.start("--idle-exit", "120")
+    words = (("tier", b"SEQUENTIAL_REQUIRED"), ("commit", b"hold"), ("rw", os.fsencode(project)))
+    held = made.run(f"echo x > {project}/file", *words, ("cwd", os.fsencode(project))).end()
+    number = held["result"]["checkpoint"]["id"]
+    made.hang_up()
+    made.stop(signal.SIGKILL)
+    layers = Path(made.paths.layers)
+    for other in (number + 5, number + 6):
+        subprocess.run(["cp", "-a", layers / str(number), layers / str(other)], check=True)
+    os.setxattr(layers / str(number + 6), "trusted.cbx.database", b"another")
+    (layers / str(number + 7)).mkdir()
+    made.start("--idle-exit", "120")
+    until(lambda: not (layers / str(number + 5)).exists())
+    assert sorted(int(path.name) for path in layers.iterdir()) == [number, number + 6, number + 7]
+    shown = made.http("GET", f"/v1/checkpoints/{number}/diff?format=list")
+    assert b"file" in shown[1]
+    again = made.run(f"echo y > {project}/other", *words, ("cwd", os.fsencode(project))).end()
+    assert again["result"]["checkpoint"]["id"] > number + 7
+
+
+def test_old_jobs_are_forgotten_but_not_held_changes(made, project):
+    """At the start, as configured; the number of a forgotten job is not given again."""
+    made.start("--idle-exit", "120")
+    words = (("tier", b"SEQUENTIAL_REQUIRED"), ("commit", b"hold"), ("rw", os.fsencode(project)))
+    held = made.run(f"echo x > {project}/file", *words, ("cwd", os.fsencode(project))).end()["result"]["job"]
+    last = [made.run("true").end()["result"]["job"] for _ in range(4)][-1]
+    made.hang_up()
+    made.stop()
+    made.start("--idle-exit", "120", HISTORY_JOBS_MAX="2")
+    until(lambda: [job["job"] for job in made.get("/v1/jobs")["jobs"]] == [last, last - 1, held])
+    assert made.run("true").end()["result"]["job"] == last + 1

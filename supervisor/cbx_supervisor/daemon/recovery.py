@@ -10,8 +10,10 @@ import os
 import time
 from typing import Any
 
+from cbx_sandbox.checkpoint import homes, leftovers
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import mountinfo
 from cbx_supervisor.execution.launching import read_record
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, verdict
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
@@ -39,6 +41,28 @@ def recover(database: Database, paths: Paths) -> list[int]:
         future.result()
     _remove_records(paths)
     return [row.job.number for row in unfinished]
+
+
+def unrecorded(database: Database, paths: Paths) -> list[tuple[str, int]]:
+    """Layers of this supervisor's that nobody will decide on any more: directory and number.
+
+    Made just before a crash, which came before they were written down; or decided on, and not removed before it came.
+    To be asked before the first job, whose layers are on no record for a moment either.
+    """
+    owner = leftovers.identity(paths.database)
+    mounts = mountinfo.visible(mountinfo.read())
+    elsewhere = [home for mount in mounts if not mount.remote and (home := homes.claimed(mount, paths.state))]
+    return [
+        (home, number)
+        for home in (paths.layers, *elsewhere)
+        for number in leftovers.find(home, owner)
+        if _is_over(database, number)
+    ]
+
+
+def _is_over(database: Database, number: int) -> bool:
+    row = database.read(lambda connection: checkpoints.find(connection, number))
+    return row is None or row.state.final
 
 
 def _held(checkpoint: Checkpoint) -> str:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.launcher_client import LauncherClient, Ready
+from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
@@ -25,7 +27,9 @@ from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store.database import Database
+from cbx_supervisor.store.history import prune
 
+PRUNED_EVERY = 3600.0  # s
 REST_AFTER = 1.0  # s; the log and the parsers are made ready when the first caller has been served
 
 
@@ -59,7 +63,9 @@ class Service:
             report = await self._ready(launching)
             for job in recovery.recover(self.database, self.paths):
                 self.log("job of an earlier supervisor", job=job)
+            left = await asyncio.to_thread(recovery.unrecorded, self.database, self.paths)
             self.executor = Executor(
+                taken=max((number for _, number in left), default=0),
                 paths=self.paths,
                 settings=self.settings,
                 database=self.database,
@@ -80,7 +86,7 @@ class Service:
                 os.write(ready_fd, b"ready")
                 os.close(ready_fd)
             self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
-            late = self._loop.create_task(self._start_the_rest())
+            late = self._loop.create_task(self._start_the_rest(left))
             self._watch_idleness()
             await self._stop.wait()
             late.cancel()
@@ -110,12 +116,36 @@ class Service:
             hint = "timeouts.recovery_timeout_seconds sets that; jobs of an earlier supervisor may not want to die"
             raise CbxError(f"cannot start: the launcher was not ready after {patience:g} s", hint=hint) from None
 
-    async def _start_the_rest(self) -> None:
+    async def _start_the_rest(self, left: list[tuple[str, int]]) -> None:
         """What takes long and the first caller does not need."""
         await asyncio.sleep(REST_AFTER)
         await asyncio.to_thread(self.log.start)
         with contextlib.suppress(CbxError):
             await self.executor.warm()
+        for home_, number in left:
+            await self._remove_layers(home_, number)
+        while True:
+            await self._forget_old_jobs()
+            await asyncio.sleep(PRUNED_EVERY)
+
+    async def _remove_layers(self, directory: str, number: int) -> None:
+        try:
+            await self.executor.on_files(0, leftovers.remove, directory, number)
+            self.log("layers removed that were on no record", directory=directory, checkpoint=number)
+        except CbxError as error:
+            self.log("layers not removed", directory=directory, checkpoint=number, error=str(error))
+
+    async def _forget_old_jobs(self) -> None:
+        history = self.settings.history
+        operation = prune(history.jobs_max, time.time() - history.days_max * 86400)
+        try:
+            forgotten = await asyncio.wrap_future(self.database.write(operation))
+        except (CbxError, sqlite3.Error) as error:
+            self.log("history not pruned", error=str(error))
+            return
+        for number in forgotten:
+            with contextlib.suppress(OSError):
+                os.unlink(self.paths.log_of(number))
 
     def _open_sockets(self) -> None:
         group = self.settings.access.group

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import homes
+from cbx_sandbox.checkpoint import homes, leftovers
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Summary, live_path, summarise
@@ -31,6 +31,7 @@ def begin(
     targets: list[str],
     number: int,
     state_dir: str,
+    owner: bytes,
     claims: Sequence[Mount] | None = None,
 ) -> Session:
     """Make the layers of one job. Leaves nothing behind when it fails.
@@ -55,6 +56,7 @@ def begin(
     try:
         for layer in placed:
             layer_store.create(layer)
+            leftovers.mark([layer], owner)
         return sessions.begin(placed, Submitter(identity.uid, identity.gid, identity.groups), checkpoint=number)
     except BaseException:
         for layer in placed:

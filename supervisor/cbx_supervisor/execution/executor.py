@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
-from cbx_sandbox.checkpoint import homes
+from cbx_sandbox.checkpoint import homes, leftovers
 from cbx_sandbox.checkpoint.session import boot_id
 from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
 from cbx_sandbox.facts import HostFacts
@@ -54,6 +54,7 @@ class Executor:
         launching: Launching,
         report: runner.HostReport,
         log: Log,
+        taken: int = 0,
     ) -> None:
         self.paths = paths
         self.settings = settings
@@ -78,7 +79,8 @@ class Executor:
         # Layers may have outlived a database that was moved away: their numbers are taken.
         left = [int(name) for name in os.listdir(paths.layers) if name.isdecimal()]
         known = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
-        self._checkpoint = max(known, *left, 0)
+        self._checkpoint = max(known, *left, taken)
+        self.owner = leftovers.identity(paths.database)
         self._defaults = runner.Defaults(
             limits={tier: settings.limits(tier) for tier in Tier},
             predicted_network=NetworkMode(settings.sandbox.network),

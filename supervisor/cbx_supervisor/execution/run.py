@@ -419,13 +419,14 @@ class Run:
         self, planned: runner.Plan, view: box.HostView, targets: list[str]
     ) -> tuple[Session, box.HostView]:
         number, state_dir = self.executor.next_checkpoint(), self.executor.paths.state
+        owner = self.executor.owner
         try:
-            return await self._make_layers(planned, view, targets, number, state_dir), view
+            return await self._make_layers(planned, view, targets, number, state_dir, owner), view
         except homes.UnclaimedError as found:
             self.executor.host.layers_made()  # from now on no job sees them
             claims = [mount for mount in found.mounts if self.executor.out_of_reach(mount)]
         view = await self._look()
-        return await self._make_layers(planned, view, targets, number, state_dir, claims), view
+        return await self._make_layers(planned, view, targets, number, state_dir, owner, claims), view
 
     async def _make_layers(self, *arguments: object) -> Session:
         try:

@@ -1,0 +1,64 @@
+"""Layers that nobody will ask for again: made just before a crash, and on no record.
+
+Every checkpoint's directory carries a mark of the database that its supervisor writes to. So what another supervisor
+keeps, or one whose database was moved away, is told from what this one has made and lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from cbx_sandbox.checkpoint.layers import LayerSpec
+from cbx_sandbox.linux import files
+
+MARK = b"trusted.cbx.database"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def identity(database: str) -> bytes:
+    """What tells a database file from any other, a copy of it too; empty where its file system cannot say."""
+    fd = os.open(database, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return files.file_handle(fd) or b""
+    finally:
+        os.close(fd)
+
+
+def mark(layers: Iterable[LayerSpec], owner: bytes) -> None:
+    """Mark the directories of new layers as those of ``owner``, an :func:`identity`."""
+    for directory in {os.path.dirname(layer.root) for layer in layers} if owner else ():
+        fd = os.open(directory, _DIRECTORY)
+        try:
+            files.set_xattr(fd, b"", MARK, owner)
+        finally:
+            os.close(fd)
+
+
+def find(home: str, owner: bytes) -> list[int]:
+    """The checkpoints of ``owner`` that have a directory in ``home``, a directory of layers."""
+    try:
+        numbers = [int(name) for name in os.listdir(home) if name.isdecimal()]
+    except OSError:
+        return []
+    return [number for number in sorted(numbers) if owner and _owner(f"{home}/{number}") == owner]
+
+
+def _owner(directory: str) -> bytes:
+    try:
+        fd = os.open(directory, _DIRECTORY)
+    except OSError:
+        return b""
+    try:
+        return files.xattrs(fd).get(MARK, b"")
+    finally:
+        os.close(fd)
+
+
+def remove(home: str, number: int) -> None:
+    """Remove all layers of one checkpoint in ``home``."""
+    fd = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        files.remove_tree(fd, b"%d" % number)
+    finally:
+        os.close(fd)
