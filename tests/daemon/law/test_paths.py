@@ -105,7 +105,9 @@ def edited(shell, project):
     # Not a line that the analysis reads: it would ask for a lock on the directory.
     edit = project.parent / "edit"
     edit.write_text(f"echo new > {project}/file")
-    ran = shell.run("--commit", "hold", "--lock-timeout", "5", "sh", edit, tier="dangerous", cwd="/var/tmp")
+    ran = shell.run(
+        "--commit", "hold", "--lock-timeout", "5", "-c", f'eval "$(cat {edit})"', tier="dangerous", cwd="/var/tmp"
+    )
     assert b"held" in ran.stderr, ran.stderr
     number = shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"]
     roots = [Path(shell.supervisor.paths.layers), *(path / ".cbx/layers" for path in (project, *project.parents))]
