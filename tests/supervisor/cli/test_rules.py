@@ -123,7 +123,7 @@ def test_a_good_file(tmp_path):
     (tmp_path / "house.toml").write_text(HOUSE)
     done = run("check", str(tmp_path / "house.toml"))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "checked 1 files, 2 programs, 2 examples: no problems\n"
+    assert done.stdout == "checked 1 file, 2 programs, 2 examples: no problems\n"
 
 
 @pytest.mark.parametrize(

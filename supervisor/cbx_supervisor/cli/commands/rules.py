@@ -117,6 +117,11 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
     else:
         for entry in problems:
             output.show(output.lines(str(entry)))
-        counts = f"{len(report.files)} files, {report.programs} programs, {report.examples} examples"
-        output.show(f"checked {counts}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
+        counted = [(len(report.files), "file"), (report.programs, "program"), (report.examples, "example")]
+        found = _count(len(problems), "problem") if problems else "no problems"
+        output.show(f"checked {', '.join(_count(*entry) for entry in counted)}: {found}")
     return int(bool(problems))
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
