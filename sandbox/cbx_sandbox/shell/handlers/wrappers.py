@@ -56,14 +56,20 @@ def _env(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed is None:
         return HOLE
     words = parsed.operands + parsed.rest
-    split = next((given.value for given in parsed.options if given.name in {"-S", "--split-string"}), None)
+    given = next((given for given in parsed.options if given.name in {"-S", "--split-string"}), None)
+    split = None if given is None else given.value
     saved, changed = dict(run.state.variables), run.state.path_changed
     output = HOLE
-    if split is not None:
+    if given is not None and split is not None:
         if any(c in split.text for c in "$\\") or HOLE in split.text:
             run.executes_unknown("env -S of text that is not known", call.where)
         pieces = [Arg(piece.strip("'\""), split.start, split.end) for piece in _shell_split(split.text)]
-        words = pieces + words
+        # They stand in its place, options of env's own among them; what follows it follows them.
+        last = next(index for index, arg in enumerate(call.args) if arg is given.arg)
+        last += len(call.args) > last + 1 and call.args[last + 1] is split
+        output = _env(run, programs.replace_call(call, [*pieces, *call.args[last + 1 :]]), rule)
+        run.state.variables, run.state.path_changed, run.state.cwd = saved, changed, cwd
+        return output
     while words and (_assigns(words[0]) or words[0].text in {"-", "-i"}):
         _assign(run, words.pop(0))
     if words:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(
     r"\s+|#[^\n]*|\"(?:[^\"\\]|\\.)*\"|[A-Za-z_]\w*|\d[\w.]*|\|&|\|\||>>|>=|&&|[-+*/%^!=<>]=|.", re.DOTALL
 )
+_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\n": ""}
 _REGEX = re.compile(r"/(?:\\.|\[\^?\]?[^\]\n]*\]|[^/\\\n])+/")
 
 
@@ -76,7 +78,15 @@ def _tokens(text: str) -> list[str]:
 
 
 def _string(token: str) -> str:
-    return token[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    """Return what a string stands for: a line that ends inside it ends a comment of the shell's."""
+    return _ESCAPE.sub(_escaped, token[1:-1])
+
+
+def _escaped(found: re.Match[str]) -> str:
+    octal, hexadecimal, letter = found.groups()
+    if octal or hexadecimal:
+        return chr(int(octal, 8) & 0xFF if octal else int(hexadecimal, 16))
+    return _LETTERS.get(letter, letter)
 
 
 def _runs(run: Interpreter, following: list[str], where: Where) -> None:
