@@ -82,6 +82,32 @@ def _may(effect: PathEffect, facts: Facts) -> bool:
     return in_place and facts.kind(effect.path) == "file" and facts.writable(effect.path)
 
 
+def writes(effects: Iterable[PathEffect]) -> list[PathEffect]:
+    """The effects that change something outside of what every box has of its own."""
+    return [effect for effect in _writing(effects) if not any(beneath(effect.path, place) for place in PRIVATE)]
+
+
+def shared(directory: str, home: str) -> bool:
+    """True for directories that hold the files of many, and those of which every box has its own."""
+    if directory in COARSE or directory == "/" or beneath(home, directory):
+        return True
+    return any(beneath(directory, place) for place in PRIVATE)
+
+
+def lessons(paths: Iterable[str], facts: Facts, *, submitter_is_root: bool) -> list[str]:
+    """Those of ``paths``, where earlier runs wrote unforeseen, that may join a lock set; rounded up to what exists.
+
+    Nothing that holds the files of many, and nothing that the submitter could not write himself: a lock keeps others
+    out, and what was learned must not loosen anything.
+    """
+    found = []
+    for path in paths:
+        directory = facts.resolve(_directory_of(PathEffect(Access.WRITE, path, Certainty.UNDER), facts))
+        if not shared(directory, facts.home) and (submitter_is_root or facts.writable(directory)):
+            found.append(directory)
+    return outermost(found)
+
+
 def outermost(paths: Iterable[str]) -> list[str]:
     """Those of ``paths`` that lie beneath no other, sorted."""
     every = set(paths)

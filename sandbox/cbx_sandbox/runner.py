@@ -8,13 +8,16 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cbx_sandbox import environment, lockset
+from cbx_sandbox import environment, lockset, widening
 from cbx_sandbox.box import operations
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
 from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
+from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
 from cbx_sandbox.shell.effects import Facts
+from cbx_sandbox.shell.fingerprint import fingerprint
+from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 
 
@@ -71,6 +74,7 @@ class Defaults:
     predicted_network: NetworkMode = NetworkMode.HOST
     strict: bool = False
     hidden: tuple[str, ...] = ()
+    observe_every: int = 0  # one in so many runs of a CONDITIONAL command is over an overlay; 0: none
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,13 +99,17 @@ class Plan:
     policy: Policy
     reasons: tuple[Reason, ...]
     argv: tuple[str, ...]
-    expected: Mapping[str, tuple[str, ...]]  # coarse directory: the only paths predicted in it
+    expected: Mapping[str, tuple[str, ...]]  # directory: the only paths in it that may be committed unseen
+    fingerprint: str = ""
+    project: str = "/"  # that the working directory belongs to
+    observed: bool = False  # CONDITIONAL, but over an overlay: to see what it writes
 
     def describe(self, operations_: Sequence[operations.Operation] = ()) -> dict[str, Any]:
         """The plan as JSON, for ``explain`` and ``--dry-run``."""
         policy, effects = self.policy, self.analysis.effects
         return {
             "command": self.request.text,
+            "fingerprint": self.fingerprint,
             "tier": policy.tier.value,
             "reasons": [_reason(reason) for reason in self.reasons],
             "effects": {
@@ -113,6 +121,7 @@ class Plan:
                 "reads_processes": effects.reads_processes,
                 "resources": list(effects.resources),
             },
+            "estimate": self.analysis.estimate.describe(),
             "locks": [{"path": grant.path, "mode": grant.mode.value} for grant in policy.grants],
             "policy": {
                 "network": policy.network.value,
@@ -141,22 +150,39 @@ def plan(
     at_least: Reason | None = None,
     analysis: Analysis | None = None,
     visible: Mapping[str, str] | None = None,
+    lessons: Mapping[str, Lesson] | None = None,
+    observe: bool = True,
 ) -> Plan:
     """Decide how ``request`` runs. ``at_least`` raises the tier for a reason found after an earlier plan.
 
-    ``analysis`` and ``visible`` are what ``analysed`` and ``seen`` said of it, where that was asked before.
+    ``analysis`` and ``visible`` are what ``analysed`` and ``seen`` said of it, where that was asked before. ``lessons``
+    are those of the submitter, by fingerprint: they add locks and raise the tier, and loosen nothing. ``observe``
+    allows an overlay for a CONDITIONAL job whose turn it is to be looked at.
 
     Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
     """
     analysis = analysis or analysed(request, facts)
     _refuse_host_effects(analysis)
-    tier, reasons = _choose_tier(request, analysis, at_least)
+    mark = fingerprint(analysis, facts.cwd)
+    lesson = (lessons or {}).get(mark, Lesson())
+    may_write = analysis.tier is not Tier.SAFE_PARALLEL or request.options.tier is not None or lesson.directories
+    project = facts.project_root(facts.cwd) if may_write else "/"
+    more = widening.places(lesson, project, facts, submitter_is_root=request.submitter_is_root)
+    floor = learned.floor(lesson, more) if more or analysis.tier is not Tier.SAFE_PARALLEL else None
+    tier, reasons = _choose_tier(request, analysis, [at_least, floor])
     directories = lockset.directories(analysis.effects.paths, facts)
     tier, reasons = _raise_for_coarse(request, tier, reasons, directories)
     predicted = _predicted(request, analysis, directories, facts)
-    tier, grants = _grants(request, tier, predicted, facts)
+    # A command that was taken for SAFE gets an overlay over what it was seen to write, and over nothing else.
+    fallback = not (more and analysis.tier is Tier.SAFE_PARALLEL and request.options.tier is None)
+    tier, own = _grants(request, tier, predicted, facts, fallback=fallback)
+    grants = widening.widened(tier, own, more)
     reasons = (*reasons, *_withheld(request, tier, directories, grants))
+    analysis = learned.corrected(analysis, lesson, [path for path in more if widening.granted(path, grants)])
     options = request.options
+    observed = observe and _to_observe(options, tier, grants, defaults.observe_every, lesson)
+    if observed:
+        grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
     workdir = options.workdir or request.cwd
     policy = Policy(
         tier=tier,
@@ -180,9 +206,10 @@ def plan(
         allow_privileged=options.allow_privileged,
     )
     _refuse_unenforceable(policy, host, strict=options.strict or defaults.strict)
-    expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
     argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
-    return Plan(request, analysis, policy, reasons, tuple(argv), expected)
+    expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
+    expected |= widening.unseen(tier, own, more, expected)
+    return Plan(request, analysis, policy, reasons, tuple(argv), expected, mark, project, observed)
 
 
 def analysed(request: Request, facts: Facts) -> Analysis:
@@ -222,10 +249,19 @@ def _refuse_host_effects(analysis: Analysis) -> None:
             raise DeniedError(f"cannot run this: {check.text}")
 
 
-def _choose_tier(request: Request, analysis: Analysis, at_least: Reason | None) -> tuple[Tier, tuple[Reason, ...]]:
+def _to_observe(options: Options, tier: Tier, grants: tuple[Grant, ...], every: int, lesson: Lesson) -> bool:
+    """Whether this run is looked at: the first and then one in ``every``, where nobody asked how it is to run."""
+    asked = options.tier is not None or options.commit is not None or bool(options.writable)
+    return every > 0 and tier is Tier.CONDITIONAL_PARALLEL and bool(grants) and not asked and lesson.runs % every == 0
+
+
+def _choose_tier(
+    request: Request, analysis: Analysis, floors: Sequence[Reason | None]
+) -> tuple[Tier, tuple[Reason, ...]]:
     tier, reasons = analysis.tier, analysis.reasons
-    if at_least is not None and at_least.tier.rank > tier.rank:
-        tier, reasons = at_least.tier, (*reasons, at_least)
+    for floor in floors:
+        if floor is not None and floor.tier.rank > tier.rank:
+            tier, reasons = floor.tier, (*reasons, floor)
     asked = request.options.tier
     if asked is None or asked is tier:
         return tier, reasons
@@ -280,7 +316,7 @@ def _withheld(
 
 
 def _grants(
-    request: Request, tier: Tier, predicted: tuple[str, ...] | None, facts: Facts
+    request: Request, tier: Tier, predicted: tuple[str, ...] | None, facts: Facts, *, fallback: bool
 ) -> tuple[Tier, tuple[Grant, ...]]:
     paths = [] if tier is Tier.SAFE_PARALLEL else list(predicted or ())
     for path in request.options.writable:
@@ -298,7 +334,7 @@ def _grants(
         paths.append(resolved)
     if request.options.writable and tier is Tier.SAFE_PARALLEL:
         tier = Tier.CONDITIONAL_PARALLEL
-    if tier is Tier.SEQUENTIAL_REQUIRED and not paths and predicted is None:
+    if tier is Tier.SEQUENTIAL_REQUIRED and not paths and predicted is None and fallback:
         project = facts.project_root(facts.cwd)
         paths += [project] if request.submitter_is_root or facts.writable(project) else []
     if "/" in paths and tier is not Tier.DANGEROUS_ISOLATED:

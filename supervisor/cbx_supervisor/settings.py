@@ -116,6 +116,16 @@ class Sandbox(Section, frozen=True):
     hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
 
 
+class Learning(Section, frozen=True):
+    """What earlier runs teach."""
+
+    observe_every: Annotated[
+        int, Meta(ge=0, description="one in so many runs of a CONDITIONAL command is over an overlay; 0: none")
+    ] = 0
+    predictions_per_user_max: Annotated[Count, Meta(description="predictions kept of each user, the newest")] = 5000
+    lessons_per_user_max: Annotated[Count, Meta(description="commands remembered of each user, those used last")] = 1000
+
+
 class TierLimits(Section, frozen=True):
     """One tier's own values; what is not set comes from [resources] and [timeouts]."""
 
@@ -147,6 +157,7 @@ class Settings(Section, frozen=True):
     access: Access = Access()
     history: History = History()
     sandbox: Sandbox = Sandbox()
+    learning: Learning = Learning()
     tiers: Tiers = Tiers()
 
     def limits(self, tier: Tier) -> Limits:

@@ -37,6 +37,7 @@ class Analysis:
     opaque: bool
     programs: tuple[str, ...]
     unknown_programs: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()  # the form of each call, without its values: see shell.fingerprint
 
 
 def analyse(text: str, facts: Facts) -> Analysis:
@@ -106,4 +107,5 @@ def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
         opaque=record.opaque,
         programs=tuple(record.programs),
         unknown_programs=tuple(record.unknown),
+        calls=tuple(record.calls),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox.shell.tiers import Tier
 
@@ -22,13 +22,38 @@ class Bound(StrEnum):
     NOTHING = "nothing"
 
 
+class Source(StrEnum):
+    """Where an estimate comes from."""
+
+    RULES = "rules"
+    LEARNED = "learned"
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The expected needs of a run."""
+    """The expected needs of a run.
+
+    From the rules: orders of magnitude, with no confidence. Learned: the median of the wall time and the ninth decile
+    of the memory's peak in earlier runs; ``seconds_p90`` is the ninth decile of the wall time, None for the rules.
+    """
 
     bound: Bound
     memory_mb: int
     seconds: float
+    source: Source = Source.RULES
+    confidence: float = 0.0  # 0 to 1
+    seconds_p90: float | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {
+            "bound": self.bound.value,
+            "memory_mb": self.memory_mb,
+            "seconds": self.seconds,
+            "seconds_p90": self.seconds_p90,
+            "source": self.source.value,
+            "confidence": self.confidence,
+        }
 
 
 # The classes that a rule may name. Orders of magnitude only: the host's own history corrects them.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import builtins, environment, programs, project_rules, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
+from cbx_sandbox.shell.fingerprint import MAX_CALLS, form
 from cbx_sandbox.shell.following import Follower
 from cbx_sandbox.shell.inner import scripts
 from cbx_sandbox.shell.parse import parse
@@ -239,11 +240,14 @@ class Interpreter(Follower):
         builtin = builtins.BUILTINS.get(name)
         if builtin is not None:
             self.record.programs[name] = None
-            return builtin(self, Call(name, args, rules.find(name), where, stdin))
+            rule = rules.find(name)
+            self._called(name, args, rule)
+            return builtin(self, Call(name, args, rule, where, stdin))
         base, trusted = self._trust(name)
         rule = rules.find(base)
         self.record.programs[base if rule else name] = None
         call = Call(base, args, rule, where, stdin)
+        self._called(base if rule else name, args, rule)
         if rule is None or (not trusted and not rule.local):
             output = self._script(name, args, stdin, where) if "/" in name else None
             if output is not None:
@@ -264,6 +268,16 @@ class Interpreter(Follower):
         """Execute a file that is named by its path; None where what it holds is not known."""
         path = self.absolute(name)
         return None if path is None else scripts.execute(self, path, args, where, stdin)
+
+    def _called(self, name: str, args: list[Arg], rule: Rule | None) -> None:
+        """Note the form of a call, for the fingerprint."""
+        if len(self.record.calls) < MAX_CALLS:
+            path = self._file(name) if rule is None and "/" in name else None
+            self.record.calls[form(path or name, args, rule, self._file)] = None
+
+    def _file(self, text: str) -> str | None:
+        path = self.absolute(text)
+        return None if path is None else self.facts.resolve(path)
 
     def _trust(self, name: str) -> tuple[str, bool]:
         """Return the name to look up and whether it is the system's program."""

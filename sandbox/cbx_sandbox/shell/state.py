@@ -138,6 +138,7 @@ class Record:
     sources: dict[str, None] = field(default_factory=dict)  # files whose text was looked at
     leftovers: dict[str, Where] = field(default_factory=dict)  # directories written by the way, where that is allowed
     unknown: dict[str, None] = field(default_factory=dict)  # programs without a rule
+    calls: dict[str, None] = field(default_factory=dict)  # the forms of the calls
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})
     opaque: bool = False

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 def describe(analysis: Analysis) -> dict[str, Any]:
     """Return an analysis as plain JSON values; spans are byte offsets into the command's UTF-8."""
-    estimate = analysis.estimate
     return {
         "command": analysis.text,
         "tier": analysis.tier.value,
@@ -29,7 +28,7 @@ def describe(analysis: Analysis) -> dict[str, Any]:
             for check in analysis.checks
         ],
         "priority": analysis.priority,
-        "estimate": {"bound": estimate.bound.value, "memory_mb": estimate.memory_mb, "seconds": estimate.seconds},
+        "estimate": analysis.estimate.describe(),
         "programs": list(analysis.programs),
         "opaque": analysis.opaque,
     }
@@ -96,6 +95,8 @@ def render(
         parts += ["", "effects:", effects]
     cost = analysis.estimate
     needs = f"{output.seconds(cost.seconds)}, {cost.memory_mb} MiB, bound by {cost.bound.value}"
+    if cost.source.value == "learned":
+        needs += f" (learned, confidence {cost.confidence:.2f})"
     parts += ["", f"estimate: {needs}; priority {analysis.priority:g}"]
     return "\n".join(parts)
 

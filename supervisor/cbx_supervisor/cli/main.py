@@ -29,6 +29,7 @@ VERBS = (
     "status",
     "pools",
     "locks",
+    "report",
     "doctor",
     "rules",
 )

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_supervisor.daemon import peers
-from cbx_supervisor.daemon.handlers import checkpoints, jobs, queue, status
+from cbx_supervisor.daemon.handlers import checkpoints, jobs, queue, reports, status
 from cbx_supervisor.daemon.handlers.answers import NotFoundError, problem
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def protocol_factory(service: Service) -> tuple[Any, ServerState]:
             Route("/v1/jobs/{number}/log", jobs.log),
             Route("/v1/pools", queue.pools),
             Route("/v1/locks", queue.locks),
+            Route("/v1/reports/accuracy", reports.accuracy),
             Route("/v1/checkpoints", checkpoints.index),
             Route("/v1/checkpoints/{number}", checkpoints.show),
             Route("/v1/checkpoints/{number}/diff", checkpoints.diff),

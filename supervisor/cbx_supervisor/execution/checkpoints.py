@@ -7,19 +7,20 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from cbx_sandbox import runner
+from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.checkpoint import homes, leftovers
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
-from cbx_sandbox.checkpoint.changes import Change, Summary, live_path, summarise
+from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
 from cbx_sandbox.checkpoint.commit import OnConflict, commit
 from cbx_sandbox.checkpoint.diff import diff
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, ConflictError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.linux.mountinfo import Mount
+from cbx_sandbox.shell.observation import Observation, compare
 from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
@@ -78,6 +79,7 @@ class Found:
     summary: Summary
     fate: runner.Fate
     why: str
+    seen: Observation
     gone: tuple[str, ...] = ()  # directories whose changes went with their file systems
 
     @property
@@ -92,7 +94,19 @@ def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
     targets = session.targets
     changed = [os.fsdecode(live_path(change, targets)) for change in changes if not change.implied]
     fate, why = runner.decide(planned, outcome, changed)
-    return Found(changes, summarise(changes), fate, why, sessions.gone(session))
+    home = planned.request.identity.home
+    seen = compare(
+        lockset.writes(planned.analysis.effects.paths),
+        (*changed, *_moved_away(changes, targets)),
+        lambda directory: lockset.shared(directory, home),
+    )
+    return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session))
+
+
+def _moved_away(changes: list[Change], targets: Sequence[str]) -> list[str]:
+    """Where what was renamed has been: it is no longer there."""
+    renamed = [change for change in changes if change.kind is Kind.RENAMED and change.source is not None]
+    return [os.fsdecode(absolute(change.live, targets[change.layer])) for change in renamed]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +117,7 @@ class Settled:
     changes: Changes | None
     message: str
     left: bool = False  # its layers are no longer needed, and still there
+    seen: Observation | None = None  # its changes held against the prediction
 
 
 def as_changes(summary: Summary) -> Changes:

@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
@@ -21,10 +21,12 @@ from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Identity, NetworkMode
+from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.admission import Admission
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
@@ -85,7 +87,9 @@ class Executor:
             limits={tier: settings.limits(tier) for tier in Tier},
             predicted_network=NetworkMode(settings.sandbox.network),
             strict=settings.sandbox.strict,
+            observe_every=settings.learning.observe_every,
         )
+        self.learning = Learning(database, settings)
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError when the supervisor is ending or the queue is full."""
@@ -172,19 +176,28 @@ class Executor:
         return known if known is not None else await self.look(uid, self.host.view)
 
     async def plan(
-        self, submission: Submission, at_least: Reason | None = None, *, first: Callable[[], None] | None = None
+        self,
+        submission: Submission,
+        at_least: Reason | None = None,
+        *,
+        first: Callable[[], None] | None = None,
+        observe: bool = True,
     ) -> runner.Plan:
         """Analyse and decide, after ``first``, which may look at files too.
+
+        ``observe`` allows an overlay for the sake of learning.
 
         Raises DeniedError, UsageError, UnavailableError; NotStartedError if a file system hangs.
         """
         if not self._warm and not submission.request.submitter_is_root:
             await self.warm()  # what is imported late is imported as root
 
+        lessons = self.learning.lessons(submission)
+
         def whole() -> runner.Plan:
             if first is not None:
                 first()
-            return self._plan(submission.request, at_least)
+            return self._plan(submission.request, at_least, lessons, observe=observe)
 
         return await self.look(submission.uid, whole)
 
@@ -194,7 +207,7 @@ class Executor:
         request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
         async with self._warming:
             if not self._warm:
-                await self.look(0, self._plan, request, None)
+                await self.look(0, functools.partial(self._plan, request, None, NO_LESSONS, observe=False))
                 self._warm = True
 
     async def describe(self, submission: Submission, first: Callable[[], None]) -> bytes:
@@ -290,7 +303,9 @@ class Executor:
         if left := (*self._recording, *self._afterwards):
             await asyncio.wait(left, timeout=5.0)
 
-    def _plan(self, request: runner.Request, at_least: Reason | None) -> runner.Plan:
+    def _plan(
+        self, request: runner.Request, at_least: Reason | None, lessons: Mapping[str, Lesson], *, observe: bool
+    ) -> runner.Plan:
         visible = runner.seen(request)
         facts = HostFacts(
             request.options.workdir or request.cwd,
@@ -298,12 +313,13 @@ class Executor:
             home=request.identity.home,
             uid=request.identity.uid,
         )
+        more: dict[str, Any] = {"at_least": at_least, "lessons": lessons, "observe": observe, "visible": visible}
         if request.submitter_is_root:
-            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least, visible=visible)
+            return runner.plan(request, facts, self._defaults, self.report, **more)
         who = request.identity
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
-            return runner.plan(request, facts, self._defaults, self.report, at_least=at_least, visible=visible)
+            return runner.plan(request, facts, self._defaults, self.report, **more)
 
 
 def capacity(settings: Settings) -> Capacity:

@@ -18,6 +18,8 @@ import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import msgspec
+
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
@@ -30,7 +32,7 @@ from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
-from cbx_supervisor.execution import linkscan, lockset, outcome
+from cbx_supervisor.execution import learning, linkscan, lockset, outcome
 from cbx_supervisor.execution.admission import NotAfter, describe
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
@@ -59,6 +61,10 @@ class _Stale(Exception):  # noqa: N818  # not a fault: plan again
     """The lock set is not what it was when it was asked for."""
 
 
+class _NotLayeredError(Exception):
+    """No overlay could be made, and the job needs none but for being looked at: plan again."""
+
+
 class Run:
     """One job on its way. Nothing of it is left when :meth:`whole` returns, but what was meant to stay."""
 
@@ -83,6 +89,8 @@ class Run:
         self.settled: work.Settled | None = None
         self.entered = False  # the engine knows it
         self.after: frozenset[int] = frozenset()
+        self.observe = True
+        self.predicted = False
         self.recorded = False
         self.note = ""
         self.record = f"{executor.paths.jobs}/{self.number}.json"
@@ -94,8 +102,7 @@ class Run:
         try:
             try:
                 self.after = self.executor.unfinished(self.submission)
-                planned = await self._admit()
-                result = await self._execute(planned, time.time())
+                result = await self._admitted()
             except Cancelled:
                 error = NotStartedError(f"job {self.number} was cancelled before it was started")
                 result = self._never_ran(error, "cancelled")
@@ -142,11 +149,23 @@ class Run:
 
     # ── admission ──
 
+    async def _admitted(self) -> Result:
+        planned = await self._admit()
+        try:
+            return await self._execute(planned, time.time())
+        except _NotLayeredError as error:
+            self.executor.log("not looked at", job=self.number, why=str(error.__cause__))
+            self._step_back()
+            self.observe = False
+            return await self._execute(await self._admit(), time.time())
+
     async def _admit(self) -> runner.Plan:
         """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
         at_least: Reason | None = None
         for _ in range(PLANS):
-            planned = self.planned = await self.executor.plan(self.submission, at_least, first=self._first)
+            planned = self.planned = await self.executor.plan(
+                self.submission, at_least, first=self._first, observe=self.observe
+            )
             self._first = None
             try:
                 waited = await self._take(planned)
@@ -293,7 +312,8 @@ class Run:
             writes.insert(0, jobs.insert(self._job(), "starting"))
         if self.session is not None:
             writes.append(rows.insert(self._checkpoint(self.session, started)))
-        first, self.recorded = not self.recorded, True
+        writes += self.executor.learning.starting(self.number, self.submission, planned, started)
+        first, self.recorded, self.predicted = not self.recorded, True, True
         await self.executor.write(*writes)
         self.live.state = Starting(ATTEMPT, started)
         if first:
@@ -313,7 +333,8 @@ class Run:
 
     async def _write_result(self, result: Result, error: CbxError | None) -> None:
         now = time.time()
-        writes = [jobs.ended(result, now)]
+        # The prediction has a row of its own.
+        writes = [jobs.ended(msgspec.structs.replace(result, prediction=None), now)]
         if not self.recorded:
             writes.insert(0, jobs.insert(self._job(), result.state))
         if self.session is not None:
@@ -322,6 +343,10 @@ class Run:
             changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}
             number = self.session.checkpoint
             writes.append(rows.decided(number, settled.state, now, changes=changes, message=settled.message))
+        if self.predicted and self.planned is not None:
+            seen = None if self.settled is None else self.settled.seen
+            over = self.executor.learning.over
+            writes += over(self.number, self.submission, self.planned, result, seen, now)
         if noted := self._audited(error):
             who = self.submission
             subject = f"job {self.number}"
@@ -358,7 +383,12 @@ class Run:
         view = await self._look()
         targets = box.overlay_targets(planned.policy, view)
         if targets:
-            self.session, view = await self._begin(planned, view, targets)
+            try:
+                self.session, view = await self._begin(planned, view, targets)
+            except CbxError as error:
+                if planned.observed:
+                    raise _NotLayeredError from error
+                raise
         try:
             self._check_targets()
             self.live.about_to_launch()
@@ -383,7 +413,7 @@ class Run:
             leaks = await self.executor.launching.reaped(str(self.number))
         else:
             self.executor.afterwards(self._look_for_leaks())
-        return outcome.ran(
+        result = outcome.ran(
             self.number,
             planned,
             self.executor.report,
@@ -396,6 +426,9 @@ class Run:
             checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
         )
+        seen = learning.observed(None if settled is None else settled.seen)
+        foreseen = msgspec.structs.replace(learning.predicted(planned), observed=seen)
+        return msgspec.structs.replace(result, prediction=foreseen)
 
     async def _look_for_leaks(self) -> None:
         """All processes were dead at the end; that the groups went too is found out when the caller was told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -39,6 +40,10 @@ async def _settle(planned: runner.Plan, session: Session, ended: Outcome | None,
     if ended["reason"] == "not-started":
         return await commit.on_files(work.roll_back, session, "the command was not started")
     found = await commit.on_files(work.look, planned, session, ended)
+    return dataclasses.replace(await _decide(planned, session, commit, found), seen=found.seen)
+
+
+async def _decide(planned: runner.Plan, session: Session, commit: Commit, found: work.Found) -> work.Settled:
     if found.empty or found.fate is runner.Fate.ROLL_BACK:
         return work.rolled_back(found)
     if found.fate is runner.Fate.HOLD:

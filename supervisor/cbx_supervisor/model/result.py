@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from cbx_supervisor.model.prediction import Prediction
+
 
 class ReasonItem(msgspec.Struct, frozen=True):
     """Why the job was in its tier."""
@@ -82,6 +84,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: Guarantees = Guarantees()
     changes: Changes | None = None
     checkpoint: CheckpointRef | None = None
+    prediction: Prediction | None = None
     leaks: tuple[Any, ...] = ()
     identity: Who
     workdir: str

@@ -64,7 +64,50 @@ CREATE TABLE audit (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# WITHOUT ROWID, by user: a job's row is beside that user's last one, and pruning one user reads no other's.
+_PREDICTIONS = """
+CREATE TABLE predictions (
+    uid INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    at REAL NOT NULL,
+    fingerprint TEXT NOT NULL,
+    analysed TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    writes TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    memory_mb INTEGER NOT NULL,
+    bound TEXT NOT NULL,
+    source TEXT NOT NULL,
+    confidence REAL NOT NULL,
+    status INTEGER,
+    suspect INTEGER,
+    wall REAL,
+    cpu REAL,
+    peak INTEGER,
+    changed INTEGER,
+    missed INTEGER,
+    missed_paths TEXT,
+    predicted INTEGER,
+    untouched INTEGER,
+    untouched_paths TEXT,
+    PRIMARY KEY (uid, job)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lessons (
+    uid INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    at REAL NOT NULL,
+    label TEXT NOT NULL,
+    runs INTEGER NOT NULL,
+    misses INTEGER NOT NULL,
+    seconds BLOB NOT NULL,
+    memory BLOB NOT NULL,
+    busy BLOB NOT NULL,
+    directories TEXT NOT NULL,
+    PRIMARY KEY (uid, fingerprint)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS)
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -27,6 +27,7 @@ def render(result: dict[str, Any]) -> str:
     usage = result.get("usage") or {}
     guarantees = result.get("guarantees") or {}
     checkpoint = result.get("checkpoint")
+    foreseen = result.get("prediction") or {}
     return output.pairs(
         [
             ("job", result.get("job")),
@@ -47,6 +48,12 @@ def render(result: dict[str, Any]) -> str:
             ("missing", [f"{missing['name']}: {missing['why']}" for missing in guarantees.get("missing") or []]),
             ("changes", output.counted(result.get("changes"))),
             ("checkpoint", f"{checkpoint['id']} ({checkpoint['state']})" if checkpoint else None),
+            ("expected", _expected(foreseen.get("forecast"))),
+            ("predicted", _paths(foreseen)),
+            ("looked at", _seen(foreseen.get("observed"))),
+            ("not predicted", _few(foreseen.get("observed"), "missed")),
+            ("not changed", _few(foreseen.get("observed"), "untouched")),
+            ("fingerprint", foreseen.get("fingerprint")),
             ("leaks", [str(leak) for leak in result.get("leaks") or []]),
         ]
     )
@@ -61,3 +68,33 @@ def _state(result: dict[str, Any]) -> str:
             "" if result.get("reason") == "exited" else f" ({result['reason']})"
         )
     return state
+
+
+def _expected(forecast: dict[str, Any] | None) -> str | None:
+    if forecast is None:
+        return None
+    where = "by the rules"
+    if forecast["source"] == "learned":
+        where = f"learned, confidence {forecast['confidence']:.2f}"
+    return f"{output.seconds(forecast['seconds'])}, {forecast['memory_mb']} MiB ({where})"
+
+
+def _paths(foreseen: dict[str, Any]) -> list[str]:
+    writes, left_out = foreseen.get("writes") or [], foreseen.get("writes_left_out")
+    shown = [f"{path['access']} {path['path']} ({path['certainty']})" for path in writes]
+    return [*shown, f"and {left_out} more"] if left_out else shown
+
+
+def _seen(observed: dict[str, Any] | None) -> str | None:
+    if observed is None:
+        return None
+    return f"{observed['changed']} paths changed, {observed['missed']} of them not predicted"
+
+
+def _few(observed: dict[str, Any] | None, which: str) -> list[str]:
+    """The paths that are kept of some, and how many there were."""
+    if observed is None:
+        return []
+    paths = list(observed[f"{which}_paths"])
+    left = observed[which] - len(paths)
+    return [*paths, f"and {left} more"] if left > 0 else paths

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -23,7 +24,8 @@ from cbx_supervisor.daemon.handlers.answers import (
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.job import Job, state_name
-from cbx_supervisor.store import audit, jobs
+from cbx_supervisor.model.prediction import Prediction
+from cbx_supervisor.store import audit, jobs, predictions
 
 LONGEST_WAIT = 300.0
 MOST_ROWS = 1000
@@ -47,8 +49,11 @@ async def index(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """GET /v1/jobs/{id}."""
     row = await row_of(request)
-    live = service_of(request).executor.live
-    return json_answer(row.result or _unfinished(row.job, row.state, live))
+    service = service_of(request)
+    foreseen = await _prediction(request, row.job)
+    if row.result is not None:
+        return json_answer(msgspec.structs.replace(row.result, prediction=foreseen))
+    return json_answer({**_unfinished(row.job, row.state, service.executor.live), "prediction": foreseen})
 
 
 async def wait(request: Request) -> Response:
@@ -64,7 +69,7 @@ async def wait(request: Request) -> Response:
     row = await row_of(request)
     if row.result is None:
         return Response(status_code=204)
-    return json_answer(row.result)
+    return json_answer(msgspec.structs.replace(row.result, prediction=await _prediction(request, row.job)))
 
 
 async def cancel(request: Request) -> Response:
@@ -120,6 +125,11 @@ async def row_of(request: Request) -> jobs.Row:
             return jobs.Row(_job_of(live), state_name(live.state), None, None)
         raise NotFoundError(f"there is no job {number}", hint="`cbx-sandbox list` shows your jobs")
     return row
+
+
+async def _prediction(request: Request, job: Job) -> Prediction | None:
+    read = service_of(request).database.read
+    return await asyncio.to_thread(read, lambda connection: predictions.find(connection, job.uid, job.number))
 
 
 def _mine(request: Request, live: LiveJob) -> bool:

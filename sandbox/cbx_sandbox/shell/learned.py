@@ -1,0 +1,183 @@
+"""What earlier runs of a command teach: how long it takes, what it needs, and where it wrote unforeseen.
+
+A lesson only ever makes a prediction stricter: it adds directories and raises the tier. Runs are weighted by their age:
+one that is ``HALF_LIFE`` runs back counts half. Only values: what is remembered where is the caller's business.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
+from cbx_sandbox.shell.estimate import Bound, Estimate, Source, priority
+from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbx_sandbox.shell.analysis import Analysis
+
+HALF_LIFE = 6.0  # runs
+KEPT = 24  # samples: four half-lives, the first one left out weighs 1/16
+ENOUGH = 3  # runs before what was learned is believed rather than the rules
+CAUTION = 2.0  # effective runs at which confidence reaches half of what the spread allows
+MAX_DIRECTORIES = 16
+MAX_PATH = 1024  # bytes of a directory that is remembered
+BUSY = 0.5  # share of the processor time that it could have had from which on a command is bound by it
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """The last observations of one figure, the newest first, packed as doubles."""
+
+    packed: bytes = b""
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Return the observations, the newest first."""
+        return struct.unpack(f"<{len(self.packed) // 8}d", self.packed)
+
+    def add(self, value: float) -> Samples:
+        """Return them with one more; the oldest is forgotten when there are too many."""
+        return Samples((struct.pack("<d", value) + self.packed)[: KEPT * 8])
+
+    def quantile(self, share: float) -> float:
+        """Return the least observation that ``share`` of the weight does not exceed. There must be one."""
+        ranked = sorted(zip(self.values, _weights(len(self.packed) // 8), strict=True))
+        left = share * sum(weight for _, weight in ranked)
+        for value, weight in ranked:
+            left -= weight
+            if left <= 1e-12:
+                return value
+        return ranked[-1][0]
+
+    @property
+    def effective(self) -> float:
+        """How many observations of equal weight would say as much (Kish): 0 for none."""
+        weights = _weights(len(self.packed) // 8)
+        return sum(weights) ** 2 / sum(weight**2 for weight in weights) if weights else 0.0
+
+    @property
+    def confidence(self) -> float:
+        """How far the median can be relied on, 0 to 1: more with many observations, less where they spread."""
+        count = self.effective
+        if not count:
+            return 0.0
+        low, middle, high = (self.quantile(share) for share in (0.1, 0.5, 0.9))
+        spread = (high - low) / middle if middle > 0 else float(high > low)
+        return count / (count + CAUTION) / (1.0 + spread)
+
+
+def _weights(count: int) -> list[float]:
+    return [0.5 ** (age / HALF_LIFE) for age in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run that was observed. Figures that this host does not count are None."""
+
+    seconds: float | None = None
+    memory_mb: float | None = None
+    busy: float | None = None  # share of the processor time that its limit allowed, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """All that is remembered of one fingerprint."""
+
+    runs: int = 0
+    misses: int = 0  # runs that changed what was not predicted
+    seconds: Samples = Samples()
+    memory: Samples = Samples()
+    busy: Samples = Samples()
+    directories: tuple[str, ...] = ()  # where they did: see ``anchored``
+
+    def after(self, run: Run, *, missed: bool = False, directories: Iterable[str] = ()) -> Lesson:
+        """Return the lesson with one more run; if it ``missed`` anything, then in these directories."""
+        return Lesson(
+            self.runs + 1,
+            self.misses + missed,
+            _added(self.seconds, run.seconds),
+            _added(self.memory, run.memory_mb),
+            _added(self.busy, run.busy),
+            _merged(self.directories, tuple(directories)),
+        )
+
+
+def _added(samples: Samples, value: float | None) -> Samples:
+    return samples if value is None else samples.add(value)
+
+
+def _merged(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    every = [
+        path for path in dict.fromkeys((*known, *more)) if len(path.encode("utf-8", "surrogateescape")) <= MAX_PATH
+    ]
+    outer = [path for path in every if not any(path != other and _beneath(path, other) for other in every)]
+    # The newest stay: they were missed although the older ones were known.
+    return tuple(outer[-MAX_DIRECTORIES:])
+
+
+def _beneath(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def anchored(path: str, project: str, home: str) -> str:
+    """Return a path as it is remembered: ``./`` from the project, ``~/`` from the home directory, else absolute."""
+    for mark, base in ((".", project), ("~", home)):
+        if base != "/" and _beneath(path, base):
+            return mark + path[len(base.rstrip("/")) :]
+    return path
+
+
+def placed(path: str, project: str, home: str) -> str:
+    """Return where a remembered path is in this project and home."""
+    for mark, base in ((".", project), ("~", home)):
+        if path == mark or path.startswith(mark + "/"):
+            return base.rstrip("/") + path[1:] or "/"
+    return path
+
+
+def estimate(analysis: Analysis, lesson: Lesson) -> Estimate:
+    """Return what a run is expected to need: from earlier runs once there are enough of them, else from the rules."""
+    guess = analysis.estimate
+    if len(lesson.seconds.values) < ENOUGH:
+        return guess
+    memory = round(lesson.memory.quantile(0.9)) if lesson.memory.packed else guess.memory_mb
+    return Estimate(
+        _bound(analysis, lesson),
+        max(1, memory),
+        lesson.seconds.quantile(0.5),
+        Source.LEARNED,
+        round(lesson.seconds.confidence, 3),
+        lesson.seconds.quantile(0.9),
+    )
+
+
+def _bound(analysis: Analysis, lesson: Lesson) -> Bound:
+    bound = analysis.estimate.bound
+    if not lesson.busy.packed:
+        return bound
+    if lesson.busy.quantile(0.5) >= BUSY:
+        return Bound.CPU
+    if bound is not Bound.CPU:
+        return bound
+    return Bound.NETWORK if analysis.effects.network else Bound.IO
+
+
+def corrected(analysis: Analysis, lesson: Lesson, directories: Iterable[str]) -> Analysis:
+    """Return the analysis with what was learned: ``directories`` are those of the lesson that can be written here."""
+    expected = estimate(analysis, lesson)
+    more = tuple(PathEffect(Access.WRITE, path, Certainty.UNDER) for path in directories)
+    effects = replace(analysis.effects, paths=(*analysis.effects.paths, *more)) if more else analysis.effects
+    return replace(analysis, estimate=expected, effects=effects, priority=priority(analysis.tier, expected))
+
+
+def floor(lesson: Lesson, directories: Iterable[str]) -> Reason | None:
+    """Return why the tier must be at least SEQUENTIAL: an earlier run changed what was not predicted."""
+    if not lesson.misses:
+        return None
+    named = ", ".join(directories)
+    text = f"{lesson.misses} of {lesson.runs} earlier runs changed what was not predicted"
+    return Reason("learned", f"{text}: {named}" if named else text, SEQUENTIAL)

@@ -1,0 +1,47 @@
+"""Reports over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_sandbox.errors import UsageError
+from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, peer_of, service_of
+from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.model.accuracy import Accuracy
+from cbx_supervisor.store import predictions
+
+LATEST = 1e11  # s, of the Unix clock: what is above was meant as milliseconds
+
+
+async def accuracy(request: Request) -> Response:
+    """GET /v1/reports/accuracy?since=: the classifier's record; ``since`` in seconds of the Unix clock.
+
+    Of everybody's jobs for root, of one's own for others.
+    """
+    since = _since(request.query_params.get("since"))
+    database, uid = service_of(request).database, owner_filter(peer_of(request))
+
+    def counted() -> Accuracy:
+        made = Accuracy()
+        for row in predictions.rows(database, uid, since):
+            made.add(row)
+        return made
+
+    found = (await asyncio.to_thread(counted)).describe()
+    return json_answer({"since": iso(since) if since else None, "until": iso(time.time()), **found})
+
+
+def _since(text: str | None) -> float:
+    if text is None:
+        return 0.0
+    try:
+        since = float(text)
+    except ValueError:
+        since = -1.0
+    if not 0 <= since <= LATEST:
+        raise UsageError(f"since={text[:40]} is no time of the Unix clock in seconds")
+    return since

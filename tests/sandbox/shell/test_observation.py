@@ -1,0 +1,69 @@
+"""A change set held against predicted writes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
+from cbx_sandbox.shell.observation import MAX_NAMED, compare
+
+LITERAL, PATTERN, UNDER, UNKNOWN = Certainty
+
+
+def write(path, certainty=LITERAL, access=Access.WRITE):
+    return PathEffect(access, path, certainty)
+
+
+@pytest.mark.parametrize(
+    ("effect", "path", "covered"),
+    [
+        (write("/p/a"), "/p/a", True),
+        (write("/p/a"), "/p/b", False),
+        (write("/p/a"), "/p/a/b", False),
+        (write("/p/new/dir/a"), "/p/new", True),  # made on the way
+        (write("/p", UNDER), "/p/x/y", True),
+        (write("/p", UNDER), "/p", True),
+        (write("/p", UNDER), "/pp", False),
+        (write("/p", UNKNOWN), "/p/x", True),
+        (write("/p/*.o", PATTERN), "/p/x.o", True),
+        (write("/p/*.o", PATTERN), "/p/d/x.o", False),  # a star stops at a slash
+        (write("/p/*", PATTERN), "/p/d/x.o", True),  # a directory that is matched
+        (write("/p/d", access=Access.DELETE), "/p/d/x", True),
+        (write("/p/a", access=Access.READ), "/p/a", False),
+    ],
+)
+def test_what_a_prediction_covers(effect, path, covered):
+    """By its certainty."""
+    seen = compare([effect], [path])
+    assert seen.covered is covered
+    assert seen.missed_paths == (() if covered else (path,))
+
+
+def test_what_did_not_happen_is_named():
+    """A prediction that nothing came of."""
+    seen = compare([write("/p/a"), write("/p/b"), write("/q", UNDER), write("/r/*.c", PATTERN)], ["/p/a", "/r/x.c"])
+    assert (seen.predicted, seen.untouched, seen.untouched_paths) == (4, 2, ("/p/b", "/q"))
+
+
+def test_directories_are_the_outermost_that_are_not_shared():
+    """A directory of many swallows none of those in it."""
+    changed = ["/tmp/x", "/tmp/own/y", "/tmp/own/sub/z", "/srv/new", "/srv/new/file"]
+    assert compare([], changed, lambda path: path == "/tmp").directories == ("/srv", "/tmp/own")
+
+
+names = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+effects = st.builds(write, names, st.sampled_from(list(Certainty)), st.sampled_from(list(Access)))
+
+
+@given(st.lists(effects, max_size=6), st.lists(names, max_size=30))
+def test_the_numbers_agree(predicted, changed):
+    """Few are named, all are counted; what was predicted in addition never misses more."""
+    seen = compare(predicted, changed)
+    assert seen.changed == len(changed)
+    assert len(seen.missed_paths) == min(seen.missed, MAX_NAMED)
+    assert 0 <= seen.untouched <= seen.predicted
+    assert set(seen.missed_paths) <= set(changed)
+    wider = compare([*predicted, *(write(path, UNDER) for path in seen.directories)], changed)
+    assert wider.covered
