@@ -178,7 +178,10 @@ def plan(
     tier, own = _grants(request, tier, predicted, facts, fallback=fallback)
     grants = widening.widened(tier, own, more)
     reasons = (*reasons, *_withheld(request, tier, directories, grants))
-    analysis = learned.corrected(analysis, lesson, [path for path in more if widening.granted(path, grants)])
+    taught = [path for path in more if widening.granted(path, grants)]
+    if floor is not None and taught and floor not in reasons:
+        reasons = (*reasons, floor)  # what it locks wants a reason, also where the tier is as it was
+    analysis = learned.corrected(analysis, lesson, taught)
     options = request.options
     observed = observe and _to_observe(options, tier, grants, defaults.observe_every, lesson)
     if observed:

@@ -247,7 +247,7 @@ class Interpreter(Follower):
         rule = rules.find(base)
         self.record.programs[base if rule else name] = None
         call = Call(base, args, rule, where, stdin)
-        self._called(base if rule else name, args, rule)
+        self._called(base if rule and trusted else name, args, rule)
         if rule is None or (not trusted and not rule.local):
             output = self._script(name, args, stdin, where) if "/" in name else None
             if output is not None:
@@ -272,7 +272,7 @@ class Interpreter(Follower):
     def _called(self, name: str, args: list[Arg], rule: Rule | None) -> None:
         """Note the form of a call, for the fingerprint."""
         if len(self.record.calls) < MAX_CALLS:
-            path = self._file(name) if rule is None and "/" in name else None
+            path = self._file(name) if "/" in name else None
             self.record.calls[form(path or name, args, rule, self._file)] = None
 
     def _file(self, text: str) -> str | None:

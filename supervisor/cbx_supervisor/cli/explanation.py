@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import grp
 import os
 import pwd
@@ -13,10 +14,11 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
 from cbx_sandbox.shell.analysis import Analysis
+from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor import paths as places
 from cbx_supervisor import settings_sources
-from cbx_supervisor.cli import analyses, marking, output
+from cbx_supervisor.cli import analyses, marking, output, remembered
 from cbx_supervisor.cli.paint import Paint
 from cbx_supervisor.client import plans
 from cbx_supervisor.execution.host import Host
@@ -46,6 +48,7 @@ class Explanation:
         self.plan: runner.Plan | None = None
         self.refusal: CbxError | None = None
         self.operations: Sequence[Operation] = ()
+        self.taught: dict[str, Any] = {}
         try:
             paths, settings = _settings()
             defaults = runner.Defaults(
@@ -55,6 +58,7 @@ class Explanation:
                 hidden=settings.sandbox.hide,
             )
             self.plan = runner.plan(request, facts, defaults, runner.HostReport(), analysis=self.analysis)
+            self._remember(remembered.plan(values, command))
             self.operations = _operations(self.plan, Host(paths, settings.sandbox.hide).view())
         except CbxError as why:
             self.refusal = why
@@ -64,7 +68,8 @@ class Explanation:
         described = analyses.describe(self.analysis)
         if self.plan is not None:
             planned = self.plan.describe(self.operations)
-            described |= {key: planned[key] for key in ("tier", "reasons", "locks", "policy", "mounts")}
+            described |= {key: planned[key] for key in ("tier", "reasons", "locks", "policy", "mounts", "fingerprint")}
+            described |= self.taught
         refusal = self.refusal
         described["refused"] = refusal and {
             "status": refusal.exit_status,
@@ -80,8 +85,20 @@ class Explanation:
         if plan is None:
             text = analyses.render(self.analysis, width=width, paint=paint)
             return text + "\n\nrefused: " + output.lines(str(self.refusal))
-        text = analyses.render(self.analysis, plan.policy.tier, plan.reasons, width=width, paint=paint)
+        tier = Tier(self.taught["tier"]) if self.taught else plan.policy.tier
+        reasons = [*plan.reasons, *remembered.reasons(self.taught)]
+        text = analyses.render(self.analysis, tier, reasons, width=width, paint=paint)
         return f"{text}\n\n{plans.details(self.describe())}"
+
+    def _remember(self, known: dict[str, Any] | None) -> None:
+        """Take over what the supervisor knows better: the estimate, and the locks where earlier runs taught some."""
+        if known is None:
+            return
+        expected = remembered.estimate(known)
+        importance = priority(self.analysis.tier, expected)
+        self.analysis = dataclasses.replace(self.analysis, estimate=expected, priority=importance)
+        if remembered.reasons(known):
+            self.taught = {key: known[key] for key in ("tier", "reasons", "locks", "mounts")}
 
 
 def _settings() -> tuple[Paths, Settings]:

@@ -101,6 +101,8 @@ class Run:
         result: Result | None = None
         try:
             try:
+                if self.submission.after:
+                    await self.executor.recorded()  # who was told a result may name its job
                 self.after = self.executor.unfinished(self.submission)
                 result = await self._admitted()
             except Cancelled:

@@ -2,57 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 
 import pytest
+from tests.daemon.learning.conftest import DANGEROUS, locks, observed, plan, run
 
 pytestmark = pytest.mark.root
-
-DANGEROUS = ("tier", b"DANGEROUS_ISOLATED")
-NOBODY = 65534
-
-
-def cwd(path):
-    return ("cwd", os.fsencode(path))
-
-
-@pytest.fixture
-def elsewhere(tmp_path):
-    path = tmp_path / "elsewhere"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
-def program(project, elsewhere):
-    """A program that writes where its text does not say so. The analysis reads no script of a bare program."""
-    path = project / "program"
-
-    def made(*targets):
-        path.write_text("#!/bin/sh\n" + "".join(f"echo x > {target}\n" for target in targets))
-        path.chmod(0o755)
-        return "./program"
-
-    return made
-
-
-def plan(supervisor, line, project, *fields):
-    return supervisor.run(line, cwd(project), ("dry_run", b"1"), *fields).end()["result"]
-
-
-def locks(planned):
-    return {lock["path"] for lock in planned["locks"]}
-
-
-def run(supervisor, line, project, *fields):
-    return supervisor.run(line, cwd(project), *fields).end()["result"]
-
-
-def observed(supervisor, result):
-    shown = supervisor.get(f"/v1/jobs/{result['job']}")["prediction"]
-    assert shown == result["prediction"]
-    return shown["observed"]
 
 
 def test_a_miss_is_stored_and_widens_the_next_prediction(supervisor, project, elsewhere, program):

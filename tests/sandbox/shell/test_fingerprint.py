@@ -27,6 +27,7 @@ ALIKE = [
     ("curl https://example.org/a", "curl https://example.com/b"),
     ("for i in 1 2; do echo $i; done", "for i in 1 2 3 4; do echo $i; done"),
     ("sleep 1", "sleep 100"),
+    ("/usr/bin/grep x", "grep x"),
 ]
 DIFFERENT = [
     ("git commit -m x", "git commit --amend -m x"),
@@ -34,6 +35,7 @@ DIFFERENT = [
     ("make test", "make clean"),
     ("python3 one.py", "python3 two.py"),
     ("./one", "./two"),
+    ("./grep x", "grep x"),  # the project's own is another program
     ("cat a.txt", "cat a.txt > b.txt"),
     ("cat a.txt", "cat a.json"),
     ("sudo -u bob ls", "sudo -u bob cat"),

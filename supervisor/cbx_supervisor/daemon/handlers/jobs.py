@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 
@@ -25,6 +26,7 @@ from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.job import Job, state_name
 from cbx_supervisor.model.prediction import Prediction
+from cbx_supervisor.model.result import Result
 from cbx_supervisor.store import audit, jobs, predictions
 
 LONGEST_WAIT = 300.0
@@ -38,22 +40,21 @@ async def index(request: Request) -> Response:
     limit = _number(query.get("limit", "100"), "limit")
     states = tuple(part for part in query.get("state", "").split(",") if part)
     uid = owner_filter(peer_of(request))
-    found = await asyncio.to_thread(
-        service.database.read,
-        lambda connection: jobs.listed(connection, uid=uid, states=states, limit=min(int(limit), MOST_ROWS)),
-    )
+
+    def read(connection: sqlite3.Connection) -> list[tuple[jobs.Row, Prediction | None]]:
+        rows = jobs.listed(connection, uid=uid, states=states, limit=min(int(limit), MOST_ROWS))
+        return [(row, predictions.find(connection, row.job.uid, row.job.number)) for row in rows]
+
+    found = await asyncio.to_thread(service.database.read, read)
     live = service.executor.live
-    return json_answer({"jobs": [row.result or _unfinished(row.job, row.state, live) for row in found]})
+    return json_answer({"jobs": [_answer(row, foreseen, live) for row, foreseen in found]})
 
 
 async def show(request: Request) -> Response:
     """GET /v1/jobs/{id}."""
     row = await row_of(request)
-    service = service_of(request)
-    foreseen = await _prediction(request, row.job)
-    if row.result is not None:
-        return json_answer(msgspec.structs.replace(row.result, prediction=foreseen))
-    return json_answer({**_unfinished(row.job, row.state, service.executor.live), "prediction": foreseen})
+    live = service_of(request).executor.live
+    return json_answer(_answer(row, await _prediction(request, row.job), live))
 
 
 async def wait(request: Request) -> Response:
@@ -125,6 +126,13 @@ async def row_of(request: Request) -> jobs.Row:
             return jobs.Row(_job_of(live), state_name(live.state), None, None)
         raise NotFoundError(f"there is no job {number}", hint="`cbx-sandbox list` shows your jobs")
     return row
+
+
+def _answer(row: jobs.Row, foreseen: Prediction | None, live: dict[int, LiveJob]) -> Result | dict[str, object]:
+    """A result with its prediction, or what is known so far."""
+    if row.result is not None:
+        return msgspec.structs.replace(row.result, prediction=foreseen)
+    return {**_unfinished(row.job, row.state, live), "prediction": foreseen}
 
 
 async def _prediction(request: Request, job: Job) -> Prediction | None:
