@@ -30,10 +30,10 @@ def target(place):
 
 @pytest.fixture
 def program(project, target):
-    write_program(project / "program", target / "file")
-    for path in (project, project / "program"):
+    line = write_program(project / "program", target / "file")
+    for path in (project, project / "program", project / "list"):
         shutil.chown(path, NOBODY, NOBODY)
-    return "./program"
+    return line
 
 
 def locked(shell, project, line, uid):
