@@ -49,7 +49,7 @@ def _sed(run: Interpreter, call: Call, rule: Rule) -> str:
             run.writes(arg, where)
             for given in in_place:
                 if given.value is not None and given.value.text:
-                    run.writes(_backup(arg, given.value), where)
+                    run.writes(backup(arg, given.value), where)
     if in_place and not operands:
         run.record.reason("sed-in-place", "rewrites files in place", SEQUENTIAL, call.where)
         run.writes_place("cwd", call.where, SEQUENTIAL)
@@ -57,7 +57,7 @@ def _sed(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
-def _backup(arg: Arg, suffix: Arg) -> Arg:
+def backup(arg: Arg, suffix: Arg) -> Arg:
     """Return where sed -iSUFFIX keeps the old file: an asterisk stands for its name, a slash names a directory."""
     directory, slash, name = arg.text.rpartition("/")
     made = suffix.text.replace("*", name) if "*" in suffix.text else name + suffix.text

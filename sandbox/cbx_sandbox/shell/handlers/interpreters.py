@@ -8,33 +8,25 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
-from cbx_sandbox.shell.inner import python, scripts, sources
+from cbx_sandbox.shell.handlers import editing
+from cbx_sandbox.shell.inner import javascript, other, perl, pieces, python, ruby, scripts, sources
 from cbx_sandbox.shell.inner.python import imports
 from cbx_sandbox.shell.options import parse_options
-from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import Where
 
-# What starts a program in Perl, Ruby, PHP, Node and Lua, and its text where that is a literal.
-_STARTS = re.compile(
-    r"\b(?:system|exec|execSync|execFileSync|execFile|spawn|spawnSync|popen|shell_exec|passthru|qx|backtick|os\.execute|io\.popen|Open3\.\w+|child_process)\b"
-)
-_LITERAL = re.compile(
-    r"\b(?:system|exec|execSync|popen|shell_exec|passthru|os\.execute|io\.popen)\s*\(?\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|`([^`]*)`)"
-)
-_BACKTICKS = re.compile(r"`([^`]+)`|\bqx\s*[{(/|!](.*?)[})/|!]|%x[{(](.*?)[})]")
-_DESTROYS = re.compile(
-    r"\b(?:rm_rf|rm_r|rmtree|remove_tree|remove_dir|rmSync|rmdirSync|unlinkSync|rimraf|FileUtils\.rm|deleteIndex|clearObjects|remove_entry\w*|secure_removal)\b"
-)
-_EVALUATES = re.compile(
-    r"\beval\b|\bFunction\s*\(|\binstance_eval\b|\brequire\s*\(\s*[^'\"\s]|\bimport\s*\(\s*[^'\"\s]"
-)
+_CODE = re.compile(r"[^\w:=,.+/\s-]")
+
+# The languages whose texts are taken apart, by the names of their rules; the others are only searched.
+_LANGUAGES = {"perl": perl.look, "ruby": ruby.look, "node": javascript.look}
 
 
 def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -193,7 +185,8 @@ def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg
         if _own_module(run, value.text, call.where, isolated=isolated):
             return HOLE
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
-    if sub.tier is SAFE and not isolated and call.texts()[-1] not in {"--help", "--version"}:
+    asks = call.texts()[-1] in {"--help", "--version"}
+    if sub.tier is SAFE and not asks and not imports.from_library(run, value.text, isolated=isolated):
         # A module is looked for in the working directory first, and nobody vouches for what lies there.
         run.record.reason(
             "module-from-here", "runs a module that the working directory can replace", SEQUENTIAL, call.where
@@ -245,25 +238,18 @@ def _script(run: Interpreter, call: Call, script: Arg, look: Callable[[str, Wher
 # -- Perl, Ruby, Node, PHP, Lua -------------------------------------------------------------------------------------
 
 
-def look_inline(run: Interpreter, text: str, where: Where) -> None:
-    """Look at code in a language that is not read: at least sequential, more where it starts or destroys something."""
+def _look_inline(run: Interpreter, rule: Rule, text: str, where: Where) -> None:
+    """Look at code in a language that is read in part: at least sequential, more where it destroys something."""
     if HOLE in text:
         run.executes_unknown("executes text that is not known before it runs", where, text)
         return
-    run.record.reason("inline-code", "code in a language that is not read here", SEQUENTIAL, where)
-    run.writes_place("project", where, SEQUENTIAL)
-    literals = [next(group for group in found.groups() if group is not None) for found in _LITERAL.finditer(text)]
-    for literal in literals:
-        run.execute_text(literal.replace('\\"', '"').replace("\\'", "'"), where)
-    for found in _BACKTICKS.finditer(text):
-        literal = next((group for group in found.groups() if group is not None), "")
-        run.nested(literal, where)
-    if _STARTS.search(text) and not literals:
-        run.executes_unknown("code that starts programs", where)
-    if _DESTROYS.search(text):
-        run.record.reason("inline-destroys", "code that deletes trees", DANGEROUS, where)
-    if _EVALUATES.search(text):
-        run.executes_unknown("code that evaluates text", where)
+    run.record.reason("inline-code", "code in a language that is read in part", SEQUENTIAL, where)
+    try:
+        whole = _LANGUAGES.get(rule.name, other.look)(run, text, where)
+    except pieces.Unreadable:
+        whole = other.look(run, text, where)
+    if not whole:
+        run.writes_place("project", where, SEQUENTIAL)
 
 
 def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -274,27 +260,55 @@ def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
     parsed = parse_options(rule, call.args, stop=True)
     if parsed.open:
         return run.executes_unknown(f"what {call.name} executes is not known", call.where)
+    for given in parsed.options:
+        # Perl makes `use …;` of what it is told to load.
+        if rule.name == "perl" and given.name in {"-M", "-m"} and given.value and _CODE.search(given.value.text):
+            return run.executes_unknown("code that stands where a module is named", call.where)
     texts = [given.value for given in parsed.options if given.option.role == "run"]
     for value in texts:
         if value is not None:
-            look_inline(run, value.text, run.where(value.start, value.end))
+            _look_inline(run, rule, value.text, run.where(value.start, value.end))
     words = parsed.operands + parsed.rest
     for given in parsed.options:
         if given.option.tier is not None:
             run.record.reason(rule.name, f"{rule.name} {given.name}", given.option.tier, call.where)
-    if parsed.has("-i", "--in-place"):
-        for arg in words:
-            run.writes(arg, call.where)
     if texts:
+        _given_files(run, call, parsed, words)
         return HOLE
     if rule.subs and words and rule.sub(words[0].text):
         return programs.generic(run, call, replace(rule, handler=""))
+
+    def look(text: str, where: Where, _path: str | None) -> None:
+        _look_inline(run, rule, text, where)
+
+    named = next((given.value for given in parsed.options if given.option.role == "read"), None)
+    if named is not None:
+        return _script(run, call, named, look)
     if words and words[0].text != "-":
-        return _script(run, call, words[0], lambda text, where, _path: look_inline(run, text, where))
+        return _script(run, call, words[0], look)
     if call.stdin is None or HOLE in call.stdin:
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
-    look_inline(run, call.stdin, call.where)
+    _look_inline(run, rule, call.stdin, call.where)
     return HOLE
+
+
+def _given_files(run: Interpreter, call: Call, parsed: Parsed, files: list[Arg]) -> None:
+    """Note what -i, -n and -p do with the files that are named: Perl opens a name that ends in a bar as a command."""
+    in_place = [given for given in parsed.options if given.name in {"-i", "--in-place"}]
+    for arg in files:
+        for given in in_place:
+            run.writes(arg, call.where)
+            if given.value is not None and given.value.text:
+                run.writes(editing.backup(arg, given.value), call.where)
+        reads = parsed.has("-n", "-p") or any("<>" in given.value.text for given in parsed.options if given.value)
+        if call.name.startswith("perl") and reads:
+            name = arg.text.strip()
+            if name.endswith("|"):
+                run.execute_text(name[:-1], call.where)
+            elif name.startswith("|"):
+                run.execute_text(name[1:], call.where)
+            elif name.startswith(">"):
+                run.writes(replace(arg, text=name.lstrip("> ")), call.where)
 
 
 HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {

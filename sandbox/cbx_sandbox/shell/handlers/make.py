@@ -38,38 +38,56 @@ def _make(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> None:
-    named = parsed.value("-f", "--file", "--makefile")
-    names = ("GNUmakefile", "makefile", "Makefile") if named is None else (named.text,)
-    found = project_files.found(run, names, up=False) if named is None or named.known else None
-    if found is None:
-        return
-    path, text = found
-    directory = run.state.cwd or posixpath.dirname(path)
+    texts = [given.value for given in parsed.options if given.name == "--eval"]
+    found = _makefile(run, call, parsed)
     words = [arg.text for arg in parsed.operands]
-    key = f"{path} {' '.join(words)}"
-    if key in run.state.running:
+    directory = run.state.cwd
+    key = f"{found[0]} {' '.join(words)}" if found is not None else ""
+    if directory is None or key in run.state.running:
         return
-    run.reads(Arg(path, *call.where), call.where)
+    table = makefile.Makefile(
+        lambda name: _known(run, name),
+        lambda name: _included(run, directory, name),
+        lambda pattern: _matching(run, directory, pattern),
+    )
+    goals: list[str] = []
+    for word in words:
+        assigned = _VARIABLE.match(word)
+        if assigned:
+            table.fixed[assigned.group(1)] = assigned.group(2)
+        else:
+            goals.append(word)
     with scripts.within(run, key):
-        table = makefile.Makefile(
-            lambda name: _known(run, name),
-            lambda name: _included(run, directory, name),
-            lambda pattern: _matching(run, directory, pattern),
-        )
-        goals: list[str] = []
-        for word in words:
-            assigned = _VARIABLE.match(word)
-            if assigned:
-                table.fixed[assigned.group(1)] = assigned.group(2)
-            else:
-                goals.append(word)
+        if "SHELL" in table.fixed and not _SHELLS.match(table.fixed["SHELL"].strip()):
+            run.execute_text(table.fixed["SHELL"], call.where)
         try:
-            table.read(text)
+            for value in texts:
+                table.read(value.text if value is not None else HOLE)
+            if found is not None:
+                table.read(found[1])
             _make_targets(run, call, table, goals, directory)
         except makefile.Unreadable as why:
             table.beyond = str(why)
-        if table.beyond or parsed.has("--eval") or parsed.open:
+        for text in table.executes:
+            project_files.line(run, call, text, directory)
+        if table.beyond or (parsed.open and found is not None):
             project_files.beyond(run, call, table.beyond or "what it is told")
+
+
+def _makefile(run: Interpreter, call: Call, parsed: Parsed) -> tuple[str, str] | None:
+    """Return path and text of the makefile; one that is named and cannot be read is more than the rule knows."""
+    named = parsed.value("-f", "--file", "--makefile")
+    if named is None:
+        found = project_files.found(run, ("GNUmakefile", "makefile", "Makefile"), up=False)
+    elif named.text in {"-", "/dev/stdin"}:
+        found = None if call.stdin is None or HOLE in call.stdin else (named.text, call.stdin)
+    else:
+        found = project_files.found(run, (named.text,), up=False) if named.known else None
+    if found is not None and found[0].startswith("/"):
+        run.reads(Arg(found[0], *call.where), call.where)
+    if found is None and named is not None:
+        project_files.beyond(run, call, named.text)
+    return found
 
 
 def _known(run: Interpreter, name: str) -> str:
@@ -99,8 +117,6 @@ def _make_targets(run: Interpreter, call: Call, table: Makefile, goals: list[str
         made = table.find(name)
         if made is not None:
             _make_target(run, call, table, name, made, directory)
-    for text in table.executes:
-        project_files.line(run, call, text, directory)
 
 
 def _in_order(table: Makefile, goals: list[str]) -> list[str]:

@@ -36,13 +36,10 @@ def look(run: Interpreter, text: str, where: Where) -> None:
             printing = False
         elif token in {"|", "|&"}:
             _pipe(run, tokens, index, where)
-        elif token in {"@", "getline"}:
-            if token == "@":  # noqa: S105 -- a word of awk
-                run.executes_unknown("awk calls or loads what is not known", where)
-            elif tokens[index + 1 : index + 2] == ["<"] and tokens[index + 2 : index + 3]:
-                target = tokens[index + 2]
-                if target.startswith('"'):
-                    run.reads(Arg(_string(target), *where), where)
+        elif token == "@":  # noqa: S105 -- a word of awk
+            run.executes_unknown("awk calls or loads what is not known", where)
+        elif token == "getline":  # noqa: S105 -- a word of awk
+            _reads(run, tokens[index + 1 : index + 4], where)
         elif token in {">", ">>"} and printing and depth == base:
             _writes(run, tokens[index + 1 : index + 3], where)
         depth += (token in {"(", "["}) - (token in {")", "]"})
@@ -104,6 +101,14 @@ def _pipe(run: Interpreter, tokens: list[str], index: int, where: Where) -> None
         run.execute_text(_string(text), where, HOLE)
     else:
         run.executes_unknown("awk executes text that it makes", where)
+
+
+def _reads(run: Interpreter, following: list[str], where: Where) -> None:
+    """See through getline < "file" and getline variable < "file"."""
+    if following[:1] != ["<"]:
+        following = following[1:]
+    if following[:1] == ["<"] and following[1:2] and following[1].startswith('"'):
+        run.reads(Arg(_string(following[1]), *where), where)
 
 
 def _writes(run: Interpreter, following: list[str], where: Where) -> None:

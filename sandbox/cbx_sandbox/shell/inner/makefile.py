@@ -171,6 +171,7 @@ class Makefile:
     def _rule(self, line: str) -> list[Target]:
         head, colon, rest = _at_colon(line)
         if not colon:
+            self.expand(line)
             raise Unreadable(f"the line {line[:40]!r}")
         rest, _, recipe = rest.lstrip(":").partition(";")
         assigned = _ASSIGN.match(rest.strip())
