@@ -1,0 +1,3 @@
+# One change put aside.
+printf 'put aside\n' >> README.md
+git stash -q
