@@ -86,7 +86,8 @@ def _analysed(text: str, facts: Facts, action: Callable[[Interpreter], None]) ->
 def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
     if record.tier is not SAFE:  # where nothing can be written, programs go without them
         for path, where in record.leftovers.items():
-            record.path(Access.CREATE, path, Certainty.UNDER, where)
+            whole = shell.facts.kind(path) != "file"
+            record.path(Access.CREATE, path, Certainty.UNDER if whole else Certainty.LITERAL, where)
     effects = record.effects()
     changes = any(effect.access is not Access.READ for effect in effects.paths)
     elsewhere = record.tier is not DANGEROUS and (effects.host or effects.network)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.state import Record, State, Where
 
 _GLOB = re.compile(r"[*?]|\[[^/\[]*\]")
+# What stands in a text for names that come from elsewhere (see handlers.wrappers.names_into).
+_STANDS_FOR_NAME = re.compile(r"(?:(?<=[^/])\./)?cbx-name")
 _HARMLESS_DEVICE = re.compile(
     r"/dev/(?:null|zero|full|random|urandom|tty|stdin|stdout|stderr|ptmx|fd/\d+|pts/\d+)$|/proc/(?:self|thread-self|\d+)/fd/\d+$"
 )
@@ -69,9 +71,9 @@ class Paths:
         root = self.project()
         return path == root or path.startswith(root.rstrip("/") + "/")
 
-    def place(self, arg: Arg) -> tuple[str, Certainty]:
-        """Return the path of a word and how exactly it is known."""
-        text = arg.text
+    def place(self, arg: Arg, *, follow: bool = True) -> tuple[str, Certainty]:
+        """Return the path of a word and how exactly it is known; a last link is followed unless it is itself meant."""
+        text = _STANDS_FOR_NAME.sub(HOLE, arg.text)
         if HOLE in text or arg.many:
             known = text.split(HOLE, 1)[0] if HOLE in text else text
             directory = known.rpartition("/")[0]
@@ -84,7 +86,33 @@ class Paths:
             return self.project(), Certainty.UNKNOWN
         if arg.pattern or _GLOB.search(text):
             return path, Certainty.PATTERN
-        return self.facts.resolve(path), Certainty.LITERAL
+        return self.real(path, follow=follow), Certainty.LITERAL
+
+    def real(self, path: str, *, follow: bool) -> str:
+        """Return an absolute path with its links followed, the last one only where that is asked for."""
+        if follow or path == "/":
+            return self.facts.resolve(path)
+        directory, _, name = path.rpartition("/")
+        return posixpath.join(self.facts.resolve(directory or "/"), name)
+
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory at an absolute path, or this text has made one."""
+        return self.facts.kind(self.facts.resolve(path)) == "dir" or self.makes_directory(path)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at an absolute path, or this text has written there."""
+        if self.facts.kind(path) != "missing":
+            return True
+        inside = path.rstrip("/") + "/"
+        return any(
+            effect.access is not Access.READ
+            and (effect.path == path or effect.path.startswith(inside) or effect.certainty is not Certainty.LITERAL)
+            for effect in self.record.paths.values()
+        )
+
+    def makes_directory(self, path: str) -> bool:
+        """Whether this text has made a directory at an absolute path."""
+        return (Access.CREATE, path) in self.record.paths and path not in self.state.files
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -160,16 +188,17 @@ class Paths:
         *,
         access: Access = Access.WRITE,
         under: bool = False,
+        follow: bool = True,
         tier: Tier = SEQUENTIAL,
     ) -> bool:
-        """Note that a path is changed; False where that changes nothing."""
+        """Note that a path is changed; False where that changes nothing. What is deleted is never what a link names."""
         if arg.text == "" and not arg.many:
             return False
         found = _SOCKET.match(arg.text)
         if found:
             self.socket(found.group(1), found.group(2), where)
             return True
-        path, certainty = self.place(arg)
+        path, certainty = self.place(arg, follow=follow and access is not Access.DELETE)
         if certainty is Certainty.LITERAL and (_HARMLESS_DEVICE.match(path) or _HARMLESS_DEVICE.match(arg.text)):
             return False
         if self.state.remote:
@@ -180,6 +209,11 @@ class Paths:
         if under and certainty is Certainty.LITERAL:
             certainty = Certainty.UNDER
         self.record.path(access, path, certainty, where)
+        if self.state.left is not None and not arg.text.startswith("/"):
+            cwd, self.state.cwd = self.state.cwd, self.state.left
+            other, certainty_there = self.place(arg, follow=follow and access is not Access.DELETE)
+            self.record.path(access, other, certainty_there, where)
+            self.state.cwd = cwd
         verb = {Access.DELETE: "deletes", Access.APPEND: "appends to", Access.CREATE: "creates"}.get(access, "writes")
         self.record.reason("writes", f"{verb} {arg.text}", tier, where)
         if certainty is not Certainty.UNDER or self.facts.kind(path) != "dir":

@@ -137,6 +137,8 @@ def finish(run: Interpreter, call: Call, rule: Rule, tier: Tier, *, touched: boo
         run.record.caches[path] = None
         if tier.rank >= CONDITIONAL.rank:
             run.writes_place(place, where, tier)
+        elif not run.state.remote:
+            run.record.leftovers.setdefault(path, where)
     if rule.writes is None and not touched and not rule.host and tier.rank >= CONDITIONAL.rank:
         run.writes_place("project", where, tier)
     if tier.rank > SAFE.rank:
@@ -193,9 +195,10 @@ def option_effects(run: Interpreter, call: Call, rule: Rule, given: Given) -> bo
         return False
     if role == "read":
         run.reads(value, where)
-    elif role in {"write", "append", "create", "delete", "attached-write"}:
+    elif role in {"write", "under", "append", "create", "delete", "attached-write"}:
         tier = rule.tier if rule.tier is CONDITIONAL else SEQUENTIAL
-        return run.writes(value, where, access=_ACCESS.get(role, Access.WRITE), tier=tier) and role != "delete"
+        access = _ACCESS.get(role, Access.WRITE)
+        return run.writes(value, where, access=access, under=role == "under", tier=tier) and role != "delete"
     elif role in {"run", "attached-run"}:
         run.execute_text(value.text, where)
     elif role == "exec":

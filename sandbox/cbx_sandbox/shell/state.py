@@ -55,6 +55,7 @@ class State:
     prefixes: tuple[str, ...] = ()  # directories that are looked into before those of PATH
     exported: frozenset[str] = frozenset()  # variables set here that programs see; "*" for all
     traps: tuple[tuple[str, Where], ...] = ()  # texts that run when this shell ends, or when a signal comes
+    left: str | None = None  # where a cd came from whose directory may not be there: this may still be the place
 
     def copy(self) -> State:
         """Return the state that a subshell begins with."""
@@ -77,6 +78,7 @@ class State:
             self.prefixes,
             self.exported,
             self.traps,
+            self.left,
         )
 
     def child(self, environment: Container[str]) -> State:

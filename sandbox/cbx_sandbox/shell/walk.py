@@ -145,6 +145,8 @@ class Walker(Variables):
         cwd = self.state.cwd
         for command, operator in node.items:
             if before in {"&&", "||"}:
+                if before == "&&":
+                    self.state.left = None  # a cd before it did not fail
                 other = self.state.copy()
                 if before == "||" and self.state.cwd != cwd:
                     self.state.cwd = None  # the cd before it may be what failed

@@ -70,6 +70,9 @@ def _fields(parts: list[Part], word: Word, values: Values) -> list[Arg]:
         if isinstance(part, Param) and part.name in {"@", "*"} and not part.operator:
             current = _all_fields(part, values, done, current)
             continue
+        if _spreads(part) and isinstance(part, Param) and not part.operator and values.fields(part.name) is not None:
+            current = _all_fields(part, values, done, current)
+            continue
         text = value_of(part, values)
         if isinstance(part, ProcSub) or part.quoted:
             current.text += text

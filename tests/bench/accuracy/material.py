@@ -23,6 +23,7 @@ ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "
 # The small world of the rows: what exists where the command would run.
 FILES = {
     "/home/user": "dir",
+    "/tmp": "dir",
     "/work/project": "dir",
     "/work/project/.git": "dir",
     "/work/project/src": "dir",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
@@ -38,7 +39,11 @@ def _cd(run: Interpreter, call: Call) -> str:
         run.state.cwd = None
     else:
         path = run.absolute(target)
+        if path is not None and "-P" in call.texts() and before is not None:  # links before ".." are followed
+            path = posixpath.join(before, target)
         run.state.cwd = None if path is None else run.facts.resolve(path)
+    there = run.state.cwd is None or run.exists(run.state.cwd)
+    run.state.left = None if there else before
     if call.name == "pushd":
         run.state.stack = (*run.state.stack, before)
     run.state.variables["OLDPWD"] = before if before is not None else HOLE

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.handlers import (
+    copying,
     databases,
     editing,
     files,
     interpreters,
     lookers,
     make,
+    packing,
     remote,
     targets,
     tools,
@@ -29,6 +31,8 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     **lookers.HANDLERS,
     **editing.HANDLERS,
     **files.HANDLERS,
+    **copying.HANDLERS,
+    **packing.HANDLERS,
     **remote.HANDLERS,
     **make.HANDLERS,
     **targets.HANDLERS,

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
+from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,4 +37,78 @@ def _database(run: Interpreter, call: Call, rule: Rule) -> str:
     return programs.generic(run, call, replace(rule, handler=""))
 
 
-HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"database": _database}
+# sqlite3: what writes files besides the database, in its own commands and in SQL.
+_SENDS = re.compile(r"(?im:^\s*\.(?:output|once|excel|backup|save|clone|log|trace|dbconfig)\b[ \t]*(.*)$)")
+_TAKES = re.compile(r"(?im:^\s*\.(?:import|restore)\s+(?:-\S+\s+)*(\S+))")
+_OPENS = re.compile(
+    r"(?i:\b(?:attach\s+(?:database\s+)?|vacuum\s+(?:\w+\s+)?into\s+|writefile\s*\(\s*)(?:'((?:[^']|'')*)'|(?=[^'\s])))"
+)
+_DOES_MORE = re.compile(
+    r"(?im:^\s*\.(?:read|open|archive|ar|session|load|system|shell|cd)\b|\b(?:edit|load_extension)\s*\()"
+)
+_BESIDE = re.compile(f"{_SENDS.pattern}|{_TAKES.pattern}|{_OPENS.pattern}|{_DOES_MORE.pattern}")
+_CHANGES = re.compile(
+    r"(?im)\b(?:insert|update|delete|replace|create|drop|alter|vacuum|reindex|analyze|begin|journal_mode)\b"
+    r"|^\s*\.(?:import|restore|read)\b"
+)
+
+
+def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
+    """sqlite3: a database is a file, with its journal beside it; its commands write others."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    words = list(parsed.operands)
+    texts = [given.value.text for given in parsed.options if given.name == "-cmd" and given.value is not None]
+    database = words.pop(0) if words else None
+    texts += [word.text for word in words] if words else [HOLE if call.stdin is None else call.stdin]
+    for text in texts:
+        for command in escapes(text):
+            run.execute_text(command, call.where)
+        _beside(run, call, text)
+    reads = parsed.has("-readonly")
+    if database is not None and database.text not in {":memory:", ""}:
+        changes = any(HOLE in text or _CHANGES.search(text) for text in texts)
+        reads = _file(run, call, database, reads=reads, changes=changes)
+    else:
+        reads = True
+    if reads and not any(HOLE in text or _BESIDE.search(text) for text in texts):
+        return programs.settle(run, call, replace(rule, handler="", tier=SAFE, operands=()), parsed)
+    return programs.settle(run, call, replace(rule, handler="", operands=()), parsed)
+
+
+def _file(run: Interpreter, call: Call, database: Arg, *, reads: bool, changes: bool) -> bool:
+    """Note what is done with a database's file and what lies beside it while it is changed; True if it is only read."""
+    text = database.text
+    if text.startswith("file:"):
+        text, _, query = text.removeprefix("file:").partition("?")
+        reads = reads or "mode=ro" in query or "immutable=1" in query
+    file = replace(database, text=text)
+    run.reads(file, call.where)
+    if not reads:
+        run.writes(file, call.where)
+        if changes:  # -journal, or -wal and -shm
+            run.writes(replace(file, text=text + "-*", pattern=True), call.where)
+    return reads
+
+
+def _beside(run: Interpreter, call: Call, text: str) -> None:
+    """Note the other files that a text for sqlite3 works on."""
+    if HOLE in text or _DOES_MORE.search(text):
+        run.writes_place("cwd", call.where, SEQUENTIAL)
+    for arguments in _SENDS.findall(text):
+        target = (arguments.split() or ["stdout"])[-1].strip("'\"")
+        if target.startswith("|"):
+            run.execute_text(arguments.partition("|")[2], call.where)
+        elif target not in {"stdout", "off", "stderr"} and not target.startswith("-"):
+            run.writes(Arg(target, *call.where), call.where)
+    for source in _TAKES.findall(text):
+        run.reads(Arg(source.strip("'\""), *call.where), call.where)
+    for found in _OPENS.finditer(text):
+        if found.group(1) is None:
+            run.writes_place("cwd", call.where, SEQUENTIAL)
+        elif found.group(1) not in {"", ":memory:"}:
+            run.writes(Arg(found.group(1).removeprefix("file:").partition("?")[0], *call.where), call.where)
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"database": _database, "sqlite": _sqlite}

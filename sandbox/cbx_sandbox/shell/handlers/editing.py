@@ -1,4 +1,4 @@
-"""sed and awk: their options, their scripts and the files that they rewrite."""
+"""sed, awk and ed: their options, their scripts and the files that they rewrite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _sed(run: Interpreter, call: Call, rule: Rule) -> str:
         run.reads(arg, call.where)
         if in_place:
             where = run.where(arg.start, arg.end)
-            run.writes(arg, where)
+            run.writes(arg, where, follow=parsed.has("--follow-symlinks"))  # else a new file takes the link's place
             for given in in_place:
                 if given.value is not None and given.value.text:
                     run.writes(backup(arg, given.value), where)
@@ -115,9 +115,35 @@ def _awk(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
+_ED_WRITES = re.compile(r"(?m)^[^a-zA-Z!\n]*(?:w|W|wq)(?:[ \t]+(.+))?$")
+_ED_RUNS = re.compile(r"(?m)^[^a-zA-Z!\n]*(?:[rewWE][ \t]+)?!(.+)$")
+
+
+def _ed(run: Interpreter, call: Call, rule: Rule) -> str:
+    """ed: its commands come from its input, and can name files and programs."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    for arg in parsed.operands:
+        run.reads(arg, call.where)
+        run.writes(arg, run.where(arg.start, arg.end))
+    script = call.stdin
+    if script is None or HOLE in script:
+        run.record.reason("script-file", "commands of ed that are not known", SEQUENTIAL, call.where)
+        run.writes_place("project", call.where, SEQUENTIAL)
+        script = ""
+    for name in _ED_WRITES.findall(script):
+        if name and not name.startswith("!"):
+            run.writes(Arg(name, *call.where), call.where)
+    for command in _ED_RUNS.findall(script):
+        run.execute_text(command, call.where)
+    programs.finish(run, call, rule, rule.tier, touched=bool(parsed.operands))
+    return HOLE
+
+
 def _not_read(run: Interpreter, call: Call) -> None:
     run.record.reason("script-file", "an awk program that is not read", SEQUENTIAL, call.where)
     run.writes_place("project", call.where, SEQUENTIAL)
 
 
-HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"sed": _sed, "awk": _awk}
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"sed": _sed, "awk": _awk, "ed": _ed}

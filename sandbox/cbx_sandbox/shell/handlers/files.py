@@ -76,6 +76,12 @@ def _permissions(run: Interpreter, call: Call, rule: Rule) -> str:
             path, _ = run.place(arg)
             if run.of_system(path) and not run.inside_project(path):
                 run.record.reason("permissions-all", f"changes who may use {path} as a whole", DANGEROUS, call.where)
+    if parsed.has("-h", "--no-dereference") and len(parsed.operands) > 1:
+        for arg in parsed.operands[1:]:
+            under = parsed.has("-R", "--recursive")
+            run.writes(arg, run.where(arg.start, arg.end), under=under, follow=False)
+        programs.finish(run, call, rule, rule.tier, touched=True)
+        return HOLE
     return programs.generic(run, call, replace(rule, handler=""))
 
 
@@ -116,8 +122,19 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 def _tar_writes(run: Interpreter, call: Call, parsed: Parsed, archive: Arg | None) -> None:
+    cwd, directory = run.state.cwd, parsed.value("-C", "--directory")
+    if directory is not None:  # the archive is named from where tar begins, what goes into it from there
+        run.state.cwd = run.absolute(directory.text) if directory.known else None
     for arg in parsed.operands:
         run.reads(arg, call.where, under=True)
+    run.state.cwd = cwd
+    names = parsed.value("-T", "--files-from")
+    if names is not None:
+        run.reads(names, call.where)
+        run.reads(directory or Arg(".", *call.where), call.where, under=True)
+    snapshot = parsed.value("-g", "--listed-incremental")
+    if snapshot is not None:
+        run.writes(snapshot, call.where)
     if archive is not None and archive.text == "-":
         return
     if archive is None or not run.writes(archive, call.where):

@@ -297,7 +297,7 @@ def _given_files(run: Interpreter, call: Call, parsed: Parsed, files: list[Arg])
     in_place = [given for given in parsed.options if given.name in {"-i", "--in-place"}]
     for arg in files:
         for given in in_place:
-            run.writes(arg, call.where)
+            run.writes(arg, call.where, follow=False)  # a new file takes the place of a link
             if given.value is not None and given.value.text:
                 run.writes(editing.backup(arg, given.value), call.where)
         reads = parsed.has("-n", "-p") or any("<>" in given.value.text for given in parsed.options if given.value)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.handlers import repositories
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -123,6 +124,7 @@ def _git(run: Interpreter, call: Call, rule: Rule) -> str:
     words = parsed.operands + parsed.rest
     if words and words[0].text == "config":
         _git_config(run, call, rule, words[1:])
+    repositories.places(run, call, rule, words)
     before = run.record.tier
     output = _git_alias(run, call, words, settings)
     if output is None:

@@ -1,0 +1,73 @@
+"""AC12: pairs of commands that were run. Two clash when one wrote what the other wrote, read or listed.
+
+A path that was looked for and not found counts as read. Whoever removes a directory writes all that was in it; whoever
+makes or removes an entry changes what listing its directory gives. What was made and removed again counts as written
+for two that both did it, because there is one name for both; nobody else can depend on it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.bench.observed.measuring import Outcome
+from tests.bench.observed.running import Observed
+
+from cbx_sandbox.shell.relations import Relation, relate
+
+SEED = 20240501
+PAIRS = 6000
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two outcomes in the same tree, in the order of submission."""
+
+    first: Outcome
+    second: Outcome
+
+    @property
+    def clash(self) -> str:
+        """Name a path over which the two really clash; the empty string where they do not."""
+        one, other = self.first.observed, self.second.observed
+        return _meets(one, other) or _meets(other, one)
+
+    @property
+    def related(self) -> bool:
+        """Whether the analysis keeps the two apart."""
+        return relate(self.first.analysis.effects, self.second.analysis.effects)[0] is not Relation.INDEPENDENT
+
+
+def pairs(outcomes: Sequence[Outcome], *, count: int = PAIRS) -> Iterator[Pair]:
+    """Draw pairs of different commands of one tree, always the same ones."""
+    chance = random.Random(SEED)
+    trees: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        trees.setdefault(outcome.row.setup, []).append(outcome)
+    many = [tree for tree in trees.values() if len(tree) > 1]
+    for tree in chance.choices(many, weights=[len(tree) for tree in many], k=count):
+        yield Pair(*chance.sample(tree, 2))
+
+
+def _meets(writer: Observed, other: Observed) -> str:
+    """Return a path that one wrote and that the other depends on, or wrote too."""
+    touched = other.writes | other.trace.read
+    for path in writer.writes:
+        if path in touched:
+            return path
+        if path not in writer.changed and posixpath.dirname(path) in other.trace.listed:
+            return path
+    for path in writer.deleted:
+        inside = path + "/"
+        found = next((name for name in touched | other.trace.listed if name.startswith(inside)), "")
+        if found:
+            return found
+    return next(iter(sorted(writer.trace.written & other.trace.written - _shared(writer, other))), "")
+
+
+def _shared(writer: Observed, other: Observed) -> frozenset[str]:
+    """Paths that both opened for writing and neither changed."""
+    unchanged = writer.trace.written - writer.writes, other.trace.written - other.writes
+    return frozenset(path for path in unchanged[0] & unchanged[1] if posixpath.lexists(path))
