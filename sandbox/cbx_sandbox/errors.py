@@ -3,6 +3,7 @@
 CbxError                 brief, details, hint: what, where, what to do
 ├── UsageError           the caller asked for something that cannot be (exit 125)
 ├── DeniedError          policy says no (exit 126)
+│   └── ConfirmationError    it says no until the caller has said yes
 ├── NotStartedError      the job never ran: no lock, no slot, shutting down (exit 75)
 ├── UnavailableError     the host lacks what the job explicitly asked for (exit 125)
 └── ConflictError        a commit met changes underneath
@@ -42,6 +43,10 @@ class DeniedError(CbxError):
     """Policy refuses the request."""
 
     exit_status = 126
+
+
+class ConfirmationError(DeniedError):
+    """Policy wants to be told that the request is meant."""
 
 
 class NotStartedError(CbxError):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cbx_sandbox import environment, lockset, widening
+from cbx_sandbox import environment, lockset, refusals, widening
 from cbx_sandbox.box import operations
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
@@ -44,6 +44,8 @@ class Options:
     allow_missing: frozenset[str] = frozenset()
     allow_privileged: bool = False
     host_effects: frozenset[str] = frozenset()
+    agreed: bool = False  # to what a check wants to be asked about
+    allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +164,12 @@ def plan(
     Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
     """
     analysis = analysis or analysed(request, facts)
-    _refuse_host_effects(analysis)
+    refusals.refuse(
+        analysis,
+        agreed=request.options.agreed,
+        allowed=request.options.allow_checks,
+        root=request.submitter_is_root,
+    )
     mark = fingerprint(analysis, facts.cwd)
     lesson = (lessons or {}).get(mark, Lesson())
     may_write = analysis.tier is not Tier.SAFE_PARALLEL or request.options.tier is not None or lesson.directories
@@ -236,20 +243,6 @@ def seen(request: Request) -> dict[str, str]:
 def _shell() -> str:
     # The analysis reads bash: what it understood is what runs.
     return "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
-
-
-def _refuse_host_effects(analysis: Analysis) -> None:
-    if analysis.effects.host:
-        kinds = sorted({effect.kind.value for effect in analysis.effects.host})
-        listed = "; ".join(effect.text for effect in analysis.effects.host)
-        raise DeniedError(
-            f"cannot run this here: it changes the host itself ({', '.join(kinds)})",
-            details=listed,
-            hint="such changes cannot be rolled back and would act on a copy inside: run the command outside cbx",
-        )
-    for check in analysis.checks:
-        if check.verdict.value == "deny":
-            raise DeniedError(f"cannot run this: {check.text}")
 
 
 def _to_observe(options: Options, tier: Tier, grants: tuple[Grant, ...], every: int, lesson: Lesson) -> bool:

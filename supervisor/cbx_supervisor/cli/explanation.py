@@ -160,6 +160,8 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             allow_missing=names("allow_missing"),
             allow_privileged="allow_privileged" in values,
             host_effects=names("host_effects"),
+            agreed="yes" in values,
+            allow_checks=names("allow_checks"),
         ),
     )
 

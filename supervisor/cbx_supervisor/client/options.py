@@ -54,6 +54,8 @@ OPTIONS = (
             ("", "--ro", "ro", "path+", "PATH", "may not write below this path"),
             ("", "--hide", "hide", "path+", "PATH", "this path is empty for the command"),
             ("", "--tmpfs", "tmpfs", "path+", "PATH", "a private, empty, writable directory there"),
+            ("-y", "--yes", "yes", "flag", "", "run it although a check asks whether it is meant"),
+            ("", "--allow-checks", "allow_checks", "names+", "NAMES", "run it although these checks deny it (root)"),
             ("", "--host-effects", "host_effects", "names+", "NAMES", "for a later release: host changes are refused"),
         ),
     ),

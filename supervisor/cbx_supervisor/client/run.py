@@ -88,7 +88,18 @@ def _run(values: options.Values, command: list[str]) -> int:
         posix.close(passed["lease"])
     session = Session(connection, Signals(), streams.copies, reporter.event, detached=detached)
     kind, last = session.wait()
-    return reporter.end(kind, last)
+    status = reporter.end(kind, last)
+    if "ask" in last and _may_ask(values):
+        from cbx_supervisor.client.question import agrees
+
+        if agrees():
+            return _run({**values, "yes": ["1"]}, command)
+    return status
+
+
+def _may_ask(values: options.Values) -> bool:
+    """Whether somebody sits there who can answer, and no program that reads what is said."""
+    return posix.isatty(0) and posix.isatty(2) and not {"yes", "json", "quiet", "status_fd"} & values.keys()
 
 
 def connect() -> "_socket.socket":

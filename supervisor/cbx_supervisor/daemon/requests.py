@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
-_FLAGS = ("clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive")
-_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "after")
+_FLAGS = ("yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive")
+_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after")
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", *_FLAGS,
@@ -149,6 +149,8 @@ def _options(fields: Fields) -> Options:
         allow_missing=_names(fields, "allow_missing"),
         allow_privileged=fields.flag("allow_privileged"),
         host_effects=_names(fields, "host_effects"),
+        agreed=fields.flag("yes"),
+        allow_checks=_names(fields, "allow_checks"),
     )
 
 
@@ -167,6 +169,7 @@ def _refuse_loosening(options: Options, user: str | None, peer: Peer) -> None:
         "--allow-missing": bool(options.allow_missing),
         "--allow-privileged": options.allow_privileged,
         "--host-effects": bool(options.host_effects),
+        "--allow-checks": bool(options.allow_checks),
     }
     for option, given in asked.items():
         if given:

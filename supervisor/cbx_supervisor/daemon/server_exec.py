@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
+from cbx_sandbox.errors import CbxError, ConfirmationError, NotStartedError, UsageError
 from cbx_supervisor.daemon import descriptors as received
 from cbx_supervisor.daemon import peers, requests
 from cbx_supervisor.execution.executor import Executor
@@ -171,7 +171,8 @@ class Connection:
         """Say why nothing ran, and hang up."""
         text = printable(str(error)).replace("\0", "").encode()
         status = str(error.exit_status).encode()
-        self._send([("kind", b"error"), ("status", status), ("text", text), ("json", json)])
+        ask = [("ask", b"1")] if isinstance(error, ConfirmationError) else []
+        self._send([("kind", b"error"), ("status", status), ("text", text), ("json", json), *ask])
         self._finish()
 
     def close(self) -> None:

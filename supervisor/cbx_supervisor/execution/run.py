@@ -29,6 +29,7 @@ from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_sandbox.policy import Grant
+from cbx_sandbox.shell.checks import Verdict
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
@@ -369,11 +370,18 @@ class Run:
             "allow_missing": sorted(options.allow_missing),
             "allow_privileged": options.allow_privileged,
             "host_effects": sorted(options.host_effects),
+            "allow_checks": sorted(options.allow_checks),
+            "agreed": self._agreed() if options.agreed else None,
             "tier": options.tier.value if options.tier and self._laxer(options.tier) else None,
             "user": submission.request.identity.uid if submission.request.identity.uid != submission.uid else None,
         }
         used = {name: value for name, value in loosened.items() if value}
         return ("loosened", {**detail, **used}) if used else None
+
+    def _agreed(self) -> list[str]:
+        """What the caller said yes to."""
+        checks = () if self.planned is None else self.planned.analysis.checks
+        return sorted({check.code for check in checks if check.verdict is Verdict.CONFIRM})
 
     def _laxer(self, tier: Tier) -> bool:
         """Whether somebody asked for less than the analysis did; also where it is not known what that asked for."""

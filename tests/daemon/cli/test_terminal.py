@@ -172,3 +172,47 @@ def test_a_terminal_can_be_forced_in_a_pipe(supervisor):
     assert run.returncode == 0
     assert b"line\r\npart" in run.stdout
     assert b"over" in run.stdout
+
+
+def asking(job):
+    """Behave as a supervisor that wants to be told that the command is meant."""
+    if "yes" in job.fields:
+        job.send("result", status=0, line="done", json="{}")
+    else:
+        job.send("error", status=126, text="cannot run this without being told to: x", ask=1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "asked"), [(b"y\n", 0, 2), (b"YES\n", 0, 2), (b"n\n", 126, 1), (b"\n", 126, 1)]
+)
+def test_on_a_terminal_a_check_is_a_question(supervisor, client, answer, status, asked):
+    """Yes asks again with --yes; anything else leaves it at the refusal."""
+    supervisor.behave = asking
+    screen = Screen(supervisor, client, "x")
+    screen.wait_for(lambda: b"[y/N] " in screen.output)
+    screen.type(answer)
+    assert screen.end() == (status, screen.before)
+    assert len(supervisor.jobs) == asked
+    assert b"without being told to" in screen.output
+
+
+def test_an_interrupt_is_no_answer(supervisor, client):
+    """The client ends as a program does that was interrupted."""
+    supervisor.behave = asking
+    screen = Screen(supervisor, client, "x")
+    screen.wait_for(lambda: b"[y/N] " in screen.output)
+    screen.type(b"\x03")
+    assert screen.end() == (130, screen.before)
+    assert len(supervisor.jobs) == 1
+
+
+@pytest.mark.parametrize("option", ["--json", "-q"])
+def test_programs_are_not_asked(supervisor, client, option):
+    """Nor is anybody without a terminal; --yes is the answer given beforehand (the control)."""
+    supervisor.behave = asking
+    screen = Screen(supervisor, client, option, "x")
+    assert screen.end() == (126, screen.before)
+    assert supervisor.run("x").returncode == 126
+    assert supervisor.run("--yes", "x").returncode == 0
+    assert supervisor.run("-y", "x").returncode == 0
+    assert b"[y/N]" not in screen.output
