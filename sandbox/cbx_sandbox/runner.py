@@ -122,6 +122,9 @@ class Plan:
                 "network": [{"host": e.host, "port": e.port} for e in effects.network],
                 "reads_processes": effects.reads_processes,
                 "resources": list(effects.resources),
+                "system": [
+                    {"kind": e.thing.value, "name": e.name or None, "changes": e.changes} for e in effects.system
+                ],
             },
             "estimate": self.analysis.estimate.describe(),
             "locks": [{"path": grant.path, "mode": grant.mode.value} for grant in policy.grants],

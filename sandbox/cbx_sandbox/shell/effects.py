@@ -50,6 +50,17 @@ class HostKind(StrEnum):
     DAEMON = "daemon"
 
 
+class Thing(StrEnum):
+    """A thing besides files that commands change and share; it has a name."""
+
+    PACKAGE = "package"  # the manager, a colon, the package
+    SERVICE = "service"
+    DATABASE = "database"
+    PORT = "port"  # that is listened on
+    SETTING = "setting"  # of the kernel, or of the system as a whole
+    PROCESS = "process"  # by number or by name
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Byte offsets into the UTF-8 text."""
@@ -78,6 +89,16 @@ class HostEffect:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemEffect:
+    """A thing that is changed, or used where ``changes`` is false; an empty name is one that is not known, or all."""
+
+    thing: Thing
+    name: str
+    changes: bool = True
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkEffect:
     """A connection; ``None`` means that it could not be told."""
 
@@ -96,6 +117,7 @@ class Effects:
     reads_processes: bool = False
     resources: tuple[str, ...] = ()
     caches: tuple[str, ...] = ()
+    system: tuple[SystemEffect, ...] = ()
 
 
 class Facts(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import marks
+from cbx_sandbox.shell import marks, things
 from cbx_sandbox.shell.checks import catalogue, places
 from cbx_sandbox.shell.checks.follow import EACH
 from cbx_sandbox.shell.walk import Walker
@@ -28,6 +28,9 @@ class Follower(Walker):
         trail.look(name, texts, call.stdin, where, self._scripts(call))
         if self._many(call):
             trail.many(name, texts, call.stdin, where)
+        if not self.state.remote:
+            for thing, called, changes in things.named(name, texts):
+                self.record.thing(thing, called, where, changes=changes)
         step = trail.begin(name, texts, call.stdin)
         if name in catalogue.words("upload"):
             trail.reads(self._uploads(name, texts))

@@ -7,6 +7,7 @@ words      expressions; each has to be found in some word
 none       expressions; none may be found in any word
 line       an expression that is found in the words joined by single spaces
 input      an expression that is found in what the command reads, as far as that is known
+valued     options of these programs that take a word as their value
 bare       true: without any word that is no option
 """
 
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "bare"})
+KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "bare", "valued"})
 MAX_REMEMBERED = 5_000  # programs
 MAX_MATCHED = 20_000  # characters of one word or input that an expression is tried on
 
@@ -57,9 +58,21 @@ class Pattern:
     def _input(self) -> re.Pattern[str] | None:
         return re.compile(self.table["input"]) if "input" in self.table else None
 
+    def operands(self, texts: Sequence[str]) -> list[str]:
+        """Return the words that are no option and no value of one."""
+        return [
+            text
+            for before, text in zip(["", *texts], texts, strict=False)
+            if not text.startswith("-") and before not in self._valued
+        ]
+
+    @cached_property
+    def _valued(self) -> frozenset[str]:
+        return frozenset(str(self.table.get("valued", "")).split())
+
     def holds(self, texts: Sequence[str], stdin: str | None) -> bool:
         """Whether a command with these arguments, which reads this, is meant."""
-        operands = [text for text in texts if not text.startswith("-")]
+        operands = self.operands(texts)
         if self._first and not (operands and operands[0] in self._first):
             return False
         if self.table.get("bare") and operands:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.checks import places
-from cbx_sandbox.shell.effects import Access, Certainty, HostKind
+from cbx_sandbox.shell.effects import Access, Certainty, HostKind, Thing
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, Tier
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -232,6 +232,8 @@ class Paths:
         if path.startswith(("/proc/", "/sys/")):
             if not self.state.remote:
                 self.record.host_effect(HostKind.KERNEL, f"writes {path}", where)
+            if path.startswith("/proc/sys/") and not self.state.remote:
+                self.record.thing(Thing.SETTING, path[len("/proc/sys/") :].replace("/", "."), where)
             self.record.reason("writes-kernel", f"changes the kernel through {path}", DANGEROUS, where)
         found = places.written(path, access)
         if found is not None:

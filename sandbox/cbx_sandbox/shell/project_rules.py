@@ -141,6 +141,7 @@ def _adopt(run: Interpreter, call: Call, found: Record, known: Tier) -> None:
     record.host += [effect for effect in found.host if effect not in record.host]
     record.checks += found.checks
     record.resources |= found.resources
+    record.system += [effect for effect in found.system if effect not in record.system]
     record.opaque = record.opaque or found.opaque
     if outside:
         text = f"{FILE} cannot let {call.name} write outside the project"

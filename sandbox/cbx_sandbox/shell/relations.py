@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.effects import Access, Certainty, HostKind
+from cbx_sandbox.shell import conflicts
+from cbx_sandbox.shell.conflicts import Cell, Operation, Resource, Safety
+from cbx_sandbox.shell.effects import Access, Certainty, HostKind, Thing
+from cbx_sandbox.shell.overlaps import Index, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cbx_sandbox.shell.effects import Effects, PathEffect
+    from cbx_sandbox.shell.effects import Effects, PathEffect, SystemEffect
 
 
 class Relation(StrEnum):
@@ -32,94 +34,128 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """One thing that two commands share."""
+    """One thing that two commands share: a path, or a kind and a name; and its cell of the matrix."""
 
     code: str
     relation: Relation
     text: str
+    resource: str
+    cell: Cell
 
 
 _MACHINE = frozenset({HostKind.KERNEL, HostKind.NETWORK})
+_COLUMN = {
+    HostKind.PROCESS: Resource.PROCESS,
+    HostKind.SERVICE: Resource.PROCESS,
+    HostKind.DAEMON: Resource.PROCESS,
+    HostKind.KERNEL: Resource.MEMORY,
+    HostKind.NETWORK: Resource.NETWORK,
+}
+# Things of which there is one for all: what is done to one name touches what is done to another.
+_SHARED = frozenset({Thing.PACKAGE})
+_KINDS = frozenset({Thing.PACKAGE, Thing.DATABASE})  # their names begin with a kind and a colon
 
 
 def relate(first: Effects, second: Effects) -> tuple[Relation, tuple[Tie, ...]]:
-    """Say how a command relates to one that comes before it in the order of submission."""
-    ties = dict.fromkeys([*_paths(first, second), *_host(first, second), *_resources(first, second)])
-    worst = max((tie.relation for tie in ties), key=lambda relation: relation.rank, default=Relation.INDEPENDENT)
-    return worst, tuple(ties)
+    """Say how a command relates to one that comes before it in the order of submission; the worst ties come first."""
+    ties = dict.fromkeys([*_paths(first, second), *_host(first, second), *_system(first, second)])
+    ties |= dict.fromkeys(_resources(first, second))
+    ordered = sorted(ties, key=lambda tie: -tie.relation.rank)
+    return (ordered[0].relation if ordered else Relation.INDEPENDENT), tuple(ordered)
+
+
+# -- paths ------------------------------------------------------------------------------------------------------------
 
 
 def _paths(first: Effects, second: Effects) -> Iterator[Tie]:
+    """Tools that share a cache lock it themselves: the same cache of both is no tie, what lies around it is."""
     caches = {*first.caches, *second.caches}
-    for one in first.paths:
-        for other in second.paths:
-            if one.access is Access.READ and other.access is Access.READ:
-                continue
-            if one.path in caches and one.path == other.path:
-                continue  # tools that share a cache lock it themselves
-            if overlap(one, other):
-                yield _tie(one, other)
+    index = Index(one for one in first.paths if one.path not in caches)
+    cached = [one for one in first.paths if one.path in caches]
+    for other in second.paths:
+        met = index.meeting(other)
+        met |= {one.access for one in cached if one.path != other.path and overlap(one, other)}
+        for access in sorted(met):
+            if not access is other.access is Access.READ:
+                yield _tie(access, other)
 
 
-def _tie(one: PathEffect, other: PathEffect) -> Tie:
-    """Name the tie between two effects on the same path."""
-    path = other.path if len(other.path) >= len(one.path) else one.path
-    if Access.DELETE in {one.access, other.access}:
-        if Access.CREATE in {one.access, other.access}:
-            return Tie("create-delete", Relation.DANGEROUS, f"one creates, the other deletes {path}")
-        return Tie("delete", Relation.DANGEROUS, f"one deletes {path}, which the other uses")
-    if other.access is Access.READ:
-        return Tie("read-after-write", Relation.DEPENDENT, f"the later one reads {path}, which the earlier one writes")
-    if one.access is Access.READ:
-        return Tie(
-            "write-after-read", Relation.CONFLICTING, f"the later one writes {path}, which the earlier one reads"
-        )
-    if one.access is Access.APPEND and other.access is Access.APPEND:
-        return Tie("append-append", Relation.CONFLICTING, f"both append to {path}")
-    return Tie("write-after-write", Relation.CONFLICTING, f"both write {path}")
+def _tie(earlier: Access, later: PathEffect) -> Tie:
+    """Name the tie between what an earlier command does to a path and what the later one does."""
+    column = Resource.FILE if later.certainty in {Certainty.LITERAL, Certainty.PATTERN} else Resource.DIRECTORY
+    path = later.path
+    cell = conflicts.worse(conflicts.OF_ACCESS[earlier], conflicts.OF_ACCESS[later.access], column)
+    both = {earlier, later.access}
+    if cell.safety is Safety.RESTRICTED:
+        if Access.CREATE in both:
+            return Tie("create-delete", Relation.DANGEROUS, f"one creates, the other deletes {path}", path, cell)
+        return Tie("delete", Relation.DANGEROUS, f"one deletes {path}, which the other uses", path, cell)
+    if later.access is Access.READ:
+        text = f"the later one reads {path}, which the earlier one writes"
+        return Tie("read-after-write", Relation.DEPENDENT, text, path, cell)
+    if earlier is Access.READ:
+        text = f"the later one writes {path}, which the earlier one reads"
+        return Tie("write-after-read", Relation.CONFLICTING, text, path, cell)
+    if both == {Access.APPEND}:
+        return Tie("append-append", Relation.CONFLICTING, f"both append to {path}", path, cell)
+    return Tie("write-after-write", Relation.CONFLICTING, f"both write {path}", path, cell)
 
 
-def overlap(one: PathEffect, other: PathEffect) -> bool:
-    """Whether two effects can mean the same file; what is not known can."""
-    if one.path == other.path:
-        return True
-    return _covers(one, other.path) or _covers(other, one.path) or _patterns_meet(one, other)
-
-
-def _covers(effect: PathEffect, path: str) -> bool:
-    if effect.certainty in {Certainty.UNDER, Certainty.UNKNOWN}:
-        return effect.path == "/" or path.startswith(effect.path.rstrip("/") + "/")
-    if effect.certainty is Certainty.PATTERN:
-        return fnmatchcase(path, effect.path)
-    return False
-
-
-def _patterns_meet(one: PathEffect, other: PathEffect) -> bool:
-    """Two patterns may meet unless what stands before their first wildcard differs."""
-    if one.certainty is not Certainty.PATTERN or other.certainty is not Certainty.PATTERN:
-        return False
-    left, right = _fixed(one.path), _fixed(other.path)
-    return left.startswith(right) or right.startswith(left)
-
-
-def _fixed(pattern: str) -> str:
-    return pattern[: min((pattern.find(c) for c in "*?[" if c in pattern), default=len(pattern))]
+# -- the host ---------------------------------------------------------------------------------------------------------
 
 
 def _host(first: Effects, second: Effects) -> Iterator[Tie]:
     one, other = {effect.kind for effect in first.host}, {effect.kind for effect in second.host}
-    if (one & _MACHINE and other) or (other & _MACHINE and one):
-        yield Tie("machine", Relation.CRITICAL, "one changes the machine beneath the other")
-    elif one & _MACHINE or other & _MACHINE:
-        yield Tie("machine", Relation.DANGEROUS, "one changes the machine that both run on")
+    machine = sorted((one | other) & _MACHINE)
+    if machine:
+        cell = max(
+            (conflicts.cell(Operation.SYSTEM, _COLUMN[kind]) for kind in machine), key=lambda found: found.safety.rank
+        )
+        critical = bool((one & _MACHINE and other) or (other & _MACHINE and one))
+        relation = Relation.CRITICAL if critical else Relation.DANGEROUS
+        text = "one changes the machine beneath the other" if critical else "one changes the machine that both run on"
+        yield Tie("machine", relation, text, "host:" + ",".join(machine), cell)
     for kind in sorted(one & other - _MACHINE):
-        yield Tie(f"both-{kind.value}", Relation.CONFLICTING, f"both change a {kind.value}")
+        cell = conflicts.cell(Operation.DELETE if kind is HostKind.PROCESS else Operation.MODIFY, _COLUMN[kind])
+        yield Tie(f"both-{kind.value}", Relation.CONFLICTING, f"both change a {kind.value}", f"host:{kind.value}", cell)
     if (HostKind.PROCESS in one and second.reads_processes) or (HostKind.PROCESS in other and first.reads_processes):
-        yield Tie("process", Relation.DEPENDENT, "one ends processes that the other looks at")
+        cell = conflicts.cell(Operation.DELETE, Resource.PROCESS)
+        yield Tie("process", Relation.DEPENDENT, "one ends processes that the other looks at", "host:process", cell)
+
+
+# -- things with a name -----------------------------------------------------------------------------------------------
+
+
+def _system(first: Effects, second: Effects) -> Iterator[Tie]:
+    by_thing: dict[Thing, list[SystemEffect]] = {}
+    for one in first.system:
+        by_thing.setdefault(one.thing, []).append(one)
+    for other in second.system:
+        table = conflicts.thing(other.thing)
+        for one in by_thing.get(other.thing, ()):
+            if not (one.changes or other.changes) or not _same(one, other):
+                continue
+            earlier, later = (table.changes if effect.changes else table.uses for effect in (one, other))
+            cell = conflicts.worse(earlier, later, table.resource)
+            relation = Relation.CONFLICTING if other.changes else Relation.DEPENDENT
+            name = other.name or one.name or "any"
+            yield Tie(table.code, relation, f"{table.text}: {name}", f"{other.thing.value}:{name}", cell)
+
+
+def _same(one: SystemEffect, other: SystemEffect) -> bool:
+    """Whether two effects can be on the same thing; a name that is not known can be any, within its kind."""
+    if one.thing not in _KINDS:
+        return one.name == other.name or "" in {one.name, other.name}
+    (kind, _, name), (other_kind, _, other_name) = one.name.partition(":"), other.name.partition(":")
+    if kind != other_kind:
+        return False
+    return one.thing in _SHARED or name == other_name or "" in {name, other_name}
 
 
 def _resources(first: Effects, second: Effects) -> Iterator[Tie]:
     caches = {*first.caches, *second.caches}
+    shared = set(second.resources)
+    cell = conflicts.cell(Operation.MODIFY, Resource.FILE)
     for name in first.resources:
-        if name in second.resources and name.partition(":")[2] not in caches:
-            yield Tie("resource", Relation.CONFLICTING, f"both use {name}")
+        if name in shared and name.partition(":")[2] not in caches:
+            yield Tie("resource", Relation.CONFLICTING, f"both use {name}", name, cell)

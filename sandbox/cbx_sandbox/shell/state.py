@@ -17,6 +17,8 @@ from cbx_sandbox.shell.effects import (
     NetworkEffect,
     PathEffect,
     Span,
+    SystemEffect,
+    Thing,
     surrogates,
 )
 from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
@@ -135,6 +137,7 @@ class Record:
     reads_processes: bool = False
     resources: dict[str, None] = field(default_factory=dict)
     caches: dict[str, None] = field(default_factory=dict)
+    system: list[SystemEffect] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     programs: dict[str, None] = field(default_factory=dict)
     sources: dict[str, None] = field(default_factory=dict)  # files whose text was looked at
@@ -181,6 +184,13 @@ class Record:
         if effect not in self.host:
             self.host.append(effect)
 
+    def thing(self, thing: Thing, name: str, where: Where, *, changes: bool = True) -> None:
+        """Add a thing that is changed or used."""
+        known = "" if HOLE in name else name
+        effect = SystemEffect(thing, known, changes, self.offsets.span(where))
+        if effect not in self.system and len(self.system) < MAX_REASONS:
+            self.system.append(effect)
+
     def connection(self, host: str | None, port: int | None, where: Where) -> None:
         """Add a connection."""
         self.trail.connects(host, where)
@@ -197,6 +207,7 @@ class Record:
             reads_processes=self.reads_processes,
             resources=tuple(self.resources),
             caches=tuple(self.caches),
+            system=tuple(self.system),
         )
 
 

@@ -60,6 +60,15 @@ def describe_effects(effects: Effects) -> dict[str, Any]:
         "reads_processes": effects.reads_processes,
         "resources": list(effects.resources),
         "caches": list(effects.caches),
+        "system": [
+            {
+                "kind": effect.thing.value,
+                "name": effect.name or None,
+                "changes": effect.changes,
+                "span": _span(effect.span),
+            }
+            for effect in effects.system
+        ],
     }
 
 
@@ -109,6 +118,10 @@ def render_effects(effects: Effects) -> str:
     ]
     rows += [("connect", f"{effect.host or 'any host'}:{effect.port or 'any port'}", "") for effect in effects.network]
     rows += [("host", effect.text, f"({effect.kind.value})") for effect in effects.host]
+    rows += [
+        ("change" if effect.changes else "use", f"{effect.thing.value} {effect.name or '(any)'}", "")
+        for effect in effects.system
+    ]
     rows += [("uses", resource, "") for resource in effects.resources]
     rows += [("cache", cache, "") for cache in effects.caches]
     if effects.reads_processes:

@@ -9,7 +9,7 @@ from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.builtins.printing import PRINTING
 from cbx_sandbox.shell.builtins.running import RUNNING
 from cbx_sandbox.shell.builtins.variables import VARIABLES
-from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.effects import HostKind, Thing
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -67,6 +67,8 @@ def _kill(run: Interpreter, call: Call) -> str:
         return ""
     run.record.reason("kill", "sends a signal to a process", DANGEROUS, call.where)
     run.record.host_effect(HostKind.PROCESS, " ".join(["kill", *texts]), call.where)
+    for target in targets:
+        run.record.thing(Thing.PROCESS, target, call.where)
     return ""
 
 
