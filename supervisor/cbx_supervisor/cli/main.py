@@ -19,6 +19,7 @@ VERBS = (
     "run",
     "explain",
     "analyse",
+    "relate",
     "list",
     "show",
     "wait",

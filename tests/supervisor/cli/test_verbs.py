@@ -95,6 +95,21 @@ def test_analyse_needs_no_more_memory_for_more_lines(tmp_path):
     assert peaks[1] < peaks[0] + (16 << 10)  # KiB
 
 
+def test_relate_names_what_two_commands_share_and_what_resolves_it():
+    """For people and as JSON; what shares nothing is independent (the control)."""
+    shown = run("relate", "rm -r /srv/x", "cat /srv/x/a").stdout
+    assert shown.splitlines()[0] == "dangerous"
+    assert "delete x file: restricted, resolved by isolate" in shown
+    answer = json.loads(run("relate", "--json", "nc -l 9", "python3 -m http.server 9").stdout)
+    assert answer["relation"] == "conflicting"
+    tie = next(tie for tie in answer["ties"] if tie["code"] == "port")
+    assert tie["resource"] == "port:9"
+    assert tie["cell"] == {"operation": "create", "resource": "network", "safety": "conditional"}
+    assert tie["resolution"] == "network-lock"
+    assert run("relate", "ls", "cat /etc/hosts").stdout == "independent\n"
+    assert run("relate", "ls").returncode == 125
+
+
 def test_explain_as_json():
     """Tier, reasons with spans, effects, locks, policy and mounts; nothing is run."""
     answer = json.loads(run("explain", "--json", "-c", "touch /nonexistent/x").stdout)

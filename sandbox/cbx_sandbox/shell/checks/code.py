@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox.shell.checks import catalogue
@@ -48,7 +48,7 @@ def look(program: str, texts: Iterable[str]) -> Iterator[Finding]:
         yield from (table.found for table in about if table.holds(code, bare))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _about(program: str) -> tuple[_Table, ...]:
     return tuple(
         _compiled(table)
