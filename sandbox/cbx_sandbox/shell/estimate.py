@@ -112,7 +112,7 @@ def _resource(estimate: Estimate) -> float:
 
 
 def _time(seconds: float) -> float:
-    for limit, score in ((1, 10.0), (10, 8.5), (60, 6.0), (600, 3.5)):
+    for limit, score in ((1, 10.0), (10, 8.5), (60, 6.0)):
         if seconds < limit:
             return score
-    return 1.5
+    return 3.5 if seconds <= 600 else 1.5

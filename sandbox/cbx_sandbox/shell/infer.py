@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import builtins, environment, programs, project_rules, rules
+from cbx_sandbox.shell import builtins, environment, marks, programs, project_rules, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
 from cbx_sandbox.shell.fingerprint import MAX_CALLS, form
 from cbx_sandbox.shell.following import Follower
@@ -81,7 +81,8 @@ class Interpreter(Follower):
         if self.nesting >= MAX_NESTING:
             return self.opaque("texts within texts, nested too deeply", where)
         inner = type(self)(self.facts, self.record, state or self.state.copy(), nesting=self.nesting + 1)
-        inner.steps, inner.anchor, inner.calls, inner.loops = self.steps, where, self.calls, self.loops
+        inner.steps, inner.anchor, inner.calls = self.steps, where, self.calls
+        inner.loops, inner.later = self.loops, self.later
         inner.brought = frozenset(inner.state.functions)
         output = inner.read(text, stdin)
         if state is not self.state:
@@ -99,6 +100,7 @@ class Interpreter(Follower):
 
     def execute_text(self, text: str, where: Where, stdin: str | None = None, state: State | None = None) -> str:
         """Run text that has to be known in full; where it is not, anything can happen."""
+        text = text.replace(HOLE + marks.OWN, "$!")  # digits, whatever they are: the number of one's own process
         if HOLE in text:
             self.record.found(INJECTION, where)
             return self.executes_unknown("executes text that is not known before it runs", where, text)
@@ -121,13 +123,14 @@ class Interpreter(Follower):
         for word in node.words:
             if isinstance(word, Assign):
                 args.append(Arg(f"{word.name}={self._assigned(word)}", word.start, word.end))
-                self._declare(word)
+                self._declare(word, self._elements(word))
             else:
                 args += expand(word, self)
         if not node.words:
             for assign in node.assigns:
+                before = self._elements(assign)
                 self.assign(assign.name, self._assigned(assign), self.where(assign.start, assign.end))
-                self._declare(assign)
+                self._declare(assign, before)
         stdin, sink = self.redirects(node.redirects, stdin)
         if not args:
             if node.words:
@@ -144,14 +147,22 @@ class Interpreter(Follower):
         value = expand_one(assign.value, self)
         return (self.lookup(assign.name) or "") + value if assign.append else value
 
-    def _declare(self, assign: Assign) -> None:
-        if assign.subscript is not None or (assign.elements is not None and assign.append):
+    def _elements(self, assign: Assign) -> list[str] | None:
+        """Return what an array that is added to holds before that, None where that is not known."""
+        if not assign.append or (assign.name not in self.state.variables and assign.name not in self.facts.env):
+            return []
+        return self.state.arrays.get(assign.name)
+
+    def _declare(self, assign: Assign, before: list[str] | None) -> None:
+        if assign.subscript is not None:
             self.state.arrays[assign.name] = None
             self.state.variables[assign.name] = HOLE
         elif assign.elements is not None:
             args = [arg for word in assign.elements for arg in expand(word, self)]
-            self.state.arrays[assign.name] = [arg.text for arg in args] if all(arg.known for arg in args) else None
-            self.state.variables[assign.name] = args[0].text if args else ""
+            known = before is not None and all(arg.known or _number(arg) for arg in args)
+            words = [*(before or []), *(arg.text for arg in args)]
+            self.state.arrays[assign.name] = words if known else None
+            self.state.variables[assign.name] = (words[0] if words else "") if known else HOLE
 
     def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
         """Set a variable; some make later commands run something."""
@@ -298,6 +309,11 @@ class Interpreter(Follower):
             or self.inside_project(directory)
         )
         return name, not odd
+
+
+def _number(arg: Arg) -> bool:
+    """Whether a word is the number of a process of this text, which is one word whatever it is."""
+    return arg.text == HOLE + marks.OWN and not arg.many
 
 
 def _quoted(text: str) -> str:

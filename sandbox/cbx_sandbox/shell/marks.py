@@ -34,6 +34,16 @@ def add(text: str, found: frozenset[str]) -> str:
     return text + "".join(sorted(missing)) if missing and HOLE in text else text
 
 
+def whole(text: str) -> str:
+    """Return an unknown text as one piece with its marks, a known one as it is."""
+    return HOLE + "".join(sorted(of(text))) if HOLE in text else text
+
+
+def own(text: str) -> bool:
+    """Whether a text is nothing but numbers of processes that the text itself has started."""
+    return text != "" and all(word == HOLE + OWN for word in text.split())
+
+
 def shown(text: str) -> str:
     """Return a text for people: what is not known is an ellipsis."""
     return text if text.isascii() else text.translate(_SHOWN)

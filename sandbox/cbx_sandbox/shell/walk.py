@@ -50,6 +50,7 @@ class Walker(Variables):
         self.steps = [0, 0, MAX_STEPS]  # pieces of work so far, commands within commands now, pieces at most
         self.calls: list[tuple[Function, int]] = []
         self.asides = 0
+        self.later = 0  # within a trap that is only set: what its variables are is not known yet
         self.loops = 0  # within which many files may be gone through
         self.called: set[str] = set()
         self.brought: frozenset[str] = frozenset()  # functions that an outer shell defined, and looks at
@@ -257,7 +258,8 @@ class Walker(Variables):
             values += expand(word, self)
         many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
         if node.select or many or any(value.many for value in values):
-            self.assign(node.name, HOLE)
+            own = not node.select and all(marks.own(value.text) for value in values)
+            self.assign(node.name, HOLE + marks.OWN if own else HOLE)
             return self._repeat(None, node.body, stdin)
         outputs = []
         matched = any(value.pattern for value in values)

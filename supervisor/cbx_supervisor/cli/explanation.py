@@ -14,7 +14,7 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
 from cbx_sandbox.shell.analysis import Analysis
-from cbx_sandbox.shell.estimate import priority
+from cbx_sandbox.shell.estimate import NORMAL_USER_PRIORITY, priority
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor import paths as places
 from cbx_supervisor import settings_sources
@@ -62,6 +62,18 @@ class Explanation:
             self.operations = _operations(self.plan, Host(paths, settings.sandbox.hide).view())
         except CbxError as why:
             self.refusal = why
+        self._rank(values)
+
+    def _rank(self, values: Values) -> None:
+        """Let the priority be that of the tier that was planned, and of what the submitter says of it."""
+        tier = self.analysis.tier if self.plan is None else self.plan.policy.tier
+        user = NORMAL_USER_PRIORITY
+        if "priority" in values:
+            from cbx_supervisor.scheduling.order import Importance  # noqa: PLC0415 -- dear, and seldom asked for
+
+            user = Importance(values["priority"][-1]).score
+        score = priority(tier, self.analysis.estimate, user)
+        self.analysis = dataclasses.replace(self.analysis, priority=score)
 
     def describe(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

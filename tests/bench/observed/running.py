@@ -118,7 +118,7 @@ def _opaque(path: str) -> bool:
 
 
 def _differs(was: os.stat_result, now: os.stat_result) -> bool:
-    """Whether an object itself changed. A directory's time does not count: it follows from entries, also short-lived ones."""
+    """Whether an object itself changed. A directory's time does not count: short-lived entries move it, too."""
     if (was.st_mode, was.st_uid, was.st_gid) != (now.st_mode, now.st_uid, now.st_gid):
         return True
     return not stat.S_ISDIR(was.st_mode) and (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns)

@@ -90,6 +90,12 @@ def test_things_are_named(command: str, expected: set[str], facts) -> None:
         ("kill -- -$$", set()), ("coproc cat; kill $COPROC_PID", set()), ("kill $(jobs -p)", set()), ("kill 0", set()),
         ("kill $(pgrep node)", {HostKind.PROCESS}), ("kill $(cat x.pid)", {HostKind.PROCESS}), ("kill %1 1234", {HostKind.PROCESS}),
         ("kill -9 -1", {HostKind.PROCESS}), ("kill -s TERM 7", {HostKind.PROCESS}), ("kill -0 7", set()), ("kill -l", set()),
+        ('sleep 5 & pids=($!); kill "${pids[@]}"', set()), ('a & p+=($!); b & p+=($!); kill "${p[@]}"', set()),
+        ('p=($!); for q in "${p[@]}"; do kill $q; done', set()), ('p=($! 7); kill "${p[@]}"', {HostKind.PROCESS}),
+        ("trap 'kill $P' EXIT; sleep 5 & P=$!", set()), ("trap 'kill $P' EXIT; P=7", {HostKind.PROCESS}),
+        ("trap 'kill $P' EXIT", {HostKind.PROCESS}), ('sleep 5 & P=$!; trap "kill $P" EXIT', set()), ("trap 'kill $(jobs -p)' EXIT", set()),
+        ("python3 -c 'import os; os.kill(os.getpid(), 9)'", set()), ("python3 -c 'import os; os.kill(7, 9)'", {HostKind.PROCESS}),
+        ("python3 -c 'import os; p = os.fork(); os.kill(p, 9)'", set()), ("python3 -c 'import os; os.kill(int(input()), 9)'", {HostKind.PROCESS}),
         ("kill $PPID", {HostKind.PROCESS}), ("xargs kill < pids", {HostKind.PROCESS}), ("echo 'kill 1'", set()),
     ],
 )  # fmt: skip

@@ -117,6 +117,16 @@ def test_explain_as_json():
     assert all(set(reason) == {"code", "text", "tier", "span"} for reason in answer["reasons"])
 
 
+def test_explain_weighs_what_the_submitter_says_of_it():
+    """A fifth of the whole score, from 1 to 10; without a word it is normal."""
+
+    def score(*options):
+        return json.loads(run("explain", "--json", *options, "--", "ls").stdout)["priority"]
+
+    assert score("--priority", "normal") == score()
+    assert score("--priority", "high") - score("--priority", "low") == pytest.approx(1.0)
+
+
 def test_explain_takes_the_options_of_run():
     """A limit that was asked for shows in the policy; a wrong one is refused as run refuses it."""
     answer = json.loads(run("explain", "--json", "-m", "1G", "--", "ls").stdout)

@@ -62,7 +62,7 @@ def _kill(run: Interpreter, call: Call) -> str:
     if signal == "-0" and not any(HOLE in text and text.startswith(HOLE) for text in texts[:1]):
         return ""
     targets = _targets(texts)
-    if targets and all(_own(target) for target in targets):
+    if targets and all(_own(target) or (run.later and target == HOLE) for target in targets):
         run.record.reason("kill", "ends what this command has started", SEQUENTIAL, call.where)
         return ""
     run.record.reason("kill", "sends a signal to a process", DANGEROUS, call.where)
@@ -84,7 +84,7 @@ def _targets(texts: list[str]) -> list[str]:
 
 def _own(target: str) -> bool:
     """Whether a process is a job of this shell, the shell itself or its group: in a box, these end with it anyway."""
-    return target.startswith("%") or target == "0" or target.removeprefix("-") == HOLE + marks.OWN
+    return target.startswith("%") or target == "0" or marks.own(target.removeprefix("-"))
 
 
 def _jobs(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike

@@ -54,7 +54,9 @@ def _trap(run: Interpreter, call: Call) -> str:
     args = [arg for arg in call.args if arg.text != "--"]
     if len(args) >= 2 and not args[0].text.startswith("-") and args[0].text != "-":
         run.state.traps = (*run.state.traps, (args[0].text, call.where))
+        run.later += 1
         printed = run.execute_text(args[0].text, call.where, call.stdin)
+        run.later -= 1
         return HOLE if printed else ""  # some time later, but into the same stream
     return ""
 

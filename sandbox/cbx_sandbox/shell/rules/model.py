@@ -18,8 +18,9 @@ class Option:
     """What an option does: arity 0, 1 or -1 (only attached), the role of its argument, and a tier that it asks for.
 
     ``flag`` ``value`` ``read`` ``write`` ``under`` (writes in a directory) ``append`` ``create`` ``dir`` (changes
-    directory) ``run`` (shell text) ``exec`` (a program) ``scratch`` (temporary files) ``attached`` (argument only as ``-ox`` or ``--o=x``) ``rest`` (a
-    command follows); alone or before it with ``!``, a tier: ``dangerous``, ``value!sequential``.
+    directory) ``run`` (shell text) ``exec`` (a program) ``scratch`` (temporary files) ``attached`` (argument only as
+    ``-ox`` or ``--o=x``) ``rest`` (a command follows); alone or before it with ``!``, a tier: ``dangerous``,
+    ``value!sequential``.
     """
 
     arity: int

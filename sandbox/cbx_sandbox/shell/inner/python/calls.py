@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell import programs
+from cbx_sandbox.shell import marks, programs
 from cbx_sandbox.shell.effects import Access
 from cbx_sandbox.shell.inner.python import modules
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
@@ -141,7 +141,8 @@ class Calls:
         elif origin in _RUNS:
             self._starting(lambda: self._runs(node))
         elif origin in _KILLS:
-            words = ["kill", *(HOLE if HOLE in text else text for arg in node.args for text in self.values.texts(arg))]
+            targets = [marks.whole(text) for arg in node.args[:1] for text in self.values.texts(arg)]
+            words = ["kill", "--", *(targets or [HOLE])]
             self.run.dispatch([Arg(word, *self.where) for word in words], None, self.where)
         elif origin == "os.open":
             self._opens_raw(node)

@@ -7,6 +7,7 @@ import itertools
 import posixpath
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.inner.python.names import MAX_DEPTH, Each
 from cbx_sandbox.shell.words import HOLE
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.inner.python.names import Bound, Names
 
 MAX_VALUES = 24  # texts that one expression can make
+_OWN_PROCESSES = frozenset({"os.getpid", "os.getpgrp", "os.getpgid", "os.fork"})
 UNKNOWN = (HOLE,)
 Texts = tuple[str, ...]
 
@@ -142,6 +144,8 @@ class Values:
         args = [self.texts(arg, depth) for arg in node.args]
         if origins & _HERE:
             return (HOLE if self.moved or self.run.state.cwd is None else self.run.state.cwd,)
+        if origins & _OWN_PROCESSES:
+            return (HOLE + marks.OWN,)
         if "pathlib.Path.home" in origins or ("os.path.expanduser" in origins and node.args):
             return tuple(self._home(text) for text in args[0]) if args else (self.run.home() or HOLE,)
         if origins & {"os.getenv", "os.environ.get"} and args:
