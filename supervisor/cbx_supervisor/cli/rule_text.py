@@ -22,6 +22,7 @@ _ROLES = {
     "value": "takes a value that says nothing of this",
     "read": "reads the file that it names",
     "write": "writes the file that it names",
+    "under": "writes beneath the directory that it names",
     "append": "appends to the file that it names",
     "create": "creates the file that it names",
     "delete": "deletes the file that it names",
