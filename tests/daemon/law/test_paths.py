@@ -342,7 +342,8 @@ def test_restrictions_hold_against_tricks(shell, place):
     (project / "attack").write_text(attack)
     for tier in ("conditional", "sequential", "dangerous"):
         options = ["--rw", project, "--ro", project / "kept", "--hide", project / "secret", "--commit", "never"]
-        ran = shell.run(*options, "sh", project / "attack", tier=tier, cwd=project)
+        # By a way that the analysis does not see: it would refuse to change mounts.
+        ran = shell.run(*options, "sh", "-c", 'eval "$(cat attack)"', tier=tier, cwd=project)
         assert ran.returncode == 0, ran.stderr
         assert b"secret\n" not in ran.stdout.replace(b"secret/", b"")
         assert (project / "kept/file").read_text() == "precious"
