@@ -66,7 +66,8 @@ class Explanation:
 
     def _rank(self, values: Values) -> None:
         """Let the priority be that of the tier that was planned, and of what the submitter says of it."""
-        tier = self.analysis.tier if self.plan is None else self.plan.policy.tier
+        planned = self.analysis.tier if self.plan is None else self.plan.policy.tier
+        tier = Tier(self.taught["tier"]) if self.taught else planned
         user = NORMAL_USER_PRIORITY
         if "priority" in values:
             from cbx_supervisor.scheduling.order import Importance  # noqa: PLC0415 -- dear, and seldom asked for
@@ -107,8 +108,7 @@ class Explanation:
         if known is None:
             return
         expected = remembered.estimate(known)
-        importance = priority(self.analysis.tier, expected)
-        self.analysis = dataclasses.replace(self.analysis, estimate=expected, priority=importance)
+        self.analysis = dataclasses.replace(self.analysis, estimate=expected)
         if remembered.reasons(known):
             self.taught = {key: known[key] for key in ("tier", "reasons", "locks", "mounts")}
 
