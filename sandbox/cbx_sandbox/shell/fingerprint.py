@@ -33,10 +33,14 @@ _WRAPPERS = frozenset({"wrap", "sudo", "su", "env", "xargs", "parallel", "flock"
 _TARGETED = frozenset({"build", "test"})  # costs of programs whose operands are targets
 _NO_RULE = Rule("")
 _DIGITS = re.compile(r"[0-9]+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")
-_SUFFIX = re.compile(r"[^/]\.([A-Za-z][A-Za-z0-9]{0,5})$")
-_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?[a-zA-Z%]?$")
+_KIND = re.compile(  # one match, because every argument of every command goes through it
+    r"(?P<URL>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"|(?P<TEXT>[^ \t\n]*[ \t\n])"
+    r"|(?P<SETTING>[A-Za-z_][A-Za-z0-9_.-]*=)"
+    r"|(?P<NUMBER>[-+]?[0-9]+(?:\.[0-9]+)?[a-zA-Z%]?$)"
+    r"|(?P<FILE>.*[^/]\.(?P<suffix>[A-Za-z][A-Za-z0-9]{0,5})$)"
+    r"|(?P<PATH>[^/]*/)"
+)
 _TARGET = re.compile(r"[A-Za-z_][A-Za-z0-9_:-]{0,31}$")
 
 
@@ -48,7 +52,7 @@ def form(name: str, args: list[Arg], rule: Rule | None, path_of: Callable[[str],
     wraps = rule.handler in _WRAPPERS or rule.wrap >= 0
     while True:
         parsed = parse_options(rule, args, stop=wraps or bool(rule.subs))
-        options.update(_DIGITS.sub("#", given.name) for given in parsed.options)
+        options.update([given.name for given in parsed.options])
         first = parsed.operands[0] if parsed.operands else None
         sub = rule.sub(first.text) if rule.subs and first is not None and first.known else None
         if first is None or sub is None:
@@ -60,10 +64,11 @@ def form(name: str, args: list[Arg], rule: Rule | None, path_of: Callable[[str],
         kind = _kind(arg)
         if index == 0 and rule.handler in _INTERPRETERS and arg.known and kind not in {"URL", "TEXT"}:
             kind = path_of(arg.text) or kind
-        elif rule.cost in _TARGETED and arg.known and _TARGET.match(arg.text):
+        elif kind == "WORD" and rule.cost in _TARGETED and _TARGET.match(arg.text):
             kind = arg.text
         kinds[kind] = kinds.get(kind, 0) + 1
-    words += sorted("-?" if HOLE in option else option for option in options)
+    if options:
+        words += sorted({"-?" if HOLE in option else _DIGITS.sub("#", option) for option in options})
     words += [f"{kind}…" if count > 1 else kind for kind, count in sorted(kinds.items())]
     return " ".join(words)
 
@@ -76,19 +81,11 @@ def _kind(arg: Arg) -> str:
         return "WORDS"
     if text == HOLE:
         return "UNKNOWN"
-    if text == "":
-        return "EMPTY"
-    if _URL.match(text):
-        return "URL"
-    if any(blank in text for blank in " \t\n"):
-        return "TEXT"
-    if _KEY.match(text):
-        return "SETTING"
-    if _NUMBER.match(text):
-        return "NUMBER"
-    if suffix := _SUFFIX.search(text):
-        return f"FILE.{suffix.group(1).lower()}"
-    return "PATH" if "/" in text else "WORD"
+    found = _KIND.match(text)
+    if found is None:
+        return "WORD" if text else "EMPTY"
+    kind = found.lastgroup or ""
+    return f"FILE.{found['suffix'].lower()}" if kind == "FILE" else kind
 
 
 def fingerprint(analysis: Analysis, cwd: str) -> str:

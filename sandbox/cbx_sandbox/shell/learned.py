@@ -6,6 +6,7 @@ one that is ``HALF_LIFE`` runs back counts half. Only values: what is remembered
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ ENOUGH = 3  # runs before what was learned is believed rather than the rules
 CAUTION = 2.0  # effective runs at which confidence reaches half of what the spread allows
 MAX_DIRECTORIES = 16
 MAX_PATH = 1024  # bytes of a directory that is remembered
+_WEIGHTS = tuple(0.5 ** (age / HALF_LIFE) for age in range(KEPT))
+_TINY = 1e-12  # of rounding
 BUSY = 0.5  # share of the processor time that it could have had from which on a command is bound by it
 
 
@@ -45,33 +48,40 @@ class Samples:
 
     def quantile(self, share: float) -> float:
         """Return the least observation that ``share`` of the weight does not exceed. There must be one."""
-        ranked = sorted(zip(self.values, _weights(len(self.packed) // 8), strict=True))
-        left = share * sum(weight for _, weight in ranked)
-        for value, weight in ranked:
-            left -= weight
-            if left <= 1e-12:
-                return value
-        return ranked[-1][0]
+        return self.quantiles((share,))[0]
+
+    def quantiles(self, shares: tuple[float, ...]) -> list[float]:
+        """Return the quantiles of ascending ``shares``."""
+        values = self.values
+        weights = _WEIGHTS[: len(values)]
+        total, passed = sum(weights), 0.0
+        wanted = iter(shares)
+        share = next(wanted)
+        found: list[float] = []
+        for value, weight in sorted(zip(values, weights, strict=True)):
+            passed += weight
+            while passed >= share * total - _TINY:
+                found.append(value)
+                share = next(wanted, math.inf)
+        return found
 
     @property
     def effective(self) -> float:
         """How many observations of equal weight would say as much (Kish): 0 for none."""
-        weights = _weights(len(self.packed) // 8)
-        return sum(weights) ** 2 / sum(weight**2 for weight in weights) if weights else 0.0
+        weights = _WEIGHTS[: len(self.packed) // 8]
+        return sum(weights) ** 2 / sum([weight * weight for weight in weights]) if weights else 0.0
 
     @property
     def confidence(self) -> float:
         """How far the median can be relied on, 0 to 1: more with many observations, less where they spread."""
-        count = self.effective
-        if not count:
-            return 0.0
-        low, middle, high = (self.quantile(share) for share in (0.1, 0.5, 0.9))
-        spread = (high - low) / middle if middle > 0 else float(high > low)
-        return count / (count + CAUTION) / (1.0 + spread)
+        return confidence(self.effective, self.quantiles((0.1, 0.5, 0.9))) if self.packed else 0.0
 
 
-def _weights(count: int) -> list[float]:
-    return [0.5 ** (age / HALF_LIFE) for age in range(count)]
+def confidence(count: float, quantiles: list[float]) -> float:
+    """Return the confidence in a median: from the effective number of observations, and its 10, 50, 90 % quantiles."""
+    low, middle, high = quantiles
+    spread = (high - low) / middle if middle > 0 else float(high > low)
+    return count / (count + CAUTION) / (1.0 + spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +152,17 @@ def placed(path: str, project: str, home: str) -> str:
 def estimate(analysis: Analysis, lesson: Lesson) -> Estimate:
     """Return what a run is expected to need: from earlier runs once there are enough of them, else from the rules."""
     guess = analysis.estimate
-    if len(lesson.seconds.values) < ENOUGH:
+    if len(lesson.seconds.packed) < ENOUGH * 8:
         return guess
+    times = lesson.seconds.quantiles((0.1, 0.5, 0.9))
     memory = round(lesson.memory.quantile(0.9)) if lesson.memory.packed else guess.memory_mb
     return Estimate(
         _bound(analysis, lesson),
         max(1, memory),
-        lesson.seconds.quantile(0.5),
+        times[1],
         Source.LEARNED,
-        round(lesson.seconds.confidence, 3),
-        lesson.seconds.quantile(0.9),
+        round(confidence(lesson.seconds.effective, times), 3),
+        times[2],
     )
 
 
@@ -168,6 +179,8 @@ def _bound(analysis: Analysis, lesson: Lesson) -> Bound:
 
 def corrected(analysis: Analysis, lesson: Lesson, directories: Iterable[str]) -> Analysis:
     """Return the analysis with what was learned: ``directories`` are those of the lesson that can be written here."""
+    if not lesson.runs:
+        return analysis
     expected = estimate(analysis, lesson)
     more = tuple(PathEffect(Access.WRITE, path, Certainty.UNDER) for path in directories)
     effects = replace(analysis.effects, paths=(*analysis.effects.paths, *more)) if more else analysis.effects

@@ -192,7 +192,7 @@ class Executor:
         if not self._warm and not submission.request.submitter_is_root:
             await self.warm()  # what is imported late is imported as root
 
-        lessons = self.learning.lessons(submission)
+        lessons = await self.learning.lessons(submission)
 
         def whole() -> runner.Plan:
             if first is not None:

@@ -7,6 +7,8 @@ and written in the transaction of the job's result.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -40,9 +42,16 @@ class Learning:
         self._lessons: dict[int, dict[str, Lesson]] = {}
         self._written = Counter[int]()
 
-    def lessons(self, submission: Submission) -> Mapping[str, Lesson]:
-        """What the submitter's own earlier runs taught, by fingerprint."""
-        return self._of(submission.uid) if _own(submission) else NO_LESSONS
+    async def lessons(self, submission: Submission) -> Mapping[str, Lesson]:
+        """What the submitter's own earlier runs taught, by fingerprint; read from disk for his first job."""
+        if not _own(submission):
+            return NO_LESSONS
+        uid = submission.uid
+        if uid not in self._lessons:
+            read = functools.partial(predictions.lessons, uid=uid)
+            found = await asyncio.to_thread(self._database.read, read)
+            self._lessons.setdefault(uid, found)  # another job of his may have been first
+        return self._of(uid)
 
     def starting(self, job: int, submission: Submission, planned: runner.Plan, at: float) -> list[Operation]:
         """What to write when a job is about to start."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 from tests.daemon.law.conftest import opened
-from tests.daemon.learning.conftest import DANGEROUS, locks, observed, plan, run, write_program
+from tests.daemon.learning.conftest import DANGEROUS, cwd, locks, observed, plan, run, write_program
 
 pytestmark = pytest.mark.root
 
@@ -63,6 +64,18 @@ def test_who_asks_for_a_tier_or_a_directory_gets_it(learner, built):
     assert not direct(plan(learner, BUILD, built))
     assert direct(plan(learner, BUILD, built, ("tier", b"CONDITIONAL_PARALLEL")))
     assert direct(plan(learner, BUILD, built, ("rw", str(built).encode())))
+
+
+def test_where_no_overlay_can_be_made_it_runs_as_ever(learner, built):
+    """Directly; the control, which needs its overlay, is not started. Nothing is left locked by the first try."""
+    shutil.rmtree(learner.paths.layers)
+    with open(learner.paths.layers, "w"):
+        pass
+    result = run(learner, BUILD, built)
+    assert (result["status"], result["checkpoint"], result["tier"]) == (0, None, "CONDITIONAL_PARALLEL")
+    assert len(list(built.glob(MADE))) == 1
+    assert learner.run("echo x > file", cwd(built)).end()["status"] == 125
+    assert run(learner, "python3 -m compileall -qf .", built, ("tier", b"CONDITIONAL_PARALLEL"))["status"] == 0
 
 
 def test_a_miss_raises_the_tier(supervisor, built, tmp_path):
