@@ -89,11 +89,12 @@ def test_swaps_while_commits_run(shell, place, project):
     """
     attack = f"mkdir -p {project}/sub; echo attack > {project}/sub/file; echo attack > {project}/sub/planted"
     (place / "attack").write_text(attack)
+    shutil.copy("/bin/sh", place / "tool")
     swapper = subprocess.Popen(script(code), user=NOBODY, group=NOBODY, extra_groups=[])
     try:
         for _ in range(12):
-            # Not a line that the analysis reads: it would find the link, and ask for the lock on what it leads to.
-            words = ["--lock-timeout", "5", "--rw", project, "sh", place / "attack"]
+            # Not a script that the analysis reads: it would find the link, and ask for the lock on what it leads to.
+            words = ["--lock-timeout", "5", "--rw", project, place / "tool", place / "attack"]
             ran = shell.run("-q", *words, tier="sequential", cwd=project)
             assert ran.returncode != 126
     finally:
