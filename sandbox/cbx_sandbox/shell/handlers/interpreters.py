@@ -185,8 +185,7 @@ def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg
         if _own_module(run, value.text, call.where, isolated=isolated):
             return HOLE
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
-    asks = call.texts()[-1] in {"--help", "--version"}
-    if sub.tier is SAFE and not asks and not imports.from_library(run, value.text, isolated=isolated):
+    if sub.tier is SAFE and not isolated and call.texts()[-1] not in {"--help", "--version"}:
         # A module is looked for in the working directory first, and nobody vouches for what lies there.
         run.record.reason(
             "module-from-here", "runs a module that the working directory can replace", SEQUENTIAL, call.where

@@ -39,18 +39,6 @@ def replaced(run: Interpreter, place: str) -> str | None:
     return None
 
 
-def from_library(run: Interpreter, name: str, *, isolated: bool) -> bool:
-    """Whether ``-m name`` and all that it imports come from Python's library."""
-    found = places(run, run.state.cwd, isolated=isolated)
-    if found is None:
-        return False
-    head = name.partition(".")[0]
-    own = (f"{place.rstrip('/')}/{head}{end}" for place in found for end in (".py", "/__init__.py"))
-    return all(replaced(run, place) is None for place in found) and all(
-        run.facts.kind(path) == "missing" and path not in run.state.files for path in own
-    )
-
-
 def local(run: Interpreter, name: str, found: list[str]) -> tuple[str, str] | None:
     """Return path and text of the module that lies in one of the directories; None where it cannot be had."""
     for place in found:
