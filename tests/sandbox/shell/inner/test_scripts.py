@@ -101,7 +101,14 @@ def test_what_comes_after_a_long_script_is_still_looked_at() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["cp /tmp/x reads.sh", "git pull", "sed -i s/ls/rm/ reads.sh", "python3 -c 'import x'", "rm reads.sh", "mv /tmp/reads.sh ."],
+    [
+        "cp /tmp/x reads.sh",
+        "git pull",
+        "sed -i s/ls/rm/ reads.sh",
+        "python3 -c 'import x'",
+        "rm reads.sh",
+        "mv /tmp/reads.sh .",
+    ],
 )
 def test_a_script_that_may_have_changed_before_is_not_trusted(change: str) -> None:
     assert tier(f"{change}; ./reads.sh src", FILES) != "safe"
