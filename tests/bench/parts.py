@@ -14,8 +14,9 @@ import peers
 from figures import Report, in_turns, print_samples
 from world import PROGRAM, Call, World, children, settle
 
-TIERS = ("safe", "conditional", "sequential", "dangerous")
-JOBS, AT_ONCE = 300, 30
+SLOTS = {"safe": 16, "conditional": 8, "sequential": 4, "dangerous": 2}
+TIERS = tuple(SLOTS)
+JOBS, AT_ONCE = 300, sum(SLOTS.values())
 COMPUTATION = ("/usr/bin/python3", "-I", "-S", "-c", "sum(i * i for i in range(6_000_000))")
 
 
@@ -108,8 +109,14 @@ def through(world: World, jobs: int, at_once: int) -> None:
 
 
 def memory(world: World, report: Report, _runs: int) -> None:
-    """What the daemon and the inits hold while 30 jobs run."""
-    calls = [world.submit(["sleep", "1000"], timeout="0") for _ in range(AT_ONCE)]
+    """What the daemon and the inits hold while 30 jobs run: as many in each tier as it has slots."""
+    tiers = [tier for tier, slots in SLOTS.items() for _ in range(slots)]
+    calls = []
+    for number, tier in enumerate(tiers):
+        # A project each, for they lock it.
+        project = f"{world.directory}/own-{number}"
+        os.makedirs(f"{project}/.git")
+        calls.append(world.submit(["sleep", "1000"], project=project, tier=tier, timeout="0"))
     try:
         for call in calls:
             while not call.accepted:

@@ -64,9 +64,9 @@ class World:
                 return child
         raise SystemExit("bench: the supervisor has no launcher")
 
-    def submit(self, argv: Sequence[str], **options: str) -> "Call":
-        """Send one request; the answer is waited for by :meth:`Call.result`."""
-        return Call(self, argv, options)
+    def submit(self, argv: Sequence[str], *, project: str = "", **options: str) -> "Call":
+        """Send one request, from ``project`` or the common one; :meth:`Call.wait` waits for the answer."""
+        return Call(self, argv, options, project)
 
     def stop(self) -> None:
         """End the supervisor and wait for it."""
@@ -81,22 +81,26 @@ class World:
 class Call:
     """One job over the exec socket, as a program that is already running would ask for it."""
 
-    def __init__(self, world: World, argv: Sequence[str], options: dict[str, str]) -> None:
+    def __init__(self, world: World, argv: Sequence[str], options: dict[str, str], project: str) -> None:
         self.result: dict[str, Any] | None = None
         self.accepted = False
         self._splitter = frame.Splitter()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         lease, self._lease = os.pipe2(os.O_CLOEXEC)
-        fields = [("kind", "run"), ("version", "1"), ("fds", "stdin,stdout,stderr,cwd,lease"), ("cwd", world.project)]
+        fields = [("kind", "run"), ("version", "1"), ("fds", "stdin,stdout,stderr,cwd,lease")]
+        fields += [("cwd", project or world.project)]
         fields += [("arg", word) for word in argv]
         fields += [("env", f"{name}={value}") for name, value in world.environment.items()]
         fields += list(options.items())
         data = frame.encode((key, value.encode()) for key, value in fields)
+        cwd = os.open(project, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if project else world.cwd
         try:
             self._socket.connect(world.socket)
-            socket.send_fds(self._socket, [data], [world.null, world.null, world.null, world.cwd, lease])
+            socket.send_fds(self._socket, [data], [world.null, world.null, world.null, cwd, lease])
         finally:
             os.close(lease)
+            if project:
+                os.close(cwd)
 
     def fileno(self) -> int:
         """For poll."""

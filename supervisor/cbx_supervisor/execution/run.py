@@ -3,8 +3,8 @@
     plan → locks → slot → layers → box ∥ "starting" on disk → go → watch → changes → result on disk → told
 
 A job that gets its locks at once costs two commits: its submission and "starting" in one, its result in the other. The
-first is on disk before the command starts. The second is on disk before the caller is told, where the job could change
-anything: what `run` printed, `show` finds, also after a power cut.
+first is on disk before the command starts. The second is on disk before the caller is told, unless the job is known to
+have changed nothing: what `run` printed, `show` finds, and what was changed it finds also after a power cut.
 """
 
 from __future__ import annotations
@@ -130,6 +130,7 @@ class Run:
         return Ending(result, error)
 
     async def _remove_layers(self, session: Session) -> None:
+        await self.executor.recorded()  # no record may speak of changes whose layers are gone
         try:
             await self._on_files(sessions.discard, session)
         except CbxError as error:
@@ -137,7 +138,8 @@ class Run:
 
     def _changed_nothing(self, result: Result) -> bool:
         direct = any(entry.grant.direct for entry in self.locks.entries)
-        return result.state == "exited" and self.session is None and not direct
+        kept = self.session is not None and (self.settled is None or self.settled.state is not CheckpointState.EMPTY)
+        return result.state == "exited" and not direct and not kept
 
     async def _record(self, result: Result, error: CbxError | None) -> None:
         try:
