@@ -14,13 +14,15 @@ from cbx_sandbox.shell.tiers import Tier
 
 
 class LockMode(enum.StrEnum):
-    """Modes of a path lock: intention to read or write below, read, update (overlay), exclusive."""
+    """Modes of a lock: intention to read or write below, read, update (overlay), exclusive, append, cooperative."""
 
     IS = "IS"
     IX = "IX"
     S = "S"
     U = "U"
     X = "X"
+    A = "A"
+    C = "C"
 
 
 class NetworkMode(enum.StrEnum):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import peers
+from deciding import deciding
 from figures import Report, in_turns, print_samples
 from world import PROGRAM, Call, World, children, settle
 
@@ -192,4 +193,4 @@ def cpu(world: World, report: Report, runs: int) -> None:
     report.goal("CPU time of a fixed computation, inside / outside", ratio, 1.02)
 
 
-PARTS = {"start": start, "many": many, "memory": memory, "cpu": cpu}
+PARTS = {"start": start, "many": many, "memory": memory, "cpu": cpu, "deciding": deciding}

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from cbx_sandbox.policy import LockMode
 from cbx_supervisor.scheduling import engine as decisions
 from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Grant, Reason, Refuse, Start
-from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted, LockKey, Want
+from cbx_supervisor.scheduling.lock_modes import LockKey, Want
+from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted
 from cbx_supervisor.scheduling.order import Entry
 
 _READERS = frozenset({LockMode.S, LockMode.IS})
@@ -112,8 +113,9 @@ class Admission:
 
         False if somebody else than readers was in the way for ``patience`` seconds.
         """
-        if isinstance(self.engine.upgrade(owner, keys), Granted):
-            return True
+        answer = self.engine.upgrade(owner, keys)
+        if not isinstance(answer, Blocked):
+            return isinstance(answer, Granted)
         self._grants[owner] = self._loop.create_future()
         only_readers = all(blocker.mode in _READERS for blocker in self.engine.locks.blockers(owner))
         left = await self.granted(owner, patience=min(reader_grace, patience) if only_readers else patience)

@@ -34,7 +34,7 @@ from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.scheduling.engine import Capacity
-from cbx_supervisor.scheduling.locks import LockKey
+from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import jobs
 from cbx_supervisor.store.database import Database

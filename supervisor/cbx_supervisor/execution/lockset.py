@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from cbx_sandbox.linux import files, mountinfo
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Grant, LockMode
-from cbx_supervisor.scheduling.locks import LockKey, Want
+from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 
 _NO_LINKS = files.RESOLVE_NO_SYMLINKS | files.RESOLVE_NO_MAGICLINKS
 
@@ -129,7 +129,7 @@ class LockSet:
         self.entries = ()
 
 
-_STRENGTH = {LockMode.IS: 0, LockMode.IX: 1, LockMode.S: 2, LockMode.U: 3, LockMode.X: 4}
+_STRENGTH = {LockMode.IS: 0, LockMode.IX: 1, LockMode.S: 2, LockMode.U: 3, LockMode.A: 4, LockMode.C: 5, LockMode.X: 6}
 
 
 def resolve(grants: Iterable[Grant], table: MountTable) -> LockSet:

@@ -12,7 +12,9 @@ import heapq
 from collections.abc import Mapping, Sequence
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted, LockKey, LockTable, Want
+from cbx_supervisor.scheduling import lock_modes
+from cbx_supervisor.scheduling.lock_modes import LockKey, Want
+from cbx_supervisor.scheduling.locks import Blocked, Blocker, Deadlock, Granted, LockTable
 from cbx_supervisor.scheduling.order import Entry, Queue, Strategy
 
 
@@ -153,7 +155,7 @@ class Engine:
         """Locks for somebody who needs no slot (a commit): before all jobs that wait."""
         return self.locks.request(owner, wants)
 
-    def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked:
+    def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked | Deadlock:
         """Make U locks into X, before all jobs that wait."""
         return self.locks.upgrade(owner, keys)
 
@@ -204,7 +206,7 @@ class Engine:
         owners = set(self.locks.in_the_way(entry.number, entry.wants))
         reserving = self._reserving()
         # Only who is older: so nobody waits for who waits for him.
-        if reserving is not None and reserving.number < entry.number and self.locks.meet(entry.wants, reserving.wants):
+        if reserving is not None and reserving.number < entry.number and lock_modes.meet(entry.wants, reserving.wants):
             owners.add(reserving.number)
         return owners
 

@@ -1,73 +1,22 @@
 """The lock table: path locks over the hierarchy of one file system, whole set or nothing, first come first served.
 
 A job names its whole lock set at once and gets it in one step or waits without holding anything, so there is no
-hold-and-wait and no deadlock. A lock on a directory covers everything beneath it: each lock puts an intention on all
-its ancestors, and two requests meet where one's lock is an ancestor's of the other's.
-
-    IS  reads somewhere below          S  reads here and below
-    IU  overlays somewhere below       U  writes an overlay here and below: readers may go on, it becomes X to apply
-    IX  writes somewhere below         X  writes here and below
-
-IU is the table's own: the intention of U must let readers of an ancestor go on, as U itself does, and IX would not.
+hold-and-wait and no deadlock. What the modes mean, and which get along, says lock_modes.
 
 A waiting request reserves its set: nobody who came later and conflicts with it passes. An upgrade goes before all
-waiting requests, since its owner holds something that they may be waiting for.
+waiting requests, since its owner holds something that they may be waiting for; who would wait for somebody who waits
+for him is refused, and told the circle.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cbx_sandbox.policy import LockMode
-
-
-class LockKey(NamedTuple):
-    """What is locked: the superblock's device number and the canonical path inside that file system."""
-
-    device: int
-    path: str
-
-    def ancestors(self) -> Iterator[LockKey]:
-        """Every directory above, nearest first, up to the file system's root."""
-        path = self.path
-        while path != "/":
-            path = path[: path.rfind("/")] or "/"
-            yield LockKey(self.device, path)
-
-
-# Plain bits, not an enum.IntFlag: the table works on them a few hundred times for each job.
-_IS, _IU, _IX, _S, _U, _X = 1, 2, 4, 8, 16, 32
-_AGAINST = {
-    _IS: _X,
-    _IU: _U | _X,
-    _IX: _S | _U | _X,
-    _S: _IX | _X,
-    _U: _IU | _IX | _U | _X,
-    _X: _IS | _IU | _IX | _S | _U | _X,
-}
-
-
-def _conflicts(mask: int) -> int:
-    against = 0
-    for mode, bits in _AGAINST.items():
-        if mask & mode:
-            against |= bits
-    return against
-
-
-_CONFLICTS = tuple(_conflicts(mask) for mask in range(64))
-_HERE = {LockMode.IS: _IS, LockMode.IX: _IX, LockMode.S: _S, LockMode.U: _U, LockMode.X: _X}
-_ABOVE = {LockMode.IS: _IS, LockMode.IX: _IX, LockMode.S: _IS, LockMode.U: _IU, LockMode.X: _IX}
-
-Want = tuple[LockKey, LockMode]
-_Marks = Mapping[LockKey, int]
-
-
-def compatible(first: LockMode, second: LockMode) -> bool:
-    """True if two owners may hold these modes on one path."""
-    return not _CONFLICTS[_HERE[first]] & _HERE[second]
+from cbx_supervisor.scheduling import lock_modes
+from cbx_supervisor.scheduling.lock_modes import CONFLICTS, WRITERS, LockKey, Marks, Want, Wants, marks_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,48 +41,77 @@ class Blocked:
     by: tuple[Blocker, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deadlock:
+    """To wait would be to wait for oneself: the owners in the circle, who asked first. Nothing was changed."""
+
+    circle: tuple[int, ...]
+
+
 class _Request(NamedTuple):
     owner: int
-    wants: tuple[Want, ...]
-    marks: _Marks
+    wants: Wants
+    marks: Marks
     upgrade: bool
 
 
-def _marks(wants: Iterable[Want]) -> dict[LockKey, int]:
-    marks: dict[LockKey, int] = {}
-    for key, mode in wants:
-        marks[key] = marks.get(key, 0) | _HERE[mode]
-        above = _ABOVE[mode]
-        for ancestor in key.ancestors():
-            marks[ancestor] = marks.get(ancestor, 0) | above
-    return marks
+class _Node:
+    """The marks of many owners on one path, and how many have each: a look need not go through the owners."""
+
+    __slots__ = ("counts", "owners")
+
+    def __init__(self) -> None:
+        self.owners: dict[int, int] = {}
+        self.counts: dict[int, int] = {}
+
+    def put(self, owner: int, mask: int) -> None:
+        self.owners[owner] = mask
+        self.counts[mask] = self.counts.get(mask, 0) + 1
+
+    def drop(self, owner: int) -> None:
+        mask = self.owners.pop(owner)
+        if self.counts[mask] == 1:
+            del self.counts[mask]
+        else:
+            self.counts[mask] -= 1
+
+    def any_of(self, bits: int) -> bool:
+        return any(mask & bits for mask in self.counts)
 
 
 class _Marked:
-    """The marks of many owners, found by path."""
+    """The marks of many owners, found by path. An owner's marks are added once, and removed as they were added."""
 
     def __init__(self) -> None:
-        self._nodes: dict[LockKey, dict[int, int]] = {}
+        self._nodes: dict[LockKey, _Node] = {}
 
-    def add(self, owner: int, marks: _Marks) -> None:
+    def add(self, owner: int, marks: Marks) -> None:
+        nodes = self._nodes
         for key, mask in marks.items():
-            owners = self._nodes.setdefault(key, {})
-            owners[owner] = owners.get(owner, 0) | mask
+            node = nodes.get(key)
+            if node is None:
+                node = nodes[key] = _Node()
+            node.put(owner, mask)
 
-    def remove(self, owner: int, marks: _Marks) -> None:
+    def remove(self, owner: int, marks: Marks) -> None:
+        nodes = self._nodes
         for key in marks:
-            owners = self._nodes[key]
-            owners.pop(owner, None)
-            if not owners:
-                del self._nodes[key]
+            node = nodes[key]
+            node.drop(owner)
+            if not node.owners:
+                del nodes[key]
 
-    def conflicting(self, owner: int, marks: _Marks) -> dict[int, None]:
+    def conflicting(self, owner: int, marks: Marks) -> dict[int, None]:
         """The other owners in the way of ``marks``, each once, in a stable order."""
         found: dict[int, None] = {}
+        nodes = self._nodes
         for key, mask in marks.items():
-            for other, held in self._nodes.get(key, {}).items():
-                if other != owner and _CONFLICTS[mask] & held:
-                    found[other] = None
+            node = nodes.get(key)
+            if node is not None and node.any_of(CONFLICTS[mask]):
+                against = CONFLICTS[mask]
+                for other, held in node.owners.items():
+                    if other != owner and against & held:
+                        found[other] = None
         return found
 
     def __len__(self) -> int:
@@ -144,8 +122,8 @@ class LockTable:
     """Who holds what and who waits; pure state, an owner is any number."""
 
     def __init__(self) -> None:
-        self._wants: dict[int, tuple[Want, ...]] = {}
-        self._held: dict[int, _Marks] = {}
+        self._wants: dict[int, Wants] = {}
+        self._held: dict[int, Marks] = {}
         self._holders = _Marked()
         self._queue: list[_Request] = []
 
@@ -153,7 +131,7 @@ class LockTable:
         """Take the whole set, or wait for it."""
         if owner in self._wants or self._waiting(owner):
             raise ValueError(f"owner {owner} has a lock set already")
-        request = _Request(owner, tuple(wants), _marks(wants), upgrade=False)
+        request = _Request(owner, tuple(wants), marks_of(tuple(wants)), upgrade=False)
         return self._enter(request, len(self._queue))
 
     def take(self, owner: int, wants: Sequence[Want]) -> None:
@@ -164,42 +142,40 @@ class LockTable:
 
     def in_the_way(self, owner: int, wants: Sequence[Want]) -> list[int]:
         """Who would keep a new request from being granted now: holders, and all who wait."""
-        marks = _marks(wants)
-        ahead = [request for request in self._queue if request.owner != owner and _meet(marks, request.marks)]
+        marks = marks_of(tuple(wants))
+        wanted = tuple(wants)
+        ahead = [r for r in self._queue if r.owner != owner and lock_modes.meet(wanted, r.wants)]
         return [*self._holders.conflicting(owner, marks), *(request.owner for request in ahead)]
 
     def blockers_of(self, owner: int, wants: Sequence[Want]) -> tuple[Blocker, ...]:
         """The same, with the locks that are in the way."""
-        return self._blockers(_Request(owner, tuple(wants), _marks(wants), upgrade=False), len(self._queue))
-
-    @staticmethod
-    def meet(wants: Sequence[Want], others: Sequence[Want]) -> bool:
-        """Whether two sets cannot be held by two owners at once."""
-        return _meet(_marks(wants), _marks(others))
+        return self._blockers(_Request(owner, tuple(wants), marks_of(tuple(wants)), upgrade=False), len(self._queue))
 
     @staticmethod
     def blocking(wants: Sequence[Want], owner: int, others: Sequence[Want]) -> tuple[Blocker, ...]:
         """The lock with which ``owner``, who waits for ``others``, is in the way of ``wants``, if there is one."""
-        if not LockTable.meet(wants, others):
+        wanted = tuple(wants)
+        if not lock_modes.meet(wanted, tuple(others)):
             return ()
-        return (_blocker(_Request(0, tuple(wants), _marks(wants), upgrade=False), owner, others, waiting=True),)
+        return (_blocker(_Request(0, wanted, marks_of(wanted), upgrade=False), owner, others, waiting=True),)
 
-    def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked:
-        """Turn the owner's U locks on ``keys`` into X, or wait for the readers to go; U is kept meanwhile.
+    def upgrade(self, owner: int, keys: Sequence[LockKey]) -> Granted | Blocked | Deadlock:
+        """Turn the owner's S or U locks on ``keys`` into X, or wait for the others to go; they are kept meanwhile.
 
-        Two owners that each read, under S, what the other upgrades wait for each other until one gives up: no job has
-        both kinds of locks.
+        Two owners of S on one path would wait for each other: the second is refused. U is there to prevent it, since
+        one path has one owner of U.
         """
         held = dict(self._wants.get(owner, ()))
-        refused = [key for key in keys if held.get(key) not in {LockMode.U, LockMode.X}]
+        refused = [key for key in keys if held.get(key) not in {LockMode.S, LockMode.U, LockMode.X}]
         if refused:
-            # Two readers that both want to write would wait for each other for ever; U is there to prevent it.
-            raise ValueError(f"owner {owner} does not hold U on {refused[0].path}")
+            raise ValueError(f"owner {owner} does not hold S or U on {refused[0].path}")
         if self._waiting(owner):
             raise ValueError(f"owner {owner} waits already")
         wants = tuple((key, LockMode.X) for key in keys)
-        place = sum(1 for waiting in self._queue if waiting.upgrade)
-        return self._enter(_Request(owner, wants, _marks(wants), upgrade=True), place)
+        request = _Request(owner, wants, marks_of(wants), upgrade=True)
+        if circle := self._circle(request):
+            return Deadlock(circle)
+        return self._enter(request, sum(1 for waiting in self._queue if waiting.upgrade))
 
     def downgrade(self, owner: int, keys: Sequence[LockKey]) -> list[int]:
         """Turn the owner's X locks on ``keys`` into U; return who is granted by it."""
@@ -220,20 +196,20 @@ class LockTable:
         self._set(owner, ())
         return self.cancel(owner)
 
-    def held(self, owner: int) -> tuple[Want, ...]:
+    def held(self, owner: int) -> Wants:
         """What the owner holds."""
         return self._wants.get(owner, ())
 
     def writers(self, key: LockKey) -> list[int]:
-        """Who may write at ``key`` now: the owners of X on it or on a directory above."""
+        """Who may write at ``key`` now: who holds it, or a directory above, in a mode that writes."""
         covering = {key, *key.ancestors()}
         return [
             owner
             for owner, wants in self._wants.items()
-            if any(mode is LockMode.X and held in covering for held, mode in wants)
+            if any(mode in WRITERS and held in covering for held, mode in wants)
         ]
 
-    def holders(self) -> dict[int, tuple[Want, ...]]:
+    def holders(self) -> dict[int, Wants]:
         """Everybody who holds something, and what."""
         return dict(self._wants)
 
@@ -246,6 +222,31 @@ class LockTable:
         for place, request in enumerate(self._queue):
             if request.owner == owner:
                 return self._blockers(request, place)
+        return ()
+
+    def _circle(self, request: _Request) -> tuple[int, ...]:
+        """The wait-for graph from those in the way of ``request``: a way back to who asks, or nothing."""
+        places = {waiting.owner: place for place, waiting in enumerate(self._queue)}
+        came_from: dict[int, int] = {}
+        look_at = [request.owner]
+        while look_at:
+            owner = look_at.pop()
+            place = places.get(owner)
+            if owner == request.owner:
+                ahead = self._blockers(request, 0)
+            elif place is not None:
+                ahead = self._blockers(self._queue[place], place)
+            else:
+                continue  # holds, and waits for nobody
+            for blocker in ahead:
+                if blocker.owner == request.owner:
+                    circle = [owner]
+                    while circle[-1] != request.owner:
+                        circle.append(came_from[circle[-1]])
+                    return tuple(reversed(circle))
+                if blocker.owner not in came_from:
+                    came_from[blocker.owner] = owner
+                    look_at.append(blocker.owner)
         return ()
 
     def _waiting(self, owner: int) -> bool:
@@ -264,12 +265,12 @@ class LockTable:
         kept = tuple((key, raised.get(key, mode)) for key, mode in self._wants.get(request.owner, ()))
         self._set(request.owner, kept if request.upgrade else request.wants)
 
-    def _set(self, owner: int, wants: tuple[Want, ...]) -> None:
+    def _set(self, owner: int, wants: Wants) -> None:
         self._holders.remove(owner, self._held.pop(owner, {}))
         self._wants.pop(owner, None)
         if wants:
             self._wants[owner] = wants
-            self._held[owner] = _marks(wants)
+            self._held[owner] = marks_of(wants)
             self._holders.add(owner, self._held[owner])
 
     def _grant_waiting(self) -> list[int]:
@@ -306,13 +307,9 @@ class LockTable:
         return tuple(found)
 
 
-def _meet(marks: _Marks, others: _Marks) -> bool:
-    return any(_CONFLICTS[mask] & others.get(key, 0) for key, mask in marks.items())
-
-
 def _blocker(request: _Request, owner: int, wants: Sequence[Want], *, waiting: bool) -> Blocker:
     for key, mode in wants:
-        other = _marks([(key, mode)])
-        if any(_CONFLICTS[mask] & other.get(at, 0) for at, mask in request.marks.items()):
+        other = marks_of(((key, mode),))
+        if any(CONFLICTS[mask] & other.get(at, 0) for at, mask in request.marks.items()):
             return Blocker(owner, key, mode, waiting)
     raise AssertionError("a conflict has a lock that makes it")

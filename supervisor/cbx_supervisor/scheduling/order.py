@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.locks import Want
+from cbx_supervisor.scheduling.lock_modes import Want
 
 
 class Importance(StrEnum):

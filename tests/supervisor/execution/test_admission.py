@@ -10,7 +10,8 @@ from cbx_sandbox.policy import LockMode
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.execution.admission import Admission, NotAfter, describe, describe_blockers
 from cbx_supervisor.scheduling.engine import Capacity
-from cbx_supervisor.scheduling.locks import Blocked, Granted, LockKey
+from cbx_supervisor.scheduling.lock_modes import LockKey
+from cbx_supervisor.scheduling.locks import Blocked, Granted
 from cbx_supervisor.scheduling.order import Entry
 
 KEY = LockKey(1, "/a")

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cbx_sandbox.policy import LockMode
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.scheduling.engine import Capacity, Engine, ForJobs, ForLocks, ForRate, ForSlot, Grant, Refuse, Start
-from cbx_supervisor.scheduling.locks import LockKey, compatible
+from cbx_supervisor.scheduling.lock_modes import LockKey, compatible
 from cbx_supervisor.scheduling.order import OLDEST_EVERY, Entry, Importance, Rank, Strategy
 
 SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = Tier

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cbx_sandbox.policy import LockMode
-from cbx_supervisor.scheduling.locks import Blocked, Granted, LockKey, LockTable, compatible
+from cbx_supervisor.scheduling.lock_modes import LockKey, compatible, meet, named, shareable
+from cbx_supervisor.scheduling.locks import Blocked, Deadlock, Granted, LockTable
 
-S, U, X = LockMode.S, LockMode.U, LockMode.X
+S, U, X, A, C = LockMode.S, LockMode.U, LockMode.X, LockMode.A, LockMode.C
+MODES = [S, U, X, A, C]
 PATHS = ["/", "/a", "/a/b", "/a/b/c", "/a/bc", "/d", "/d/e"]
 
 
@@ -28,12 +30,15 @@ def overlap(first, second):
 def clash(first, second):
     """The law, written without nodes and intentions."""
     (key1, mode1), (key2, mode2) = first, second
-    fine = {(S, S), (S, U), (U, S)}
-    return overlap(key1, key2) and (mode1, mode2) not in fine
+    fine = {(S, S), (S, U), (U, S), (A, A), (A, S), (S, A), (C, C)}
+    # What many may write is shared on the very same path only: above it, it is a writer somewhere below.
+    above, _ = sorted([(key1, mode1), (key2, mode2)])
+    apart = key1 != key2 and ({mode1, mode2} in ({A}, {C}) or ({mode1, mode2} == {S, A} and above[1] is S))
+    return overlap(key1, key2) and (apart or (mode1, mode2) not in fine)
 
 
 wants = st.lists(
-    st.tuples(st.builds(key, st.sampled_from(PATHS), st.sampled_from([1, 2])), st.sampled_from([S, U, X])),
+    st.tuples(st.builds(key, st.sampled_from(PATHS), st.sampled_from([1, 2])), st.sampled_from(MODES)),
     min_size=1,
     max_size=3,
     unique_by=lambda want: want[0],
@@ -42,10 +47,18 @@ wants = st.lists(
 
 @pytest.mark.parametrize(
     ("mode", "friends"),
-    [("IS", "IS IX S U"), ("IX", "IS IX"), ("S", "IS S U"), ("U", "IS S"), ("X", "")],
+    [
+        ("IS", "IS IX S U A"),
+        ("IX", "IS IX"),
+        ("S", "IS S U A"),
+        ("U", "IS S"),
+        ("X", ""),
+        ("A", "IS S A"),
+        ("C", "C"),
+    ],
 )
 def test_mode_table(mode, friends):
-    """The published table: U lives with readers only, X with nobody."""
+    """The whole table: U lives with readers only, A with readers and its like, C with its like, X with nobody."""
     assert {other for other in LockMode if compatible(LockMode(mode), other)} == {LockMode(f) for f in friends.split()}
 
 
@@ -106,18 +119,24 @@ class Table(RuleBasedStateMachine):
         self.granted(granted)
 
     def upgradable(self):
-        """Who may: who reads under S elsewhere could be waited for by another that does the same."""
-        modes = {o: {m for _, m in self.asked[o]} for o in self.holding if o not in self.upgrading}
-        return [owner for owner, held in modes.items() if U in held and S not in held]
+        return [o for o in self.holding if o not in self.upgrading and self.raised(o)]
+
+    def raised(self, owner):
+        return [k for k, mode in self.asked[owner] if mode in {S, U}]
 
     @precondition(lambda self: self.upgradable())
     @rule(data=st.data())
     def upgrade(self, data):
         owners = self.upgradable()
         owner = data.draw(st.sampled_from(sorted(owners)))
-        keys = [k for k, mode in self.asked[owner] if mode is U]
+        keys = self.raised(owner)
+        answer = self.table.upgrade(owner, keys)
+        if isinstance(answer, Deadlock):
+            assert answer.circle[0] == owner
+            assert set(answer.circle[1:]) <= self.asked.keys()
+            return
         self.upgrading[owner] = keys
-        if isinstance(self.table.upgrade(owner, keys), Granted):
+        if isinstance(answer, Granted):
             self.granted([owner])
 
     @precondition(lambda self: self.upgrading)
@@ -186,12 +205,44 @@ def test_upgrade_waits_for_readers_and_goes_before_new_ones():
     assert table.downgrade(1, [key("/a")]) == [3]
 
 
-def test_only_u_becomes_x():
-    """Two readers that both upgrade would wait for each other."""
+def test_two_readers_that_both_want_to_write_are_told_of_the_circle():
+    """The second is refused and keeps what it has; the first gets its lock when the second is gone."""
     table = LockTable()
     table.request(1, [(key("/a"), S)])
-    with pytest.raises(ValueError, match="does not hold U"):
+    table.request(2, [(key("/a"), S)])
+    assert isinstance(table.upgrade(1, [key("/a")]), Blocked)
+    assert table.upgrade(2, [key("/a")]) == Deadlock((2, 1))
+    assert table.held(2) == ((key("/a"), S),)
+    assert table.release(2) == [1]
+
+
+def test_a_circle_of_three_is_found():
+    """Each reads what the next wants to write."""
+    table = LockTable()
+    paths = [key("/a"), key("/b"), key("/c")]
+    for owner, path in enumerate(paths):
+        table.request(owner, [(path, S), (paths[owner - 1], S)])
+    assert isinstance(table.upgrade(0, [paths[0]]), Blocked)  # waits for 1
+    assert isinstance(table.upgrade(1, [paths[1]]), Blocked)  # waits for 2
+    assert table.upgrade(2, [paths[2]]) == Deadlock((2, 0, 1))
+    assert table.release(2) == [1]
+
+
+def test_only_what_reads_or_works_in_an_overlay_becomes_x():
+    """An intention says nothing of the path itself."""
+    table = LockTable()
+    table.request(1, [(key("/a"), LockMode.IX)])
+    with pytest.raises(ValueError, match="does not hold S or U"):
         table.upgrade(1, [key("/a")])
+
+
+def test_names_are_locked_beside_paths():
+    """A port has no directories above it, and is no file of that name."""
+    table = LockTable()
+    assert isinstance(table.request(1, [(named("port:80"), X), (named("db"), C)]), Granted)
+    assert isinstance(table.request(2, [(named("port:8080"), X), (named("db"), C)]), Granted)
+    assert [b.owner for b in table.request(3, [(named("port:80"), S)]).by] == [1]
+    assert isinstance(table.request(4, [(key("port:80"), X)]), Granted)
 
 
 def test_who_may_write_somewhere():
@@ -205,3 +256,10 @@ def test_who_may_write_somewhere():
     assert [table.writers(key(path, device)) for path, device in (("/", 1), ("/d", 1), ("/a/b", 2))] == [[], [], []]
     table.release(1)
     assert (table.writers(key("/a/b")), table.writers(key("/a"))) == ([3], [])
+
+
+@given(wants, wants)
+def test_sets_meet_as_their_owners_would(first, second):
+    """And a set can be shared if two could hold it."""
+    assert meet(tuple(first), tuple(second)) == any(clash(one, two) for one in first for two in second)
+    assert shareable(tuple(first)) == (not meet(tuple(first), tuple(first)))
