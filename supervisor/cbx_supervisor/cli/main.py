@@ -30,6 +30,7 @@ VERBS = (
     "status",
     "pools",
     "locks",
+    "simulate",
     "report",
     "doctor",
     "rules",

@@ -187,3 +187,39 @@ def test_nothing_imports_the_command_line():
     """The client and the daemon do without click."""
     code = "import sys, cbx_supervisor.client.http; assert 'click' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_simulate_compares_strategies(tmp_path):
+    """A made-up day and a trace, as a table and as JSON; nothing is asked of a supervisor."""
+    made = run("simulate", "--synthetic", "--jobs", "300", "--hosts", "2", "--seed", "5", "--json")
+    found = answers(made)
+    assert made.returncode == 0
+    assert len(found) > 1
+    assert {answer["waits"]["jobs"] for answer in found} == {300}
+    assert run("simulate", "--synthetic", "--jobs", "300", "--hosts", "2", "--seed", "5").stdout.count("\n") == 1 + len(
+        found
+    )
+    (tmp_path / "day").write_text('{"submitted": 0, "seconds": 9, "tier": "dangerous"}\n' * 5)
+    (traced,) = answers(
+        run("simulate", str(tmp_path / "day"), "--strategy", "shortest-first", "--slots", "1,1,1,1", "--json")
+    )
+    assert (traced["waits"]["jobs"], traced["waits"]["longest"]) == (5, 36)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "said"),
+    [
+        ((), "", "--synthetic"),
+        (("-", "--synthetic"), "", "TRACE"),
+        (("-",), "", "no job in it has run"),
+        (("-",), '{"submitted": 0, "seconds": 1, "tier": "safe"}\n[1]\n', "2: cannot read"),
+        (("-",), '{"job": 1, "submitted": 0, "seconds": 1, "tier": "safe"}\n' * 2, "2: there are two jobs 1"),
+        (("-", "--slots", "1,2"), "", "--slots"),
+    ],
+)
+def test_simulate_names_what_is_wrong(arguments, text, said):
+    """On stderr, with the status of a usage error."""
+    done = run("simulate", *arguments, text=text)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
