@@ -33,6 +33,27 @@ def load(config_directory: str, environment: Mapping[str, str]) -> Settings:
     return _convert(merged, "the settings together" if overrides else f"{config_directory}/cbx.toml and its drop-ins")
 
 
+def differences(before: Settings, after: Settings) -> list[dict[str, Any]]:
+    """The settings in which two differ: key, value before, value after."""
+    old, new = values(before), values(after)
+    return [{"key": key, "before": old[key], "after": new[key]} for key in new if old[key] != new[key]]
+
+
+def values(settings: Settings) -> dict[str, Any]:
+    """Every setting by its dotted name, as plain JSON values."""
+    found: dict[str, Any] = {}
+    _flatten(msgspec.to_builtins(settings), (), found)
+    return found
+
+
+def _flatten(table: Table, at: tuple[str, ...], into: dict[str, Any]) -> None:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _flatten(value, (*at, key), into)
+        else:
+            into[".".join((*at, key))] = value
+
+
 def _files(directory: str) -> list[str]:
     found = [f"{directory}/cbx.toml"]
     try:

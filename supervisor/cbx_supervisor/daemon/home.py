@@ -98,15 +98,19 @@ def listen(path: str, group: str, backlog: int) -> socket.socket:
     try:
         # The umask makes it root's from its first moment; only then it is opened to the group.
         listener.bind(path)
-        gid = requests.group_id(group)
-        if gid is not None:
-            os.chown(path, 0, gid)
-        os.chmod(path, 0o660)
+        open_to(path, group)
         listener.listen(backlog)
     except OSError as error:
         listener.close()
         raise CbxError(f"cannot listen on {path}: {error.strerror}") from error
     return listener
+
+
+def open_to(path: str, group: str) -> None:
+    """Let root and the members of ``group`` connect to a socket, and nobody else."""
+    gid = requests.group_id(group)
+    os.chown(path, 0, 0 if gid is None else gid)
+    os.chmod(path, 0o660)
 
 
 def raise_descriptor_limit() -> None:

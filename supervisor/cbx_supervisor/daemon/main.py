@@ -45,6 +45,10 @@ def run(argv: list[str]) -> int:
 
     from cbx_supervisor import paths as places  # noqa: PLC0415
     from cbx_supervisor.daemon import home  # noqa: PLC0415
+    from cbx_supervisor.daemon.systemd import Manager  # noqa: PLC0415
+
+    manager = Manager(os.environ, os.getpid())
+    listeners = manager.listeners()
 
     paths = places.from_environment(os.environ, uid=os.geteuid())
     settings = settings_sources.load(paths.config, os.environ)
@@ -71,7 +75,8 @@ def run(argv: list[str]) -> int:
     async def serve() -> int:
         idle = options.get("idle-exit", settings.timeouts.idle_exit_seconds)
         ready = options.get("ready-fd")
-        return await Service(paths, settings, launcher, log, idle).run(None if ready is None else int(ready))
+        service = Service(paths, settings, launcher, log, idle, manager=manager, listeners=listeners)
+        return await service.run(None if ready is None else int(ready))
 
     try:
         return asyncio.run(serve())

@@ -43,7 +43,6 @@ class ExecServer:
 
     def __init__(self, listener: socket.socket, executor: Executor, *, on_activity: Callable[[], None]) -> None:
         self.executor = executor
-        self.settings = executor.settings
         self.connections: set[Connection] = set()
         self._on_activity = on_activity
         self._loop = asyncio.get_running_loop()
@@ -115,7 +114,7 @@ class ExecServer:
             connection.fail(error)
 
     def _check_room(self, peer: peers.Peer) -> None:
-        access = self.settings.access
+        access = self.executor.settings.access
         # Users take no room from root, and those who are being refused none from anybody.
         mine = sum(1 for other in self.connections if other.peer.uid == peer.uid and not other.parting)
         users = sum(1 for other in self.connections if other.peer.uid != 0 and not other.parting)
@@ -143,7 +142,7 @@ class Connection:
         self._closing = False
         self._unsent: collections.deque[tuple[bytes, int | None]] = collections.deque()
         self._unsent_size = 0
-        self._deadline = self._loop.call_later(server.settings.timeouts.first_frame_seconds, self._too_late)
+        self._deadline = self._loop.call_later(server.executor.settings.timeouts.first_frame_seconds, self._too_late)
         self._loop.add_reader(accepted.fileno(), self._readable)
 
     @property
@@ -240,7 +239,7 @@ class Connection:
             if live is not None:
                 stack.callback(self._server.executor.forget, live)
             if live is not None and submission.detached:
-                limit = self._server.settings.sandbox.output_log_mb << 20
+                limit = self._server.executor.settings.sandbox.output_log_mb << 20
                 log = self._server.executor.paths.log_of(live.number)
                 live.output = received.detach(passed, submission, log, limit)
             stack.pop_all()

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sqlite3
 import time
+from typing import Any
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
@@ -17,10 +19,12 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.daemon import home, recovery
+from cbx_supervisor.daemon.configuration import Configuration
 from cbx_supervisor.daemon.log import Log
 from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
 from cbx_supervisor.daemon.server_http import HttpServer
+from cbx_supervisor.daemon.systemd import Manager
 from cbx_supervisor.execution.executor import Executor
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.review import Review
@@ -30,16 +34,30 @@ from cbx_supervisor.store.database import Database
 from cbx_supervisor.store.history import prune
 
 PRUNED_EVERY = 3600.0  # s
+LIFE_SIGNS = 3  # in the time that the service manager waits for one
 REST_AFTER = 1.0  # s; the log and the parsers are made ready when the first caller has been served
 
 
 class Service:
     """All of it."""
 
-    def __init__(self, paths: Paths, settings: Settings, launcher: LauncherClient, log: Log, idle_exit: float) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        settings: Settings,
+        launcher: LauncherClient,
+        log: Log,
+        idle_exit: float,
+        *,
+        manager: Manager,
+        listeners: dict[str, socket.socket],
+    ) -> None:
+        """``listeners`` are the sockets that the service manager opened, by name: ``exec`` and ``api``, or none."""
         self.paths = paths
-        self.settings = settings
         self.log = log
+        self._manager = manager
+        self._listeners = listeners
+        self._first_settings = settings
         self.idle_exit = idle_exit
         self.started = time.time()
         self._launcher = launcher
@@ -67,13 +85,14 @@ class Service:
             self.executor = Executor(
                 taken=max((number for _, number in left), default=0),
                 paths=self.paths,
-                settings=self.settings,
+                settings=self._first_settings,
                 database=self.database,
                 launching=launching,
                 report=runner.HostReport(report.missing, report.hybrid, report.landlock, report.unshifted),
                 log=self.log,
             )
             self.review = Review(self.executor)
+            self.configuration = Configuration(self.paths.config, self._first_settings, self.executor.use, self.log)
             await self._look_and_prepare()
             # The sockets last: the first answer is already true.
             self._open_sockets()
@@ -86,16 +105,38 @@ class Service:
                 os.write(ready_fd, b"ready")
                 os.close(ready_fd)
             self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
-            late = self._loop.create_task(self._start_the_rest(left))
+            beside = [self._loop.create_task(self._start_the_rest(left))]
+            if (watched := self._manager.watchdog_seconds()) is not None:
+                beside.append(self._loop.create_task(self._show_life(watched)))
+            self._manager.ready()
             self._watch_idleness()
             await self._stop.wait()
-            late.cancel()
+            self._manager.stopping()
+            for task in beside:
+                task.cancel()
             self.log("ending", live=len(self.executor.live))
         return 1 if self._lost else 0
 
     def stop(self) -> None:
         """End in order: no new jobs, running ones ended and recorded."""
         self._stop.set()
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force now."""
+        return self.configuration.settings
+
+    def reload(self) -> list[dict[str, Any]]:
+        """Read settings and rules again; returns the settings that changed. Raises CbxError: the settings stay.
+
+        The rules are read all the same: they have their own way to say what is wrong with them.
+        """
+        self._manager.reloading()
+        try:
+            self.rulebook.reload()
+            return self.configuration.reload()
+        finally:
+            self._manager.ready()
 
     def active(self) -> None:
         """Somebody came or went."""
@@ -109,7 +150,7 @@ class Service:
                 self._looking = self._loop.create_task(self._look_and_prepare())
 
     async def _ready(self, launching: Launching) -> Ready:
-        patience = self.settings.timeouts.recovery_timeout_seconds
+        patience = self._first_settings.timeouts.recovery_timeout_seconds
         try:
             return await asyncio.wait_for(launching.ready, patience)
         except TimeoutError:
@@ -127,6 +168,15 @@ class Service:
         while True:
             await self._forget_old_jobs()
             await asyncio.sleep(PRUNED_EVERY)
+
+    async def _show_life(self, watched: float) -> None:
+        """Tell the service manager that work goes on: only while the store writes and decisions are made in time."""
+        while True:
+            await asyncio.sleep(watched / LIFE_SIGNS)
+            with contextlib.suppress(CbxError, sqlite3.Error):  # a full disk is no reason to be killed
+                await asyncio.wrap_future(self.database.write(lambda _connection: None))
+            if self.executor.admission.overdue() < watched:
+                self._manager.alive()
 
     async def _remove_layers(self, directory: str, number: int) -> None:
         try:
@@ -148,13 +198,19 @@ class Service:
                 os.unlink(self.paths.log_of(number))
 
     def _open_sockets(self) -> None:
-        group = self.settings.access.group
-        self.http = HttpServer(home.listen(self.paths.http_socket, group, BACKLOG), self)
-        listener = home.listen(self.paths.exec_socket, group, BACKLOG)
-        self.exec = ExecServer(listener, self.executor, on_activity=self.active)
+        self.http = HttpServer(self._listener("api", self.paths.http_socket), self)
+        self.exec = ExecServer(self._listener("exec", self.paths.exec_socket), self.executor, on_activity=self.active)
         with open(self.paths.pid_file, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
         os.chmod(self.paths.pid_file, 0o644)
+
+    def _listener(self, name: str, path: str) -> socket.socket:
+        group = self.settings.access.group
+        if name in self._listeners:
+            # The unit's socket is at the same path; who may connect is the configuration's to say.
+            home.open_to(path, group)
+            return self._listeners[name]
+        return home.listen(path, group, BACKLOG)
 
     def _close_door(self) -> None:
         self._unlink_sockets()
@@ -168,6 +224,8 @@ class Service:
             os.unlink(self.paths.pid_file)
 
     def _unlink_sockets(self) -> None:
+        if self._listeners:
+            return  # the service manager's: who knocks meanwhile is served by the next daemon
         for path in (self.paths.exec_socket, self.paths.http_socket):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -175,7 +233,11 @@ class Service:
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self.stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self.rulebook.reload)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_quietly)
+
+    def _reload_quietly(self) -> None:
+        with contextlib.suppress(CbxError):  # it is in the log and in `status`
+            self.reload()
 
     def _launcher_lost(self) -> None:
         if not self._stop.is_set():
@@ -235,10 +297,10 @@ class Service:
         self.http.accept_waiting()
         if not self._busy():
             return True
-        self.exec.close_listener()
-        self.http.close_listener()
-        group = self.settings.access.group
-        self.http.listen(home.listen(self.paths.http_socket, group, BACKLOG))
-        self.exec.listen(home.listen(self.paths.exec_socket, group, BACKLOG))
+        if not self._listeners:
+            self.exec.close_listener()
+            self.http.close_listener()
+            self.http.listen(self._listener("api", self.paths.http_socket))
+            self.exec.listen(self._listener("exec", self.paths.exec_socket))
         self.active()
         return False

@@ -82,6 +82,15 @@ class Admission:
         """Give the slot and the locks back before anything was done, to ask again."""
         self._carry_out(self.engine.postponed(number, self._loop.time()))
 
+    def use(self, capacity: Capacity) -> None:
+        """So much runs at once from now on. Less than what runs ends nothing: it only starts nothing."""
+        self.engine.capacity = capacity
+        self._carry_out(self.engine.decide(self._loop.time()))
+
+    def overdue(self) -> float:
+        """For how many seconds a decision should have been made already; 0.0 if none is due."""
+        return 0.0 if self._timer is None else max(0.0, self._loop.time() - self._timer.when())
+
     def why(self, number: int) -> tuple[Reason, ...]:
         """What a job waits for."""
         return self.engine.why(number, self._loop.time())

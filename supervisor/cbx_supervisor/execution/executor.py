@@ -83,13 +83,15 @@ class Executor:
         known = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
         self._checkpoint = max(known, *left, taken)
         self.owner = leftovers.identity(paths.database)
-        self._defaults = runner.Defaults(
-            limits={tier: settings.limits(tier) for tier in Tier},
-            predicted_network=NetworkMode(settings.sandbox.network),
-            strict=settings.sandbox.strict,
-            observe_every=settings.learning.observe_every,
-        )
+        self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
+
+    def use(self, settings: Settings) -> None:
+        """Go by these from now on: limits of jobs that are planned, slots, queues. What runs keeps what it has."""
+        self.settings = settings
+        self._defaults = _defaults(settings)
+        self.learning.use(settings)
+        self.admission.use(capacity(settings))
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError when the supervisor is ending or the queue is full."""
@@ -320,6 +322,15 @@ class Executor:
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, **more)
+
+
+def _defaults(settings: Settings) -> runner.Defaults:
+    return runner.Defaults(
+        limits={tier: settings.limits(tier) for tier in Tier},
+        predicted_network=NetworkMode(settings.sandbox.network),
+        strict=settings.sandbox.strict,
+        observe_every=settings.learning.observe_every,
+    )
 
 
 def capacity(settings: Settings) -> Capacity:

@@ -42,6 +42,10 @@ class Learning:
         self._lessons: dict[int, dict[str, Lesson]] = {}
         self._written = Counter[int]()
 
+    def use(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings.learning
+
     async def lessons(self, submission: Submission) -> Mapping[str, Lesson]:
         """What the submitter's own earlier runs taught, by fingerprint; read from disk for his first job."""
         if not _own(submission):

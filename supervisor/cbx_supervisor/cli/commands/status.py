@@ -17,7 +17,7 @@ def command(as_json: bool) -> None:
         output.show_json(status)
         return
     supervisor, jobs = status["supervisor"], status.get("jobs", {})
-    rules = status.get("rules", {})
+    rules, settings = status.get("rules", {}), status.get("settings", {})
     idle = supervisor.get("idle_exit_seconds")
     output.show(
         output.pairs(
@@ -26,6 +26,8 @@ def command(as_json: bool) -> None:
                 ("since", supervisor.get("started")),
                 ("idle exit", f"after {output.seconds(idle)}" if idle else "never"),
                 ("jobs", ", ".join(f"{count} {state}" for state, count in jobs.items() if isinstance(count, int))),
+                ("BROKEN SETTINGS", settings.get("problem")),
+                ("after a restart", settings.get("needs_restart")),
                 ("rules", ["cbx's own", *(f"{source}" for source in rules.get("files", ()))]),
                 ("BROKEN RULES", [problem["text"] for problem in rules.get("problems", ())]),
             ]

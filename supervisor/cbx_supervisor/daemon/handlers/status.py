@@ -31,6 +31,7 @@ async def show(request: Request) -> Response:
                 "running": sum(1 for job in live if isinstance(job.state, Running)),
                 "waiting": sum(1 for job in live if isinstance(job.state, Queued)),
             },
+            "settings": service.configuration.describe(),
             "rules": service.rulebook.describe(),
             "limits": {"total_capacity_max": service.settings.instances.total_capacity_max},
         }
