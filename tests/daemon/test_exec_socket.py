@@ -300,6 +300,7 @@ def test_users_touch_their_own_jobs_only(supervisor):
             assert supervisor.http("GET", f"/v1/jobs/{mine}")[0] == 404
             assert supervisor.http("POST", f"/v1/jobs/{mine}/cancel", {})[0] == 404
             assert supervisor.http("GET", "/v1/jobs")[1] == {"jobs": []}
+            assert supervisor.http("GET", "/v1/reports/operations")[1]["jobs"] == 0
             assert Call(supervisor.paths.exec_socket, [("arg", b"true"), ("user", b"root")]).end()["status"] == 126
             result = Call(supervisor.paths.exec_socket, [("arg", b"true")]).end()["result"]
             assert result["identity"] == {"uid": 65534, "gid": 65534}

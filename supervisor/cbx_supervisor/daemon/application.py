@@ -82,6 +82,7 @@ def protocol_factory(service: Service) -> tuple[Any, ServerState]:
             Route("/v1/pools", queue.pools),
             Route("/v1/locks", queue.locks),
             Route("/v1/reports/accuracy", reports.accuracy),
+            Route("/v1/reports/operations", reports.operations),
             Route("/v1/checkpoints", checkpoints.index),
             Route("/v1/checkpoints/{number}", checkpoints.show),
             Route("/v1/checkpoints/{number}/diff", checkpoints.diff),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
+from cbx_supervisor.model import operations
 from cbx_supervisor.model.job import Job
 from cbx_supervisor.model.result import Result, decode, encode
+from cbx_supervisor.store.database import Database
 
 UNFINISHED = ("queued", "starting", "running")
 
@@ -127,6 +130,44 @@ def unfinished(connection: sqlite3.Connection) -> list[Row]:
     marks = ",".join("?" * len(UNFINISHED))
     query = f"{_SELECT} WHERE jobs.state IN ({marks}) ORDER BY jobs.id"
     return [_row(row) for row in connection.execute(query, UNFINISHED)]
+
+
+CHUNK = 2000  # rows of one question: the writer is not kept waiting for longer
+
+
+def over(database: Database, uid: int | None, since: float) -> Iterator[operations.Row]:
+    """Jobs that ended since then, seconds of the Unix clock; those of ``uid``, of everybody if None."""
+    last = 0
+    while True:
+        found = database.read(functools.partial(_over, uid=uid, since=since, last=last))
+        for row in found:
+            yield _operation(row)
+        if len(found) < CHUNK:
+            return
+        last = found[-1]["id"]
+
+
+def _over(connection: sqlite3.Connection, *, uid: int | None, since: float, last: int) -> list[Any]:
+    query = (
+        "SELECT jobs.id, jobs.tier, jobs.submitted, jobs.ended, results.json,"
+        " (SELECT max(started) FROM attempts WHERE attempts.job = jobs.id) AS started"
+        " FROM jobs JOIN results ON results.job = jobs.id"
+        " WHERE jobs.id > ? AND jobs.ended >= ? AND (? IS NULL OR jobs.uid = ?) ORDER BY jobs.id LIMIT ?"
+    )
+    return connection.execute(query, (last, since, uid, uid, CHUNK)).fetchall()
+
+
+def _operation(row: Any) -> operations.Row:
+    result = decode(row["json"])
+    return operations.Row(
+        tier=row["tier"],
+        end=result.reason if result.state == "exited" else result.state,
+        status=result.status,
+        submitted=row["submitted"],
+        started=row["started"],
+        ended=row["ended"],
+        wall=result.usage.wall_seconds,
+    )
 
 
 def _row(row: Any) -> Row:

@@ -195,7 +195,7 @@ def test_simulate_compares_strategies(tmp_path):
     found = answers(made)
     assert made.returncode == 0
     assert len(found) > 1
-    assert {answer["waits"]["jobs"] for answer in found} == {300}
+    assert {answer["waits"]["count"] for answer in found} == {300}
     assert run("simulate", "--synthetic", "--jobs", "300", "--hosts", "2", "--seed", "5").stdout.count("\n") == 1 + len(
         found
     )
@@ -203,7 +203,7 @@ def test_simulate_compares_strategies(tmp_path):
     (traced,) = answers(
         run("simulate", str(tmp_path / "day"), "--strategy", "shortest-first", "--slots", "1,1,1,1", "--json")
     )
-    assert (traced["waits"]["jobs"], traced["waits"]["longest"]) == (5, 36)
+    assert (traced["waits"]["count"], traced["waits"]["longest"]) == (5, 36)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,45 @@ def accuracy(since: float | None, as_json: bool) -> None:
         output.show("\n".join(_render(report)))
 
 
+@command.command()
+@click.option("--since", metavar="TIME", callback=_since, help="Only jobs that ended since then: 12h, 7d, 2030-01-31.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def operations(since: float | None, as_json: bool) -> None:
+    """Show how jobs went: how long they waited and ran, and how they ended.
+
+    Your own jobs, or everybody's for root. A failure of cbx's own is a job that could not be started, or was lost.
+    """
+    query = None if since is None else f"{since:.3f}"
+    report = Api().get("/v1/reports/operations", since=query)
+    if as_json:
+        output.show_json(report)
+    else:
+        output.show("\n".join(_operations(report)))
+
+
+def _operations(report: dict[str, Any]) -> list[str]:
+    own = report["own_failures"]
+    rows = []
+    for name, tier in report["tiers"].items():
+        others = ", ".join(f"{count} {end}" for end, count in tier["ends"].items() if end != "exited")
+        times = [output.seconds(tier[what][key]) for what in ("waited", "ran") for key in ("p50", "p95", "p99")]
+        rows.append((name, str(tier["jobs"]), str(tier["succeeded"]), *times, others))
+    return [
+        output.pairs(
+            [
+                ("since", report["since"]),
+                ("jobs", str(report["jobs"])),
+                ("a minute", report["per_minute"] and f"{report['per_minute']:g}"),
+                ("own failures", f"{own['jobs']}, {_share(own['share'])} of all"),
+            ]
+        ),
+        "",
+        output.table(
+            ("TIER", "JOBS", "SUCCEEDED", "WAITED P50", "P95", "P99", "RAN P50", "P95", "P99", "NOT EXITED"), rows
+        ),
+    ]
+
+
 def _render(report: dict[str, Any]) -> list[str]:
     sets, paths = report["write_sets"], report["paths"]
     parts = [

@@ -87,7 +87,7 @@ def command(
     for strategy, collector in collectors.items():
         figures = collector.figures()
         if as_json:
-            rate = figures.waits.jobs / spent[strategy] if spent[strategy] else None
+            rate = figures.waits.count / spent[strategy] if spent[strategy] else None
             found = {"strategy": strategy.value, **dataclasses.asdict(figures), "jobs_per_cpu_second": rate}
             output.show_json(found)
     if not as_json:
@@ -101,7 +101,7 @@ def _row(strategy: Strategy, figures: Figures) -> tuple[object, ...]:
     times = (waits.mean, waits.p50, waits.p95, waits.p99, waits.longest)
     return (
         strategy.value,
-        waits.jobs,
+        waits.count,
         *(output.seconds(value) for value in times),
         f"{figures.slowdown:.2f}",
         f"{100 * figures.busy:.1f} %",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,8 +14,20 @@ from cbx_sandbox.errors import UsageError
 from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, peer_of, service_of
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.accuracy import Accuracy
-from cbx_supervisor.store import predictions
+from cbx_supervisor.model.operations import Operations
+from cbx_supervisor.store import jobs, predictions
+from cbx_supervisor.store.database import Database
 
+Row = TypeVar("Row")
+_Row_contra = TypeVar("_Row_contra", contravariant=True)
+
+
+class _Report(Protocol[_Row_contra]):
+    def add(self, row: _Row_contra) -> None: ...
+    def describe(self) -> dict[str, Any]: ...
+
+
+_Rows = Callable[[Database, int | None, float], Iterable[Row]]
 LATEST = 1e11  # s, of the Unix clock: what is above was meant as milliseconds
 
 
@@ -22,16 +36,28 @@ async def accuracy(request: Request) -> Response:
 
     Of everybody's jobs for root, of one's own for others.
     """
+    return await _report(request, Accuracy, predictions.rows)
+
+
+async def operations(request: Request) -> Response:
+    """GET /v1/reports/operations?since=: how jobs went; ``since`` in seconds of the Unix clock, of their end.
+
+    Of everybody's jobs for root, of one's own for others.
+    """
+    return await _report(request, Operations, jobs.over)
+
+
+async def _report(request: Request, kind: type[_Report[Row]], rows: _Rows[Row]) -> Response:
     since = _since(request.query_params.get("since"))
     database, uid = service_of(request).database, owner_filter(peer_of(request))
 
-    def counted() -> Accuracy:
-        made = Accuracy()
-        for row in predictions.rows(database, uid, since):
+    def counted() -> dict[str, Any]:
+        made = kind()
+        for row in rows(database, uid, since):
             made.add(row)
-        return made
+        return made.describe()
 
-    found = (await asyncio.to_thread(counted)).describe()
+    found = await asyncio.to_thread(counted)
     return json_answer({"since": iso(since) if since else None, "until": iso(time.time()), **found})
 
 

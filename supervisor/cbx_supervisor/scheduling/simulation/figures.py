@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from cbx_supervisor.model.distribution import Distribution, distribution
 from cbx_supervisor.scheduling.simulation.host import Day
 
 QUICK = 10.0  # s; a slowdown is held against at least so long a run, or the shortest would decide all
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Waits:
-    """Of how many jobs, and how long they waited, in seconds."""
-
-    jobs: int
-    mean: float
-    p50: float
-    p95: float
-    p99: float
-    longest: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Figures:
-    """One strategy on all hosts.
+    """One strategy on all hosts. ``waits`` are in seconds, ``by_rank`` those of each class.
 
     ``slowdown`` is the mean of (wait + run) / max(run, 10 s), at least 1. ``busy`` is the share of all slots in use
     while jobs waited: locks and the slots of single tiers keep it from 1. ``fairness`` is Jain's index of the users'
     mean slowdowns: 1 when all are served alike, 1/n when one of n alone is (Jain, Chiu, Hawe 1984).
     """
 
-    waits: Waits
-    by_rank: dict[str, Waits]
+    waits: Distribution
+    by_rank: dict[str, Distribution]
     slowdown: float
     busy: float
     fairness: float
@@ -69,8 +57,8 @@ class Collector:
         means = [total / jobs for total, jobs in self._slowdowns.values()]
         jobs = sum(count for _, count in self._slowdowns.values())
         return Figures(
-            waits=_waits([wait for waits in self._waits.values() for wait in waits]),
-            by_rank={rank: _waits(waits) for rank, waits in sorted(self._waits.items())},
+            waits=distribution([wait for waits in self._waits.values() for wait in waits]),
+            by_rank={rank: distribution(waits) for rank, waits in sorted(self._waits.items())},
             slowdown=sum(total for total, _ in self._slowdowns.values()) / jobs if jobs else 1.0,
             busy=self._busy / (self._backlogged * self._total) if self._backlogged else 1.0,
             fairness=jain(means),
@@ -82,15 +70,3 @@ def jain(values: Sequence[float]) -> float:
     """Jain's index of fairness, 1/n to 1."""
     squares = sum(value * value for value in values)
     return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
-
-
-def _waits(values: Iterable[float]) -> Waits:
-    ordered = sorted(values)
-    if not ordered:
-        return Waits(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-    def quantile(share: float) -> float:
-        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-    mean = sum(ordered) / len(ordered)
-    return Waits(len(ordered), mean, quantile(0.5), quantile(0.95), quantile(0.99), ordered[-1])
