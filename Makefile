@@ -70,6 +70,7 @@ format: setup ## let ruff rewrite what it can
 	$(BIN)/ruff format
 
 bench: setup ## side by side with peers, as ratios
+	@.ci/packages bench
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus beside the own rows

@@ -1,23 +1,21 @@
 """What the bench measures: how fast a job starts, how many get through, what they hold, and what computing costs."""
 
-import collections
 import os
 import resource
-import select
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import crowd
 import peers
 from deciding import deciding
 from figures import Report, in_turns, print_samples
-from world import PROGRAM, Call, World, children, settle
+from world import PROGRAM, World, children, settle
 
 SLOTS = {"safe": 16, "conditional": 8, "sequential": 4, "dangerous": 2}
 TIERS = tuple(SLOTS)
-JOBS, AT_ONCE = 300, sum(SLOTS.values())
+AT_ONCE = sum(SLOTS.values())
 COMPUTATION = ("/usr/bin/python3", "-I", "-S", "-c", "sum(i * i for i in range(6_000_000))")
 
 
@@ -72,41 +70,6 @@ def _process(world: World, tier: str) -> Callable[[], None]:
             raise SystemExit(f"bench: {' '.join(argv)} failed")
 
     return once
-
-
-def many(world: World, report: Report, runs: int) -> None:
-    """300 jobs, 30 at a time, against bwrap under xargs."""
-    argv = ["xargs", f"-P{AT_ONCE}", "-I{}", *peers.BWRAP, peers.PROGRAM]
-    numbers = "\n".join(map(str, range(JOBS))).encode()
-
-    def with_xargs() -> None:
-        subprocess.run(argv, input=numbers, check=True, stdout=subprocess.DEVNULL, env=peers.ENVIRONMENT)
-
-    variants = {"bwrap under xargs": with_xargs, "exec socket": lambda: through(world, JOBS, AT_ONCE)}
-    samples = in_turns(variants, max(3, runs // 6), rest=1.0)
-    report.samples |= {f"{JOBS} jobs, {name}": values for name, values in samples.items()}
-    print_samples(f"{JOBS} jobs, {AT_ONCE} at a time", samples, "bwrap under xargs")
-    ratio = statistics.median(samples["exec socket"]) / statistics.median(samples["bwrap under xargs"])
-    report.goal(f"{JOBS} jobs, {AT_ONCE} at a time / bwrap under xargs", ratio, 1.0)
-
-
-def through(world: World, jobs: int, at_once: int) -> None:
-    """Keep ``at_once`` jobs going until ``jobs`` are done."""
-    poll = select.poll()
-    waiting = collections.deque(range(jobs))
-    running: dict[int, Call] = {}
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            waiting.popleft()
-            call = world.submit(["true"])
-            running[call.fileno()] = call
-            poll.register(call, select.POLLIN)
-        for fd, _ in poll.poll():
-            call = running[fd]
-            if call.step():
-                poll.unregister(fd)
-                del running[fd]
-                call.finish()
 
 
 def memory(world: World, report: Report, _runs: int) -> None:
@@ -193,4 +156,4 @@ def cpu(world: World, report: Report, runs: int) -> None:
     report.goal("CPU time of a fixed computation, inside / outside", ratio, 1.02)
 
 
-PARTS = {"start": start, "many": many, "memory": memory, "cpu": cpu, "deciding": deciding}
+PARTS = {"start": start, "many": crowd.many, "queue": crowd.queue, "memory": memory, "cpu": cpu, "deciding": deciding}

@@ -15,7 +15,11 @@ FIREJAIL = (
     "firejail", "--quiet", "--noprofile", "--net=none", "--ipc-namespace", "--private-dev", "--read-only=/", "--",
 )  # fmt: skip
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+ENVIRONMENT = {
+    "HOME": "/root",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+}
 PROGRAM = "true"
 
 

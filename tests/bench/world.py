@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cbx_supervisor.protocol import frame
@@ -25,7 +26,7 @@ PATIENCE = 60.0
 class World:
     """One supervisor; what is asked of it runs in ``directory``."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, settings: Mapping[str, str]) -> None:
         self.directory = directory
         self.socket = f"{directory}/run/exec.sock"
         self.environment = {
@@ -34,6 +35,7 @@ class World:
             "LANG": "C.UTF-8",
             "CBX_RUNTIME_DIR": f"{directory}/run",
             "CBX_STATE_DIR": f"{directory}/state",
+            **settings,
         }
         # The project: a conditional job locks it and looks for links that leave it, so it has some files.
         self.project = f"{directory}/project"
@@ -150,11 +152,11 @@ def children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def supervisor() -> Iterator[World]:
-    """A warm supervisor for the length of a with-block."""
+def supervisor(settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[World]:
+    """A warm supervisor for the length of a with-block; ``settings`` as its environment names them."""
     directory = tempfile.mkdtemp(prefix="cbx-bench-")
     try:
-        world = World(directory)
+        world = World(directory, settings)
         try:
             settle(1.0)
             yield world
