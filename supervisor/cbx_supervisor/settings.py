@@ -20,6 +20,7 @@ Size = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 SecondsOrNever = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Names = tuple[Annotated[str, Meta(min_length=1)], ...]
 _T = TypeVar("_T", int, float)
 LATER = "(kept for a later release)"
 
@@ -97,6 +98,13 @@ class Access(Section, frozen=True):
     connections_max: Annotated[Count, Meta(description="open connections to the exec socket, all callers")] = 1024
     connections_per_user_max: Annotated[Count, Meta(description="open connections of one user but root")] = 128
     queue_per_user_max: Annotated[Count, Meta(description="unfinished jobs of one user but root")] = 1000
+    checkpoint_mb_per_user_max: Annotated[
+        int, Meta(ge=0, description="changes held for one user but root, in MiB; 0: unlimited")
+    ] = 0
+    viewers: Annotated[Names, Meta(description="users and @groups who see everybody's jobs")] = ()
+    operators: Annotated[Names, Meta(description="who see and steer everybody's jobs, and the queue")] = ()
+    auditors: Annotated[Names, Meta(description="who see everybody's jobs and the audit trail")] = ()
+    admins: Annotated[Names, Meta(description="who may all that root may; their own jobs run as themselves")] = ()
 
 
 class History(Section, frozen=True):

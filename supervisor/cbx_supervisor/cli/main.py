@@ -17,6 +17,7 @@ from cbx_supervisor.client.failure import ClientError
 # In the order of the help: first a command's life, then what came of it, then what cbx knows.
 VERBS = (
     "run",
+    "submit",
     "explain",
     "analyse",
     "relate",
@@ -25,6 +26,7 @@ VERBS = (
     "wait",
     "logs",
     "cancel",
+    "kill",
     "why",
     "checkpoint",
     "status",
@@ -32,6 +34,8 @@ VERBS = (
     "locks",
     "simulate",
     "report",
+    "audit",
+    "config",
     "doctor",
     "rules",
 )

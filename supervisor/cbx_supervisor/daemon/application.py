@@ -6,6 +6,7 @@ Imported by the first request: starlette and uvicorn take longer than starting a
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from cbx_sandbox.errors import CbxError, NotStartedError
-from cbx_supervisor.daemon import peers
-from cbx_supervisor.daemon.handlers import checkpoints, jobs, queue, reports, status
+from cbx_supervisor.daemon import openapi, peers
 from cbx_supervisor.daemon.handlers.answers import NotFoundError, problem
+from cbx_supervisor.daemon.routes import PAGES
 
 if TYPE_CHECKING:
     from cbx_supervisor.daemon.service import Service
@@ -71,27 +72,11 @@ class PeerProtocol(H11Protocol):
 def protocol_factory(service: Service) -> tuple[Any, ServerState]:
     """What makes a protocol for each connection, and the set of open ones."""
     app = Starlette(
-        routes=[
-            Route("/v1/status", status.show),
-            Route("/v1/jobs", jobs.index),
-            Route("/v1/jobs/{number}", jobs.show),
-            Route("/v1/jobs/{number}/wait", jobs.wait),
-            Route("/v1/jobs/{number}/why", queue.why),
-            Route("/v1/jobs/{number}/cancel", jobs.cancel, methods=["POST"]),
-            Route("/v1/jobs/{number}/log", jobs.log),
-            Route("/v1/pools", queue.pools),
-            Route("/v1/locks", queue.locks),
-            Route("/v1/reports/accuracy", reports.accuracy),
-            Route("/v1/reports/operations", reports.operations),
-            Route("/v1/checkpoints", checkpoints.index),
-            Route("/v1/checkpoints/{number}", checkpoints.show),
-            Route("/v1/checkpoints/{number}/diff", checkpoints.diff),
-            Route("/v1/checkpoints/{number}/commit", checkpoints.commit, methods=["POST"]),
-            Route("/v1/checkpoints/{number}/rollback", checkpoints.roll_back, methods=["POST"]),
-        ],
+        routes=[Route(page.path, page.handler, methods=[page.method]) for page in PAGES],
         exception_handlers={CbxError: _problem, 404: _unknown, 405: _unknown, Exception: _bug},
     )
     app.state.service = service
+    app.state.description = functools.cache(functools.partial(openapi.document, PAGES))
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
 
     async def up_to_date(scope: Scope, receive: Receive, send: Send) -> None:

@@ -86,8 +86,11 @@ def names_of_descriptors(fields: Fields) -> list[str]:
     return names
 
 
-def submission(fields: Fields, peer: Peer) -> Submission:
-    """Check and convert. Raises UsageError; DeniedError for what only root may ask for."""
+def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Submission:
+    """Check and convert. Raises UsageError; DeniedError for what only root and admins may ask for.
+
+    ``may_loosen`` is asked only where it matters: it may have to look the caller's groups up.
+    """
     if fields.one("kind") != "run":
         raise UsageError(f"cannot take the request: kind={fields.one('kind')}, expected run first")
     if fields.one("version") != VERSION:
@@ -100,7 +103,7 @@ def submission(fields: Fields, peer: Peer) -> Submission:
         raise UsageError("cannot take the request: cwd must be an absolute path")
     options = _options(fields)
     user = fields.one("user")
-    _refuse_loosening(options, user, peer)
+    _refuse_loosening(options, user, may_loosen)
     environment = dict(_pair(entry, "env") for entry in fields.many("env"))
     identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
     return Submission(
@@ -111,7 +114,8 @@ def submission(fields: Fields, peer: Peer) -> Submission:
             argv=argv or None,
             line=line,
             options=options,
-            submitter_is_root=peer.uid == 0,
+            # An admin who runs a job as root has it run as root's own.
+            submitter_is_root=peer.uid == 0 or (user is not None and identity.uid == 0),
         ),
         uid=peer.uid,
         gid=peer.gid,
@@ -122,7 +126,7 @@ def submission(fields: Fields, peer: Peer) -> Submission:
         lock_timeout=fields.typed("lock_timeout", _seconds, "a number of seconds"),
         session=fields.one("session"),
         after=tuple(fields.typed_many("after", _count, "a job's number")),
-        importance=_importance(fields, peer),
+        importance=_importance(fields, may_loosen),
         terminal=_terminal(fields),
         sudo_uid=int(sudo) if (sudo := environment.get("SUDO_UID", "")).isdecimal() and len(sudo) < 11 else None,
     )
@@ -154,16 +158,16 @@ def _options(fields: Fields) -> Options:
     )
 
 
-def _importance(fields: Fields, peer: Peer) -> Importance:
+def _importance(fields: Fields, may_loosen: Callable[[], bool]) -> Importance:
     found = fields.typed("priority", Importance, "one of " + ", ".join(Importance)) or Importance.NORMAL
-    if found is Importance.CRITICAL and peer.uid != 0:
-        raise DeniedError("cannot use --priority critical: only root may", hint="--priority high goes before most")
+    if found is Importance.CRITICAL and not may_loosen():
+        raise DeniedError(
+            "cannot use --priority critical: only root and admins may", hint="--priority high goes before most"
+        )
     return found
 
 
-def _refuse_loosening(options: Options, user: str | None, peer: Peer) -> None:
-    if peer.uid == 0:
-        return
+def _refuse_loosening(options: Options, user: str | None, may_loosen: Callable[[], bool]) -> None:
     asked = {
         "--user": user is not None,
         "--allow-missing": bool(options.allow_missing),
@@ -172,8 +176,8 @@ def _refuse_loosening(options: Options, user: str | None, peer: Peer) -> None:
         "--allow-checks": bool(options.allow_checks),
     }
     for option, given in asked.items():
-        if given:
-            raise DeniedError(f"cannot use {option}: only root may", hint=f"leave {option} out, or use sudo")
+        if given and not may_loosen():
+            raise DeniedError(f"cannot use {option}: only root and admins may", hint=f"leave {option} out, or use sudo")
 
 
 @functools.lru_cache(maxsize=256)

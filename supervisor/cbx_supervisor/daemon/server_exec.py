@@ -13,10 +13,11 @@ import functools
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from cbx_sandbox.errors import CbxError, ConfirmationError, NotStartedError, UsageError
+from cbx_sandbox.errors import CbxError, ConfirmationError, DeniedError, NotStartedError, UsageError
 from cbx_supervisor.daemon import descriptors as received
 from cbx_supervisor.daemon import peers, requests
 from cbx_supervisor.execution.executor import Executor
@@ -24,7 +25,9 @@ from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.execution.submission import Descriptors, Ending, Submission
 from cbx_supervisor.model import result as results
+from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol import frame
+from cbx_supervisor.store import audit
 
 READ_SIZE = 1 << 16
 MAX_DESCRIPTORS = len(requests.DESCRIPTORS)
@@ -41,8 +44,16 @@ _SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TS
 class ExecServer:
     """The listening socket and the connections."""
 
-    def __init__(self, listener: socket.socket, executor: Executor, *, on_activity: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        executor: Executor,
+        *,
+        on_activity: Callable[[], None],
+        may: Callable[[peers.Peer, Right], bool],
+    ) -> None:
         self.executor = executor
+        self.may = may
         self.connections: set[Connection] = set()
         self._on_activity = on_activity
         self._loop = asyncio.get_running_loop()
@@ -203,6 +214,9 @@ class Connection:
                 if not self._open or self._closing:
                     return
         except CbxError as error:
+            if isinstance(error, DeniedError):
+                record = audit.denied(time.time(), "submission", self.peer.uid, self.peer.pid, error.brief)
+                self._server.executor.write_later(record)
             self._break(error)
         except (frame.FrameError, OSError) as error:
             self._break(UsageError(f"cannot take the request: {error}"))
@@ -234,7 +248,7 @@ class Connection:
             fields = requests.Fields(raw)
             passed = owned.named(requests.names_of_descriptors(fields))
             stack.callback(lambda: self._close_files(passed.release()))
-            submission = requests.submission(fields, self.peer)
+            submission = requests.submission(fields, self.peer, lambda: self._server.may(self.peer, Right.LOOSEN))
             live = None if submission.dry_run else self._server.executor.submit(submission)
             if live is not None:
                 stack.callback(self._server.executor.forget, live)

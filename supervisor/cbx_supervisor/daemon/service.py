@@ -19,6 +19,7 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.policy import CommitMode, Identity, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.daemon import home, recovery
+from cbx_supervisor.daemon.access import Access
 from cbx_supervisor.daemon.configuration import Configuration
 from cbx_supervisor.daemon.log import Log
 from cbx_supervisor.daemon.rulebook import Rulebook
@@ -92,7 +93,8 @@ class Service:
                 log=self.log,
             )
             self.review = Review(self.executor)
-            self.configuration = Configuration(self.paths.config, self._first_settings, self.executor.use, self.log)
+            self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
+            self.access = Access(self.settings.access)
             await self._look_and_prepare()
             # The sockets last: the first answer is already true.
             self._open_sockets()
@@ -137,6 +139,10 @@ class Service:
             return self.configuration.reload()
         finally:
             self._manager.ready()
+
+    def _use(self, settings: Settings) -> None:
+        self.executor.use(settings)
+        self.access.use(settings.access)
 
     def active(self) -> None:
         """Somebody came or went."""
@@ -199,7 +205,12 @@ class Service:
 
     def _open_sockets(self) -> None:
         self.http = HttpServer(self._listener("api", self.paths.http_socket), self)
-        self.exec = ExecServer(self._listener("exec", self.paths.exec_socket), self.executor, on_activity=self.active)
+        self.exec = ExecServer(
+            self._listener("exec", self.paths.exec_socket),
+            self.executor,
+            on_activity=self.active,
+            may=self.access.may,
+        )
         with open(self.paths.pid_file, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
         os.chmod(self.paths.pid_file, 0o644)

@@ -36,7 +36,7 @@ from cbx_supervisor.paths import Paths
 from cbx_supervisor.scheduling.engine import Capacity
 from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.settings import Settings
-from cbx_supervisor.store import jobs
+from cbx_supervisor.store import checkpoints, jobs
 from cbx_supervisor.store.database import Database
 
 T = TypeVar("T")
@@ -101,9 +101,21 @@ class Executor:
             mine = sum(1 for live in self.live.values() if live.submission.uid == submission.uid)
             if mine >= self.settings.access.queue_per_user_max:
                 raise NotStartedError(f"cannot take the job: you have {mine} unfinished ones", hint="try again later")
+            self._check_held(submission.uid)
         self._job += 1
         live = self.live[self._job] = LiveJob(self._job, submission, time.time())
         return live
+
+    def _check_held(self, uid: int) -> None:
+        most = self.settings.access.checkpoint_mb_per_user_max
+        if not most:
+            return
+        held = self.database.read(lambda connection: checkpoints.held_bytes(connection, uid))
+        if held >= most << 20:
+            raise NotStartedError(
+                f"cannot take the job: {held >> 20} MiB of changes are held for you, the limit is {most} MiB",
+                hint="commit or roll back: `cbx-sandbox checkpoint list` shows them",
+            )
 
     def forget(self, live: LiveJob) -> None:
         """Take a submission back that :meth:`run` was never called for."""

@@ -21,3 +21,14 @@ def record(
         )
 
     return operation
+
+
+def denied(at: float, subject: str, uid: int, pid: int, why: str) -> Callable[[sqlite3.Connection], None]:
+    """Write down that somebody asked for what he may not do."""
+    return record(at, "denied", subject, uid=uid, pid=pid, detail={"why": why})
+
+
+def listed(connection: sqlite3.Connection, *, before: int | None, limit: int) -> list[dict[str, object]]:
+    """The newest entries first, older than the entry ``before``."""
+    rows = connection.execute("SELECT * FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (before or 1 << 62, limit))
+    return [{**row, "detail": json.loads(row["detail"])} for row in map(dict, rows)]

@@ -54,6 +54,15 @@ def listed(connection: sqlite3.Connection, *, uid: int | None, limit: int) -> li
     return [_checkpoint(row) for row in rows]
 
 
+def held_bytes(connection: sqlite3.Connection, uid: int) -> int:
+    """How much of one user's changes waits to be decided on, in bytes."""
+    rows = connection.execute(
+        "SELECT changes FROM checkpoints WHERE state IN ('held', 'conflict') AND uid = ? AND changes IS NOT NULL",
+        (uid,),
+    )
+    return sum(json.loads(row["changes"])["bytes"] for row in rows)
+
+
 def opened(connection: sqlite3.Connection) -> list[Checkpoint]:
     """Those whose jobs a supervisor before this one did not see end."""
     rows = connection.execute("SELECT * FROM checkpoints WHERE state = 'open' ORDER BY id")

@@ -111,15 +111,28 @@ def find(connection: sqlite3.Connection, number: int) -> Row | None:
     return None if row is None else _row(row)
 
 
-def listed(connection: sqlite3.Connection, *, uid: int | None, states: tuple[str, ...], limit: int) -> list[Row]:
-    """The newest jobs first; those of ``uid``, of everybody if None; in any of ``states``, in any if empty."""
-    conditions, values = [], []
-    if uid is not None:
-        conditions.append("jobs.uid = ?")
-        values.append(str(uid))
-    if states:
-        conditions.append(f"jobs.state IN ({','.join('?' * len(states))})")
-        values += states
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """Which jobs to list: those of ``uid``, in any of ``states``, of ``tier``, with a command like the glob ``name``.
+
+    None, and no states, are any.
+    """
+
+    uid: int | None = None
+    states: tuple[str, ...] = ()
+    tier: str | None = None
+    name: str | None = None
+
+
+def listed(connection: sqlite3.Connection, chosen: Choice, limit: int) -> list[Row]:
+    """The newest jobs first."""
+    single: dict[str, object] = {"jobs.uid = ?": chosen.uid, "jobs.tier = ?": chosen.tier}
+    single["jobs.command GLOB ?"] = chosen.name
+    conditions = [condition for condition, value in single.items() if value is not None]
+    values = [value for value in single.values() if value is not None]
+    if chosen.states:
+        conditions.append(f"jobs.state IN ({','.join('?' * len(chosen.states))})")
+        values += chosen.states
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"{_SELECT}{where} ORDER BY jobs.id DESC LIMIT ?"  # built from constants only
     return [_row(row) for row in connection.execute(query, (*values, limit))]

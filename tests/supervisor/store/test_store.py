@@ -60,9 +60,9 @@ def test_users_see_their_own(database):
     """Lists filter by submitter and state."""
     for number, uid in ((1, 0), (2, 1000), (3, 1000)):
         database.write(jobs.insert(job(number, uid), "queued")).result()
-    listed = database.read(lambda c: jobs.listed(c, uid=1000, states=("queued",), limit=10))
+    listed = database.read(lambda c: jobs.listed(c, jobs.Choice(uid=1000, states=("queued",)), 10))
     assert [row.job.number for row in listed] == [3, 2]
-    assert database.read(lambda c: jobs.listed(c, uid=0, states=("running",), limit=10)) == []
+    assert database.read(lambda c: jobs.listed(c, jobs.Choice(uid=0, states=("running",)), 10)) == []
 
 
 def test_waiting_writes_share_one_commit(database):

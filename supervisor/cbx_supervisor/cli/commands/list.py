@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from cbx_supervisor.cli import output
 from cbx_supervisor.client.http import Api
 
 DEFAULT_LIMIT = 20
+COLUMNS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "job": lambda job: job.get("job"),
+    "state": lambda job: job.get("state"),
+    "status": lambda job: job.get("status"),
+    "tier": lambda job: str(job.get("tier") or "").partition("_")[0].lower(),
+    "time": lambda job: output.seconds((job.get("usage") or {}).get("wall_seconds")),
+    "checkpoint": lambda job: (job.get("checkpoint") or {}).get("id"),
+    "user": lambda job: (job.get("identity") or {}).get("uid"),
+    "cpu": lambda job: output.seconds((job.get("usage") or {}).get("cpu_seconds")),
+    "memory": lambda job: output.size((job.get("usage") or {}).get("memory_peak_bytes")),
+    "reason": lambda job: job.get("reason"),
+    "started": lambda job: job.get("started"),
+    "ended": lambda job: job.get("ended"),
+    "directory": lambda job: job.get("workdir"),
+    "command": lambda job: job.get("command"),
+}
+USUAL = "job,state,status,tier,time,checkpoint,command"
+
+
+def _columns(_context: click.Context, _option: click.Parameter, text: str) -> list[str]:
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown or not names:
+        raise click.BadParameter(f"no such column: {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    return names
 
 
 @click.command(short_help="List jobs, the newest first.")
-@click.option("--state", help="Only jobs in this state, for example running.")
+@click.option("--state", help="Only jobs in this state, or in one of several: running,queued.")
+@click.option("--user", help="Only this user's, by name or number.")
+@click.option("--tier", help="Only jobs of this tier: safe, conditional, ...")
+@click.option("--name", metavar="GLOB", help="Only commands like this: 'make *'.")
 @click.option(
     "-n", "--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most this many."
 )
+@click.option("--columns", callback=_columns, default=USUAL, help="Which, with commas between them.")
 @click.option("--json", "as_json", is_flag=True, help="Print each job as a line of JSON.")
-def command(state: str | None, limit: int, as_json: bool) -> None:
-    """List jobs, the newest first: your own, or everybody's for root."""
-    jobs = output.rows_of(Api().get("/v1/jobs", state=state, limit=limit), "jobs")
+def command(
+    state: str | None,
+    user: str | None,
+    tier: str | None,
+    name: str | None,
+    limit: int,
+    columns: list[str],
+    as_json: bool,
+) -> None:
+    """List jobs, the newest first: your own, or everybody's for root and who has a role.
+
+    Columns: job, state, status, tier, time, checkpoint, user, cpu, memory, reason, started, ended, directory, command.
+    """
+    jobs = output.rows_of(Api().get("/v1/jobs", state=state, user=user, tier=tier, name=name, limit=limit), "jobs")
     if as_json:
         for job in jobs:
             output.show_json(job)
         return
-    rows = [
-        (
-            job.get("job"),
-            job.get("state"),
-            job.get("status"),
-            str(job.get("tier") or "").partition("_")[0].lower(),
-            output.seconds((job.get("usage") or {}).get("wall_seconds")),
-            (job.get("checkpoint") or {}).get("id"),
-            job.get("command"),
-        )
-        for job in jobs
-    ]
-    output.show(output.table(("JOB", "STATE", "STATUS", "TIER", "TIME", "CHECKPOINT", "COMMAND"), rows))
+    show(jobs, columns)
+
+
+def show(jobs: list[dict[str, Any]], columns: list[str]) -> None:
+    """Print jobs as a table."""
+    rows = [[COLUMNS[name](job) for name in columns] for job in jobs]
+    output.show(output.table([name.upper() for name in columns], rows))

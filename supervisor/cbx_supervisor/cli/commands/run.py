@@ -8,7 +8,7 @@ from cbx_supervisor.client.run import status_of
 from cbx_supervisor.client.usage import help_text
 
 
-class _Run(click.Command):
+class Run(click.Command):
     """Leaves all arguments to the client's own parser and takes the help from its table."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -23,7 +23,11 @@ class _Run(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Do what the fast path does."""
-        return status_of(ctx.args)
+        return self.start(ctx.args)
+
+    def start(self, arguments: list[str]) -> int:
+        """Hand the words to the client."""
+        return status_of(arguments)
 
 
-command = _Run("run", short_help="Run one command in a box.", add_help_option=False)
+command = Run("run", short_help="Run one command in a box.", add_help_option=False)

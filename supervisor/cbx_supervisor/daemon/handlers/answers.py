@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.errors import CbxError, ConflictError, DeniedError, NotStartedError, UsageError
+from cbx_supervisor.daemon import access
 from cbx_supervisor.daemon.peers import Peer
+from cbx_supervisor.model.roles import Right
+from cbx_supervisor.store import audit
 
 if TYPE_CHECKING:
     from cbx_supervisor.daemon.service import Service
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 MAX_BODY = 64 << 10
 
@@ -55,19 +61,18 @@ def problem(error: CbxError) -> Response:
     return Response(msgspec.json.encode(body), status, media_type="application/problem+json")
 
 
-async def body_of(request: Request) -> dict[str, Any]:
-    """The JSON object of a request, which may be missing."""
+async def body_of(request: Request, kind: type[T]) -> T:
+    """The JSON object of a request, which may be missing. Raises UsageError if it is not of that kind."""
     raw = b""
     async for part in request.stream():
         raw += part
         if len(raw) > MAX_BODY:
             raise UsageError(f"the body is longer than {MAX_BODY} bytes")
-    if not raw:
-        return {}
     try:
-        return msgspec.json.decode(raw, type=dict[str, Any])
+        return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.MsgspecError as error:
-        raise UsageError(f"the body is not a JSON object: {error}") from error
+        known = ", ".join(field.name for field in msgspec.structs.fields(kind)) or "none"
+        raise UsageError(f"cannot take the body: {error}", hint=f"a JSON object; fields known here: {known}") from error
 
 
 def number_of(request: Request) -> int:
@@ -78,6 +83,35 @@ def number_of(request: Request) -> int:
     return int(text)
 
 
-def owner_filter(peer: Peer) -> int | None:
+def numeric(request: Request, name: str, default: float) -> float:
+    """A number behind the question mark, from 0 on. Raises UsageError."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e18:
+        raise UsageError(f"{name}={text[:40]} is not a number")
+    return number
+
+
+def owner_filter(request: Request) -> int | None:
     """Whose things the peer sees: None is everybody's."""
-    return None if peer.uid == 0 else peer.uid
+    return None if may(request, Right.SEE) else peer_of(request).uid
+
+
+def may(request: Request, right: Right) -> bool:
+    """Whether the peer has a right."""
+    return service_of(request).access.may(peer_of(request), right)
+
+
+async def require(request: Request, right: Right, what: str, *, owner: int | None = None) -> None:
+    """Raise DeniedError, and write that down, unless the peer has a right or is the ``owner``."""
+    peer, service = peer_of(request), service_of(request)
+    if (owner is not None and peer.uid == owner) or service.access.may(peer, right):
+        return
+    error = access.denied(right, what)
+    await service.executor.write(audit.denied(time.time(), what, peer.uid, peer.pid, error.brief))
+    raise error

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.checkpoint.commit import OnConflict
-from cbx_sandbox.errors import UsageError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_supervisor.daemon import requests
 from cbx_supervisor.daemon.handlers.answers import (
@@ -18,10 +17,13 @@ from cbx_supervisor.daemon.handlers.answers import (
     number_of,
     owner_filter,
     peer_of,
+    require,
     service_of,
 )
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.checkpoint import Checkpoint
+from cbx_supervisor.model.roles import Right
+from cbx_supervisor.protocol.messages import Commit, Nothing
 from cbx_supervisor.store import checkpoints, jobs
 
 MOST_ROWS = 1000
@@ -29,7 +31,7 @@ MOST_ROWS = 1000
 
 async def index(request: Request) -> Response:
     """GET /v1/checkpoints."""
-    service, uid = service_of(request), owner_filter(peer_of(request))
+    service, uid = service_of(request), owner_filter(request)
     found = await asyncio.to_thread(
         service.database.read, lambda connection: checkpoints.listed(connection, uid=uid, limit=MOST_ROWS)
     )
@@ -55,28 +57,27 @@ async def diff(request: Request) -> Response:
 
 async def commit(request: Request) -> Response:
     """POST /v1/checkpoints/{id}/commit {"allow_privileged": bool, "on_conflict": "abort" | "ours" | "theirs"}."""
-    body = await body_of(request)
-    privileged, policy = body.get("allow_privileged", False), body.get("on_conflict", "abort")
-    if (
-        not isinstance(privileged, bool)
-        or policy not in set(OnConflict)
-        or set(body)
-        - {
-            "allow_privileged",
-            "on_conflict",
-        }
-    ):
-        raise UsageError("cannot commit that way", hint='the body has "allow_privileged" and "on_conflict"')
+    body = await body_of(request, Commit)
     checkpoint, peer = await _found(request), peer_of(request)
+    subject = f"commit checkpoint {checkpoint.id}"
+    await require(request, Right.DECIDE, subject, owner=checkpoint.uid)
+    if body.allow_privileged:
+        await require(request, Right.LOOSEN, f"{subject} with --allow-privileged")
     decided = await service_of(request).review.commit(
-        checkpoint, uid=peer.uid, pid=peer.pid, allow_privileged=privileged, on_conflict=OnConflict(policy)
+        checkpoint,
+        uid=peer.uid,
+        pid=peer.pid,
+        allow_privileged=body.allow_privileged,
+        on_conflict=OnConflict(body.on_conflict),
     )
     return json_answer(_shown(request, decided))
 
 
 async def roll_back(request: Request) -> Response:
     """POST /v1/checkpoints/{id}/rollback."""
+    await body_of(request, Nothing)
     checkpoint, peer = await _found(request), peer_of(request)
+    await require(request, Right.DECIDE, f"roll back checkpoint {checkpoint.id}", owner=checkpoint.uid)
     return json_answer(
         _shown(request, await service_of(request).review.roll_back(checkpoint, uid=peer.uid, pid=peer.pid))
     )
@@ -85,7 +86,7 @@ async def roll_back(request: Request) -> Response:
 async def _found(request: Request) -> Checkpoint:
     service, number = service_of(request), number_of(request)
     found = await asyncio.to_thread(service.database.read, lambda connection: checkpoints.find(connection, number))
-    if found is None or peer_of(request).uid not in {0, found.uid}:
+    if found is None or owner_filter(request) not in {None, found.uid}:
         raise NotFoundError(f"there is no checkpoint {number}", hint="`cbx-sandbox checkpoint list` shows yours")
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
+import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -13,13 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from cbx_sandbox.errors import UsageError
+from cbx_sandbox.shell.tiers import SHORT, Tier
 from cbx_supervisor.daemon.handlers.answers import (
     NotFoundError,
     body_of,
     json_answer,
     number_of,
+    numeric,
     owner_filter,
     peer_of,
+    require,
     service_of,
 )
 from cbx_supervisor.execution.live import LiveJob
@@ -27,6 +32,8 @@ from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.job import Job, state_name
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Result
+from cbx_supervisor.model.roles import Right
+from cbx_supervisor.protocol.messages import Cancel, Kill
 from cbx_supervisor.store import audit, jobs, predictions
 
 LONGEST_WAIT = 300.0
@@ -35,14 +42,21 @@ _CHUNK = 1 << 16
 
 
 async def index(request: Request) -> Response:
-    """GET /v1/jobs?state=&limit=."""
+    """GET /v1/jobs?state=&user=&tier=&name=&limit=."""
     service, query = service_of(request), request.query_params
-    limit = _number(query.get("limit", "100"), "limit")
-    states = tuple(part for part in query.get("state", "").split(",") if part)
-    uid = owner_filter(peer_of(request))
+    limit = min(int(numeric(request, "limit", 100)), MOST_ROWS)
+    uid, wanted = owner_filter(request), _uid(query.get("user"))
+    if uid is not None and wanted not in {None, uid}:
+        return json_answer({"jobs": []})
+    chosen = jobs.Choice(
+        uid=uid if wanted is None else wanted,
+        states=tuple(part for part in query.get("state", "").split(",") if part),
+        tier=_tier(query.get("tier")),
+        name=query.get("name"),
+    )
 
     def read(connection: sqlite3.Connection) -> list[tuple[jobs.Row, Prediction | None]]:
-        rows = jobs.listed(connection, uid=uid, states=states, limit=min(int(limit), MOST_ROWS))
+        rows = jobs.listed(connection, chosen, limit)
         return [(row, predictions.find(connection, row.job.uid, row.job.number)) for row in rows]
 
     found = await asyncio.to_thread(service.database.read, read)
@@ -59,7 +73,7 @@ async def show(request: Request) -> Response:
 
 async def wait(request: Request) -> Response:
     """GET /v1/jobs/{id}/wait?timeout=: 204 when it is not over by then."""
-    seconds = min(_number(request.query_params.get("timeout", "30"), "timeout"), LONGEST_WAIT)
+    seconds = min(numeric(request, "timeout", 30), LONGEST_WAIT)
     live = service_of(request).executor.live.get(number_of(request))
     if live is not None and _mine(request, live):
         await asyncio.wait([live.result], timeout=seconds)
@@ -74,23 +88,43 @@ async def wait(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """POST /v1/jobs/{id}/cancel {"signal": "TERM" | "KILL"}; of a job that is over it is no error."""
-    body = await body_of(request)
-    name = body.get("signal", "TERM")
-    if name not in {"TERM", "KILL"} or set(body) - {"signal"}:
-        raise UsageError("cannot cancel that way", hint='the body is {"signal": "TERM"} or {"signal": "KILL"}')
-    service, peer = service_of(request), peer_of(request)
-    live = service.executor.live.get(number_of(request))
-    if live is None or not _mine(request, live):
-        row = await row_of(request)
+    """POST /v1/jobs/{id}/cancel; of a job that is over it is no error."""
+    body = await body_of(request, Cancel)
+    row, live = await _steered(request, "cancel")
+    if live is None:
         return json_answer({"job": row.job.number, "state": row.state, "cancelled": False})
-    live.kill() if name == "KILL" else live.stop()
-    subject = f"job {live.number}"
-    detail = {"signal": name}
-    await service.executor.write(
-        audit.record(time.time(), "cancelled", subject, uid=peer.uid, pid=peer.pid, detail=detail)
-    )
+    live.kill() if body.signal == "KILL" else live.stop()
+    await _audit(request, "cancelled", row, {"signal": body.signal, "reason": body.reason})
     return json_answer({"job": live.number, "state": state_name(live.state), "cancelled": True})
+
+
+async def kill(request: Request) -> Response:
+    """POST /v1/jobs/{id}/kill; of a job that is over it is no error."""
+    body = await body_of(request, Kill)
+    row, live = await _steered(request, "kill")
+    if live is None:
+        return json_answer({"job": row.job.number, "state": row.state, "signalled": False})
+    if body.signal == "KILL":
+        live.kill()
+    else:
+        live.signal(body.signal, signal.Signals["SIG" + body.signal])
+    await _audit(request, "signalled", row, {"signal": body.signal})
+    return json_answer({"job": live.number, "state": state_name(live.state), "signalled": True})
+
+
+async def _steered(request: Request, verb: str) -> tuple[jobs.Row, LiveJob | None]:
+    """The job that the request acts on. Raises NotFoundError where it may not be seen, DeniedError where only that."""
+    row = await row_of(request)
+    await require(request, Right.STEER, f"{verb} job {row.job.number}", owner=row.job.uid)
+    return row, service_of(request).executor.live.get(row.job.number)
+
+
+async def _audit(request: Request, action: str, row: jobs.Row, detail: dict[str, object]) -> None:
+    peer = peer_of(request)
+    subject = f"job {row.job.number}"
+    await service_of(request).executor.write(
+        audit.record(time.time(), action, subject, uid=peer.uid, pid=peer.pid, detail=detail)
+    )
 
 
 async def log(request: Request) -> Response:
@@ -118,9 +152,8 @@ async def row_of(request: Request) -> jobs.Row:
     """The job that a request names. Raises NotFoundError, also where it is somebody else's."""
     service, number = service_of(request), number_of(request)
     row = await asyncio.to_thread(service.database.read, lambda connection: jobs.find(connection, number))
-    peer = peer_of(request)
-    # Somebody else's job is answered like one that does not exist.
-    if row is None or (peer.uid not in {0, row.job.uid}):
+    # A job that the peer may not see is answered like one that does not exist.
+    if row is None or owner_filter(request) not in {None, row.job.uid}:
         live = service.executor.live.get(number)
         if live is not None and _mine(request, live):
             return jobs.Row(_job_of(live), state_name(live.state), None, None)
@@ -141,7 +174,7 @@ async def _prediction(request: Request, job: Job) -> Prediction | None:
 
 
 def _mine(request: Request, live: LiveJob) -> bool:
-    return peer_of(request).uid in {0, live.submission.uid}
+    return owner_filter(request) in {None, live.submission.uid}
 
 
 def _job_of(live: LiveJob) -> Job:
@@ -176,11 +209,19 @@ def _unfinished(job: Job, state: str, live: dict[int, LiveJob]) -> dict[str, obj
     }
 
 
-def _number(text: str, name: str) -> float:
+def _uid(text: str | None) -> int | None:
+    if text is None:
+        return None
     try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9:
-        raise UsageError(f"{name}={text[:40]} is not a number")
-    return number
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else pwd.getpwnam(text).pw_uid
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"there is no user {text[:40]}") from error
+
+
+def _tier(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return (SHORT[text] if text in SHORT else Tier(text)).value
+    except ValueError as error:
+        raise UsageError(f"there is no tier {text[:40]}", hint=f"known: {', '.join(SHORT)}") from error

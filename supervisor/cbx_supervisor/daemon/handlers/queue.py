@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, peer_of, service_of
+from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, owner_filter, service_of
 from cbx_supervisor.daemon.handlers.jobs import row_of
 from cbx_supervisor.execution.admission import described, kind_of
 from cbx_supervisor.execution.outcome import printable
@@ -34,12 +34,12 @@ async def pools(request: Request) -> Response:
 
 
 async def locks(request: Request) -> Response:
-    """GET /v1/locks: who holds what; of other users' jobs only root is told."""
-    executor, uid = service_of(request).executor, peer_of(request).uid
+    """GET /v1/locks: who holds what; of other users' jobs only who may see them is told."""
+    executor, uid = service_of(request).executor, owner_filter(request)
     found = []
     for owner, wants in executor.admission.engine.locks.holders().items():
         live = executor.live.get(owner)
-        if uid == 0 or (live is not None and live.submission.uid == uid):
+        if uid is None or (live is not None and live.submission.uid == uid):
             found += [
                 {"owner": owner, "mode": mode.value, "device": key.device, "path": printable(key.path)}
                 for key, mode in wants

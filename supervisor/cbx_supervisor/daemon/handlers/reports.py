@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.errors import UsageError
-from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, peer_of, service_of
+from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, service_of
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.accuracy import Accuracy
 from cbx_supervisor.model.operations import Operations
@@ -34,7 +34,7 @@ LATEST = 1e11  # s, of the Unix clock: what is above was meant as milliseconds
 async def accuracy(request: Request) -> Response:
     """GET /v1/reports/accuracy?since=: the classifier's record; ``since`` in seconds of the Unix clock.
 
-    Of everybody's jobs for root, of one's own for others.
+    Of everybody's jobs for who may see them, of one's own for others.
     """
     return await _report(request, Accuracy, predictions.rows)
 
@@ -42,14 +42,14 @@ async def accuracy(request: Request) -> Response:
 async def operations(request: Request) -> Response:
     """GET /v1/reports/operations?since=: how jobs went; ``since`` in seconds of the Unix clock, of their end.
 
-    Of everybody's jobs for root, of one's own for others.
+    Of everybody's jobs for who may see them, of one's own for others.
     """
     return await _report(request, Operations, jobs.over)
 
 
 async def _report(request: Request, kind: type[_Report[Row]], rows: _Rows[Row]) -> Response:
     since = _since(request.query_params.get("since"))
-    database, uid = service_of(request).database, owner_filter(peer_of(request))
+    database, uid = service_of(request).database, owner_filter(request)
 
     def counted() -> dict[str, Any]:
         made = kind()

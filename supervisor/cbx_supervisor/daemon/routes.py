@@ -1,0 +1,123 @@
+"""All pages of the HTTP socket in one table: the application serves them, the OpenAPI description tells of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_supervisor.daemon.handlers import checkpoints, config, description, jobs, queue, reports, status, trail
+from cbx_supervisor.model.result import Result
+from cbx_supervisor.protocol import messages
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """One parameter behind the question mark."""
+
+    name: str
+    kind: Literal["string", "integer", "number", "boolean"]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """One verb: how it is reached, what it takes and what it answers.
+
+    ``answers`` are the types of the JSON object, one of them; none: an object without a type of its own. ``media`` is
+    something else than JSON. ``empty``: there may also be no content (yet).
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    verb: str
+    handler: Handler
+    summary: str
+    answers: tuple[type[msgspec.Struct], ...] = ()
+    body: type[msgspec.Struct] | None = None
+    query: tuple[Query, ...] = ()
+    media: str = "application/json"
+    empty: bool = False
+
+
+_SINCE = Query("since", "number", "Seconds of the Unix clock: only what ended later")
+_LIMIT = Query("limit", "integer", "At most so many; never more than 1000")
+
+PAGES: tuple[Page, ...] = (
+    Page("GET", "/v1/openapi.json", "openapi", description.show, "This description"),
+    Page("GET", "/v1/status", "status", status.show, "The supervisor and its load", (messages.Status,)),
+    Page(
+        "GET", "/v1/jobs", "list", jobs.index, "Jobs, the newest first", (messages.Jobs,),
+        query=(
+            Query("state", "string", "Only these states, with commas between them"),
+            Query("user", "string", "Only this user's, by name or number"),
+            Query("tier", "string", "Only this tier: safe, conditional, sequential, dangerous or its full name"),
+            Query("name", "string", "Only commands that match this glob"),
+            _LIMIT,
+        ),
+    ),
+    Page("GET", "/v1/jobs/{number}", "show", jobs.show, "One job", (Result, messages.Unfinished)),
+    Page(
+        "GET", "/v1/jobs/{number}/wait", "wait", jobs.wait, "Wait for a job's end", (Result,),
+        query=(Query("timeout", "number", "Seconds to wait, 30 unless told, 300 at most"),), empty=True,
+    ),
+    Page("GET", "/v1/jobs/{number}/why", "why", queue.why, "What a job waits for", (messages.Why,)),
+    Page(
+        "GET", "/v1/jobs/{number}/log", "logs", jobs.log, "The output that was kept of a detached job",
+        media="application/octet-stream",
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/cancel", "cancel", jobs.cancel, "End a job", (messages.Cancelled,),
+        body=messages.Cancel,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/kill", "kill", jobs.kill, "Send a job a signal", (messages.Signalled,),
+        body=messages.Kill,
+    ),
+    Page("GET", "/v1/pools", "pools", queue.pools, "The slots of each tier", (messages.Pools,)),
+    Page("GET", "/v1/locks", "locks", queue.locks, "The locks that are held", (messages.Locks,)),
+    Page(
+        "GET", "/v1/checkpoints", "checkpoint list", checkpoints.index, "Checkpoints, the newest first",
+        (messages.Checkpoints,),
+    ),
+    Page(
+        "GET", "/v1/checkpoints/{number}", "checkpoint show", checkpoints.show, "One checkpoint",
+        (messages.CheckpointShown,),
+    ),
+    Page(
+        "GET", "/v1/checkpoints/{number}/diff", "checkpoint diff", checkpoints.diff, "What a checkpoint would change",
+        query=(Query("format", "string", "text, list, tree, stat, name-status or json"),), media="text/plain",
+    ),
+    Page(
+        "POST", "/v1/checkpoints/{number}/commit", "checkpoint commit", checkpoints.commit, "Make the changes real",
+        (messages.CheckpointShown,), body=messages.Commit,
+    ),
+    Page(
+        "POST", "/v1/checkpoints/{number}/rollback", "checkpoint rollback", checkpoints.roll_back,
+        "Throw the changes away", (messages.CheckpointShown,), body=messages.Nothing,
+    ),
+    Page(
+        "GET", "/v1/reports/accuracy", "report accuracy", reports.accuracy, "How right the predictions were",
+        query=(_SINCE,),
+    ),
+    Page(
+        "GET", "/v1/reports/operations", "report operations", reports.operations, "How jobs waited, ran and ended",
+        query=(_SINCE,),
+    ),
+    Page("GET", "/v1/config", "config show", config.show, "The settings in force", (messages.Config,)),
+    Page("GET", "/v1/config/diff", "config diff", config.diff, "What a reload would change", (messages.Changes,)),
+    Page(
+        "POST", "/v1/config/reload", "config reload", config.reload, "Read settings and rules anew",
+        (messages.Changes,), body=messages.Nothing,
+    ),
+    Page(
+        "GET", "/v1/audit", "audit", trail.index, "Who did what", (messages.Audit,),
+        query=(Query("before", "integer", "Only entries with smaller numbers"), _LIMIT),
+    ),
+)  # fmt: skip

@@ -1,0 +1,232 @@
+"""What travels over the HTTP socket: bodies of requests and answers, each as one type.
+
+The OpenAPI description is generated from these, and tests hold real answers against them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cbx_supervisor.model.prediction import Prediction
+from cbx_supervisor.model.result import Who
+
+Signal = Literal["ALRM", "CONT", "HUP", "INT", "KILL", "QUIT", "STOP", "TERM", "TSTP", "USR1", "USR2", "WINCH"]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a request may say."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is answered."""
+
+
+# ── requests ──
+
+
+class Cancel(Body, frozen=True):
+    """Ask with SIGTERM, or end at once; the reason is written down."""
+
+    signal: Literal["TERM", "KILL"] = "TERM"
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class Kill(Body, frozen=True):
+    """A signal for the job's processes; KILL ends all of them at once."""
+
+    signal: Signal = "KILL"
+
+
+class Commit(Body, frozen=True):
+    """How to commit a checkpoint."""
+
+    allow_privileged: bool = False
+    on_conflict: Literal["abort", "ours", "theirs"] = "abort"
+
+
+class Nothing(Body, frozen=True):
+    """The request says nothing."""
+
+
+# ── answers ──
+
+
+class Unfinished(Answer, frozen=True):
+    """A job that is not over: its result as far as it is known."""
+
+    job: int
+    command: str
+    state: str
+    exit_code: None
+    signal: None
+    reason: None
+    status: None
+    tier: str | None
+    identity: Who
+    workdir: str
+    submitted: str | None
+    message: str
+    prediction: Prediction | None = None
+
+
+class Jobs(Answer, frozen=True):
+    """Jobs, the newest first."""
+
+    jobs: list[dict[str, Any]]
+
+
+class Cancelled(Answer, frozen=True):
+    """Whether there was something to cancel."""
+
+    job: int
+    state: str
+    cancelled: bool
+
+
+class Signalled(Answer, frozen=True):
+    """Whether there was something to signal."""
+
+    job: int
+    state: str
+    signalled: bool
+
+
+class Waited(Answer, frozen=True):
+    """One thing that a job waits for."""
+
+    kind: str
+    text: str
+
+
+class Why(Answer, frozen=True):
+    """What a job waits for."""
+
+    job: int
+    state: str
+    live: bool
+    waits_for: list[Waited]
+
+
+class Pool(Answer, frozen=True):
+    """The slots of one tier."""
+
+    tier: str
+    running: int
+    slots: int
+    waiting: int
+
+
+class Pools(Answer, frozen=True):
+    """The slots of all tiers."""
+
+    pools: list[Pool]
+    running: int
+    total: int
+
+
+class Lock(Answer, frozen=True):
+    """One lock; owners below zero are commits of checkpoints."""
+
+    owner: int
+    mode: str
+    device: int
+    path: str
+
+
+class Locks(Answer, frozen=True):
+    """The locks that are held."""
+
+    locks: list[Lock]
+
+
+class CheckpointShown(Answer, frozen=True):
+    """A checkpoint."""
+
+    id: int
+    state: str
+    job: int
+    command: str | None
+    uid: int
+    created: str
+    decided: str | None
+    changes: dict[str, int] | None
+    targets: list[str]
+    message: str
+
+
+class Checkpoints(Answer, frozen=True):
+    """Checkpoints, the newest first."""
+
+    checkpoints: list[CheckpointShown]
+
+
+class SettingsState(Answer, frozen=True):
+    """Where the settings come from and what is wrong with them."""
+
+    directory: str
+    needs_restart: list[str]
+    problem: str | None
+
+
+class Config(Answer, frozen=True):
+    """The settings in force, by their dotted names."""
+
+    settings: dict[str, Any]
+    state: SettingsState
+
+
+class Change(Answer, frozen=True):
+    """A setting that is another one now, or would be after a reload."""
+
+    key: str
+    before: Any
+    after: Any
+    needs_restart: bool
+
+
+class Changes(Answer, frozen=True):
+    """What a reload changed, or would change."""
+
+    changed: list[Change]
+
+
+class AuditEntry(Answer, frozen=True):
+    """Who did what."""
+
+    id: int
+    at: float
+    uid: int | None
+    pid: int | None
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+class Audit(Answer, frozen=True):
+    """Entries of the audit trail, the newest first."""
+
+    entries: list[AuditEntry]
+
+
+class Status(Answer, frozen=True):
+    """The supervisor and its load."""
+
+    supervisor: dict[str, Any]
+    jobs: dict[str, int]
+    settings: SettingsState
+    rules: dict[str, Any]
+    limits: dict[str, int]
+
+
+class Problem(Answer, frozen=True):
+    """An error, RFC 9457. ``exit_status`` is what the command line ends with because of it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None
+    hint: str | None
+    exit_status: int

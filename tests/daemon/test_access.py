@@ -1,0 +1,237 @@
+"""Who may what: roles, quotas, what is answered to those who may not, and the audit trail of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sqlite3
+import traceback
+
+import msgspec
+import pytest
+from tests.daemon.conftest import Call
+
+from cbx_supervisor.daemon.routes import PAGES
+from cbx_supervisor.protocol import messages
+
+pytestmark = pytest.mark.root
+
+OWNER, STRANGER, VIEWER, OPERATOR, AUDITOR, ADMIN = "games", "nobody", "man", "lp", "mail", "news"
+SETTINGS = f"""
+[access]
+group = "users"
+viewers = ["{VIEWER}"]
+operators = ["@{OPERATOR}", "@no such group"]
+auditors = ["{AUDITOR}"]
+admins = ["{ADMIN}"]
+"""
+
+
+@pytest.fixture
+def shared(made):
+    """A supervisor that some users may reach, with roles."""
+    os.makedirs(made.paths.config, mode=0o755)
+    with open(f"{made.paths.config}/cbx.toml", "w") as file:
+        file.write(SETTINGS)
+    os.chmod(file.name, 0o644)
+    return made.start("--idle-exit", "120")
+
+
+def open_the_way(parent):
+    """Let everybody reach it: pytest closes its directory each time that it is started."""
+    while parent != "/":
+        os.chmod(parent, os.stat(parent).st_mode | 0o111)
+        parent = os.path.dirname(parent)
+
+
+def acting(supervisor, name, action):
+    """What ``action`` returns in a process of that user's, who is a member of the sockets' group."""
+    open_the_way(supervisor.paths.runtime)
+    entry = pwd.getpwnam(name)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([100])
+            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+            os.write(write, json.dumps(action()).encode())
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        data = answer.read()
+    os.waitpid(child, 0)
+    assert data, f"{name} got no answer"
+    return json.loads(data)
+
+
+def asks(supervisor, name, method, path, body=None):
+    """The status of one request and its answer."""
+    return acting(supervisor, name, lambda: supervisor.http(method, path, body))
+
+
+def job_of(supervisor, name, line="true", *fields):
+    """A job of that user's: its number, once it is over."""
+
+    def run():
+        end = Call(supervisor.paths.exec_socket, [("line", line.encode()), *fields]).end()
+        return [end["status"], end["result"] and end["result"]["job"], end.get("text", b"").decode()]
+
+    return acting(supervisor, name, run)
+
+
+def trail(supervisor):
+    with sqlite3.connect(supervisor.paths.database) as connection:
+        return connection.execute("SELECT uid, subject FROM audit WHERE action = 'denied' ORDER BY id").fetchall()
+
+
+def test_who_sees_and_touches_whose_jobs(shared):
+    """What may not be seen is not found; what may be seen and not touched is denied, audited and left as it is."""
+    call = shared.run("sleep 300", ("user", OWNER.encode()))
+    job = call.job()
+    page, cancel = f"/v1/jobs/{job}", f"/v1/jobs/{job}/cancel"
+    assert asks(shared, STRANGER, "GET", page)[0] == 404
+    assert asks(shared, STRANGER, "POST", cancel, {})[0] == 404
+    assert asks(shared, STRANGER, "POST", f"{page}/kill", {})[0] == 404
+    assert asks(shared, STRANGER, "GET", "/v1/jobs")[1] == {"jobs": []}
+    assert asks(shared, STRANGER, "GET", "/v1/jobs?user=root")[1] == {"jobs": []}
+    assert asks(shared, STRANGER, "GET", "/v1/audit")[0] == 403
+    for name in (VIEWER, AUDITOR):
+        assert asks(shared, name, "GET", page)[1]["state"] in {"starting", "running"}
+        status, answer = asks(shared, name, "POST", cancel, {})
+        assert (status, answer["exit_status"]) == (403, 126)
+        assert asks(shared, name, "POST", f"{page}/kill", {"signal": "TERM"})[0] == 403
+        assert asks(shared, name, "POST", "/v1/config/reload")[0] == 403
+    assert asks(shared, VIEWER, "GET", "/v1/audit")[0] == 403
+    assert shared.get(page)["state"] in {"starting", "running"}
+    denied = trail(shared)
+    assert (pwd.getpwnam(VIEWER).pw_uid, f"cancel job {job}") in denied
+    assert (pwd.getpwnam(STRANGER).pw_uid, "read the audit trail") in denied
+    status, answer = asks(shared, AUDITOR, "GET", "/v1/audit")
+    assert (status, answer["entries"][0]["action"]) == (200, "denied")
+    assert asks(shared, OPERATOR, "POST", "/v1/config/reload")[0] == 403
+    assert asks(shared, OPERATOR, "POST", cancel, {"reason": "no need"})[1]["cancelled"] is True
+    assert call.end()["result"]["reason"] == "cancelled"
+    entries = [entry for entry in shared.get("/v1/audit")["entries"] if entry["subject"] == f"job {job}"]
+    by_whom = [(entry["uid"], entry["detail"]["reason"]) for entry in entries if "reason" in entry["detail"]]
+    assert by_whom == [(pwd.getpwnam(OPERATOR).pw_uid, "no need")]
+
+
+def test_who_may_loosen(shared):
+    """Root and admins; a denied submission is audited and is no job."""
+    before = len(shared.get("/v1/jobs")["jobs"])
+    for name in (STRANGER, VIEWER, OPERATOR, AUDITOR):
+        status, job, text = job_of(shared, name, "true", ("user", b"root"))
+        assert (status, job) == (126, None)
+        assert "--user" in text
+        assert job_of(shared, name, "true", ("priority", b"critical"))[0] == 126
+    assert len(shared.get("/v1/jobs")["jobs"]) == before
+    assert (pwd.getpwnam(OPERATOR).pw_uid, "submission") in trail(shared)
+    status, job, text = job_of(shared, ADMIN, "id -u", ("user", OWNER.encode()))
+    assert status == 0, text
+    assert shared.get(f"/v1/jobs/{job}")["identity"]["uid"] in {pwd.getpwnam(name).pw_uid for name in (OWNER, ADMIN)}
+    assert asks(shared, ADMIN, "POST", "/v1/config/reload")[0] == 200
+
+
+def test_roles_change_with_a_reload(shared):
+    """The one who was a viewer is none any more."""
+    job = shared.run("true").end()["result"]["job"]
+    assert asks(shared, VIEWER, "GET", f"/v1/jobs/{job}")[0] == 200
+    with open(f"{shared.paths.config}/cbx.toml", "w") as file:
+        file.write(SETTINGS.replace(f'["{VIEWER}"]', "[]"))
+    changed = shared.http("POST", "/v1/config/reload")[1]["changed"]
+    assert [change["key"] for change in changed] == ["access.viewers"]
+    assert asks(shared, VIEWER, "GET", f"/v1/jobs/{job}")[0] == 404
+
+
+def test_a_quota_of_held_changes(shared, tmp_path_factory):
+    """Who has as much held as he may gets no job until he decides; others do."""
+    with open(f"{shared.paths.config}/cbx.toml", "a") as file:
+        file.write("checkpoint_mb_per_user_max = 1\n")
+    assert shared.http("POST", "/v1/config/reload")[0] == 200
+    place = tmp_path_factory.mktemp("held")
+    os.chown(place, pwd.getpwnam(OWNER).pw_uid, 60)
+    options = [("cwd", os.fsencode(place)), ("tier", b"DANGEROUS_ISOLATED"), ("commit", b"hold")]
+    status, job, text = job_of(shared, OWNER, "dd if=/dev/zero of=file bs=1M count=2 status=none", *options)
+    assert status == 0, text
+    held = shared.get(f"/v1/jobs/{job}")["checkpoint"]["id"]
+    status, _, text = job_of(shared, OWNER)
+    assert (status, "2 MiB of changes are held" in text) == (75, True)
+    assert job_of(shared, STRANGER)[0] == 0
+    assert asks(shared, OPERATOR, "POST", f"/v1/checkpoints/{held}/rollback")[0] == 403
+    assert asks(shared, STRANGER, "POST", f"/v1/checkpoints/{held}/rollback")[0] == 404
+    assert asks(shared, OWNER, "POST", f"/v1/checkpoints/{held}/rollback")[1]["state"] == "rolled-back"
+    assert job_of(shared, OWNER)[0] == 0
+
+
+def test_answers_are_what_the_description_says(supervisor, project):
+    """Every page that can be asked without an argument, and those of one job and one checkpoint."""
+    line = f"echo x > {project}/file"
+    end = supervisor.run(line, ("cwd", os.fsencode(project)), ("commit", b"hold")).end()["result"]
+    running = supervisor.run("sleep 100").job()
+    numbers = {"/v1/jobs": [end["job"], running], "/v1/checkpoints": [end["checkpoint"]["id"]]}
+    asked = 0
+    for page in PAGES:
+        if page.method != "GET" or not page.answers:
+            continue
+        for number in next((numbers[start] for start in numbers if page.path.startswith(start + "/{")), [0]):
+            status, answer = supervisor.http("GET", page.path.format(number=number) + _waiting(page))
+            assert status in ({200, 204} if page.empty else {200}), (page.path, answer)
+            if status == 200:
+                _fits(answer, page.answers)
+                asked += 1
+    assert asked > 10
+    for path, body, status in (
+        (f"/v1/jobs/{running}/cancel", {"signal": "HUP"}, 400),
+        (f"/v1/jobs/{running}/kill", {"signal": "nonsense"}, 400),
+        (f"/v1/jobs/{running}/cancel", {"unknown": 1}, 400),
+        (f"/v1/jobs/{running}/cancel", [1], 400),
+        ("/v1/jobs/999999/cancel", {}, 404),
+        ("/v1/nothing", {}, 404),
+    ):
+        answered, problem = supervisor.http("POST", path, body)
+        assert answered == status, problem
+        _fits(problem, (messages.Problem,))
+    status, answer = supervisor.http("POST", f"/v1/jobs/{running}/kill", {"signal": "KILL"})
+    assert (status, _fits(answer, (messages.Signalled,)).signalled) == (200, True)
+    assert supervisor.http("GET", f"/v1/jobs/{running}/wait?timeout=30")[1]["signal"] == "KILL"
+    assert supervisor.http("POST", f"/v1/jobs/{running}/kill", {})[1]["signalled"] is False
+    described = supervisor.get("/v1/openapi.json")
+    assert set(described["paths"]) == {page.path for page in PAGES}
+
+
+def _waiting(page):
+    return "?timeout=0" if page.empty else ""
+
+
+def _fits(answer, kinds):
+    """It is of one of these types: unknown fields are an error in all but a job's result."""
+    problems = []
+    for kind in kinds:
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            problems.append(str(error))
+    raise AssertionError(problems)
+
+
+def test_lists_are_filtered(supervisor):
+    """By user, tier, state and command."""
+    first = supervisor.run("echo one").end()["result"]["job"]
+    second = supervisor.run("exit 3", ("user", OWNER.encode())).end()["result"]["job"]
+
+    def listed(query):
+        return [job["job"] for job in supervisor.get(f"/v1/jobs?{query}")["jobs"]]
+
+    assert listed("") == [second, first]
+    assert listed("name=echo*") == [first]
+    assert listed("tier=safe&limit=1") == [second]
+    assert listed("tier=dangerous") == []
+    assert listed("state=running,queued") == []
+    assert supervisor.http("GET", "/v1/jobs?tier=none")[0] == 400
+    assert supervisor.http("GET", "/v1/jobs?user=no%20such%20user")[0] == 400
+    assert supervisor.http("GET", "/v1/jobs?limit=x")[0] == 400
