@@ -136,3 +136,61 @@ def test_a_diff_in_every_form(supervisor, project, form):
     status, content = supervisor.http("GET", f"/v1/checkpoints/{number}/diff?format={form}")
     assert status == 200
     assert "file" in str(content)
+
+
+def test_each_conflict_is_told_and_decided_by_its_path(supervisor, project):
+    """A preview names them and what told; then one stays, and the other is merged from what is held with it."""
+    text = "".join(f"line {number}\n" for number in range(20))
+    for name in ("one", "two"):
+        (project / name).write_text(text)
+    number = held(supervisor, project, "sed -i s/^line.3$/JOB/ one two")
+    for name in ("one", "two"):
+        (project / name).write_text(text.replace("line 18", "LIVE"))
+    status, told = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {"dry_run": True})
+    assert status == 200, told
+    assert {(c["path"], c["resolution"]) for c in told["conflicts"]} == {
+        (f"{project}/{name}", "abort") for name in ("one", "two")
+    }
+    assert all(c["proof"] == "change time" and c["seconds_after_start"] >= 0 for c in told["conflicts"])
+    assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"
+    body = {"resolve": {f"{project}/one": "theirs", f"{project}/two": "merge"}}
+    status, told = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {**body, "dry_run": True})
+    assert [change["path"] for change in told["changes"]] == [f"{project}/two"]
+    assert [change["path"] for change in told["skipped"]] == [f"{project}/one"]
+    status, decided = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", body)
+    assert (status, decided["state"]) == (200, "committed"), decided
+    assert (project / "one").read_text() == text.replace("line 18", "LIVE")
+    assert (project / "two").read_text() == text.replace("line 18", "LIVE").replace("line 3\n", "JOB\n")
+
+
+def test_a_part_is_committed_and_the_rest_still_held(supervisor, project):
+    """Also over a restart; then the rest is rolled back."""
+    number = held(supervisor, project, "echo 1 > one; echo 2 > two")
+    status, decided = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {"only": [f"{project}/one"]})
+    assert (status, decided["state"], decided["changes"]["added"]) == (200, "held", 1), decided
+    assert sorted(path.name for path in project.iterdir() if path.is_file()) == ["one"]
+    supervisor.stop()
+    supervisor.start()
+    status, content = supervisor.http("GET", f"/v1/checkpoints/{number}/diff?format=name-status")
+    assert content.decode() == f"A\t{project}/two\n"
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/rollback", {})[0] == 200
+    assert not (project / "two").exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"resolve": {"relative": "ours"}},
+        {"resolve": {"/x": "maybe"}},
+        {"resolve": ["/x"]},
+        {"only": "/x"},
+        {"only": ["/not/changed"]},
+        {"without": [1]},
+        {"dry_run": 1},
+    ],
+)
+def test_bad_wishes_are_refused(supervisor, project, body):
+    """And nothing is decided."""
+    number = held(supervisor, project)
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", body)[0] == 400
+    assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"

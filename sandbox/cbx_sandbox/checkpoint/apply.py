@@ -39,12 +39,15 @@ class RacedError(CbxError):
 class Applier:
     """Does the steps of one layer. Use it inside ``acting_as(rights)``, but :meth:`undo` as root."""
 
-    def __init__(self, live_fd: int, staging: Staging, rights: Submitter, t0: int) -> None:
+    def __init__(
+        self, live_fd: int, staging: Staging, rights: Submitter, t0: int, wins: frozenset[bytes] = frozenset()
+    ) -> None:
         self._live_fd = live_fd
         self._staging = staging
         self._stage_fd = staging.fd
         self._rights = rights
         self._t0 = t0
+        self._wins = wins  # paths of changes that stand whatever somebody else did there since
         self._undo: list[Callable[[], None]] = []
         self._touched: set[int] = set()  # inodes whose change time is our own doing
         self._parents: dict[bytes, tuple[int, int]] = {}  # modification and change time before the first step
@@ -104,7 +107,7 @@ class Applier:
                 step.change.parent if not (step.action is Action.OUT and step.change.kind is Kind.RENAMED) else b""
             )
             handle = files.file_handle(fd)
-            if expected and handle and handle != expected:
+            if expected and handle and handle != expected and step.change.path not in self._wins:
                 raise RacedError(step.path, PARENT)
             self._parents[directory] = status.st_mtime_ns, status.st_ctime_ns
         self._touched.add(status.st_ino)
@@ -304,7 +307,8 @@ class Applier:
             for name, status in files.walk(cursor):
                 if name == _LAYERS and homes.is_marked(files.xattrs(cursor.fd, name).items()):
                     raise RacedError(step.path, "cbx keeps the changes of jobs in it")
-                if status.ctime_ns >= self._t0 and status.ino not in self._touched:
+                late = status.ctime_ns >= self._t0 and step.change.path not in self._wins
+                if late and status.ino not in self._touched:
                     raise RacedError(step.path, CHANGED)
 
     def _came_in(self, step: Step, fd: int, name: bytes) -> None:

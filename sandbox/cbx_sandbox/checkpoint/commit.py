@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
+import os
 from collections.abc import Sequence
 
 from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint.apply import REFUSALS, Applier, RacedError, explain
-from cbx_sandbox.checkpoint.changes import Change, Meta, Summary, live_path, summarise
-from cbx_sandbox.checkpoint.conflicts import Conflict, check, same_target, theirs
+from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, Summary, live_path, split, summarise
+from cbx_sandbox.checkpoint.conflicts import Conflict, same_target
 from cbx_sandbox.checkpoint.diff import diff, live_root
 from cbx_sandbox.checkpoint.history import State
+from cbx_sandbox.checkpoint.resolve import Decision, OnConflict, Resolution, resolved
+from cbx_sandbox.checkpoint.select import EVERYTHING, Selection, choose
 from cbx_sandbox.checkpoint.session import Session, discard, gone
 from cbx_sandbox.checkpoint.stage import Plan, Staging, links_inside, plan, printable
 from cbx_sandbox.errors import CbxError, DeniedError
+from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
-
-_NEVER = 1 << 63
-
-
-class OnConflict(enum.StrEnum):
-    """Whose version stays where both changed a path."""
-
-    ABORT = "abort"
-    OURS = "ours"  # the job's
-    THEIRS = "theirs"  # what is in the live tree
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CommitResult:
-    """What a commit came to: COMMITTED, EMPTY, or CONFLICT with nothing changed."""
+    """What a commit came to: COMMITTED, EMPTY, CONFLICT with nothing changed; HELD if ``left`` still waits."""
 
     state: State
     summary: Summary
     conflicts: tuple[Conflict, ...] = ()
     skipped: tuple[Change, ...] = ()  # left out because ``theirs`` was asked for
     notes: tuple[str, ...] = ()  # what a reader should know: hard links that were broken
+    left: tuple[Change, ...] = ()  # not selected: still in the layers
+    decisions: tuple[Decision, ...] = ()  # of each conflict: whose version stayed, or why it could not be decided
 
 
 def commit(
@@ -47,12 +42,16 @@ def commit(
     *,
     allow_privileged: bool = False,
     on_conflict: OnConflict = OnConflict.ABORT,
+    paths: Sequence[tuple[bytes, OnConflict]] = (),
+    selection: Selection = EVERYTHING,
 ) -> CommitResult:
     """Apply ``changes`` (as :func:`diff` just returned them; None: look again) with the rights of ``rights``.
 
-    ``rights`` defaults to the job's submitter. All or nothing as long as this process lives: a step that fails takes
-    back those before it. Raises DeniedError for what the submitter may not do or what needs ``allow_privileged``. The
-    layers are gone after COMMITTED and EMPTY, and as they were otherwise.
+    ``rights`` defaults to the job's submitter. ``paths`` are absolute and decide the conflicts there and beneath.
+    All or nothing as long as this process lives: a step that fails takes back those before it. Raises DeniedError for
+    what the submitter may not do or what needs ``allow_privileged``, UsageError for a ``selection`` that cannot be
+    parted from the rest. The layers are gone after COMMITTED and EMPTY, have what was not selected after HELD, and are
+    as they were otherwise.
     """
     rights = rights or session.submitter
     wanted = list(diff(session) if changes is None else changes)
@@ -63,38 +62,87 @@ def commit(
     if summary.empty:
         discard(session)
         return CommitResult(State.EMPTY, summary)
-    conflicts = check(session, wanted)
-    skipped: list[Change] = []
-    lost = _lost_targets(session, wanted) if conflicts else set()
-    choice = on_conflict is not OnConflict.OURS and any(change.layer not in lost for change in wanted)
-    if conflicts and (on_conflict is OnConflict.ABORT or (lost and not choice)):
-        return CommitResult(State.CONFLICT, summary, tuple(conflicts))
-    if conflicts and on_conflict is OnConflict.THEIRS:
-        without = [change for change in wanted if change.layer in lost]
-        wanted, skipped = theirs([change for change in wanted if change.layer not in lost], conflicts)
-        skipped += without
-    if conflicts and on_conflict is OnConflict.OURS:
-        wanted = list(diff(session))  # against what is there now
-    _review(session, wanted, allow_privileged=allow_privileged)
-    forced = bool(conflicts) and on_conflict is OnConflict.OURS
-    try:
-        notes = _apply(session, wanted, rights, forced=forced)
-    except RacedError as error:
-        layer = next((change.layer for change in wanted if change.path == error.path), 0)
-        raced = Conflict(layer, error.path, error.reason, error.path)
-        return CommitResult(State.CONFLICT, summary, (*conflicts, raced))
-    discard(session)
-    return CommitResult(State.COMMITTED, summarise(wanted), tuple(conflicts), tuple(skipped), (*missing, *notes))
+    wanted, left = choose(wanted, session.targets, selection)
+    with resolved(session, wanted, Resolution(on_conflict, tuple(paths)), selection) as found:
+        if found.aborted:
+            return CommitResult(State.CONFLICT, summary, found.conflicts, decisions=tuple(found.decisions))
+        _review(session, found.changes, allow_privileged=allow_privileged)
+        try:
+            notes = _apply(session, found.changes, rights, forced=found.forced)
+        except RacedError as error:
+            layer = next((change.layer for change in found.changes if change.path == error.path), 0)
+            raced = Conflict(layer, error.path, error.reason, error.path)
+            return CommitResult(State.CONFLICT, summary, (*found.conflicts, raced), decisions=tuple(found.decisions))
+        found.kept = True
+    still = summarise(left).empty
+    if still:
+        discard(session)
+    else:
+        _clear(session, wanted)
+    return CommitResult(
+        State.COMMITTED if still else State.HELD,
+        summarise(found.changes),
+        found.conflicts,
+        tuple(found.skipped),
+        (*missing, *notes),
+        () if still else tuple(left),
+        tuple(found.decisions),
+    )
 
 
-def _lost_targets(session: Session, changes: Sequence[Change]) -> set[int]:
-    """The layers whose directory is another now: there is nothing that a change could be made to."""
-    lost = set()
-    for index in {change.layer for change in changes}:
-        with live_root(session, index) as fd:
-            if not same_target(session, index, fd):
-                lost.add(index)
-    return lost
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preview:
+    """What a commit would do."""
+
+    changes: tuple[Change, ...]  # they would be made
+    skipped: tuple[Change, ...]  # left out, since the live version stays
+    left: tuple[Change, ...]  # not selected
+    decisions: tuple[Decision, ...]
+    refused: str = ""  # why nothing would be done; conflicts that nobody decided are in ``decisions``
+
+
+def preview(
+    session: Session,
+    *,
+    allow_privileged: bool = False,
+    on_conflict: OnConflict = OnConflict.ABORT,
+    paths: Sequence[tuple[bytes, OnConflict]] = (),
+    selection: Selection = EVERYTHING,
+) -> Preview:
+    """What :func:`commit` would do now. Changes nothing, and is no promise: somebody may be faster."""
+    wanted, left = choose(diff(session), session.targets, selection)
+    with resolved(session, wanted, Resolution(on_conflict, tuple(paths)), selection) as found:
+        refused = ""
+        try:
+            _review(session, found.changes, allow_privileged=allow_privileged)
+        except DeniedError as error:
+            refused = str(error)
+        made = () if found.aborted or refused else tuple(found.changes)
+        return Preview(made, tuple(found.skipped), tuple(left), tuple(found.decisions), refused)
+
+
+def _clear(session: Session, done: Sequence[Change]) -> None:
+    """Take what was committed out of the layers; the rest stays as it is."""
+    for layer in session.layers:
+        own = [change for change in done if change.layer == layer.index and change.kind in {Kind.DELETED, Kind.META}]
+        upper = os.open(layer.upper, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with files.Cursor(upper, os.O_PATH) as cursor:
+                for change in own:
+                    directory, name = split(change.path)
+                    # A directory goes on showing what is beneath it; one that a step has moved is not there any more.
+                    if name and not (change.new is not None and change.new.is_dir):
+                        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                            os.unlink(name, dir_fd=cursor.go(directory))
+        finally:
+            os.close(upper)
+        root = os.open(layer.root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for name in map(os.fsencode, os.listdir(files.inside(root))):
+                if name not in {b"upper", b"work", b"base"}:
+                    files.remove_tree(root, name)
+        finally:
+            os.close(root)
 
 
 def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bool) -> None:
@@ -117,7 +165,9 @@ def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bo
         )
 
 
-def _apply(session: Session, changes: Sequence[Change], rights: Submitter, *, forced: bool) -> list[str]:
+def _apply(
+    session: Session, changes: Sequence[Change], rights: Submitter, *, forced: frozenset[tuple[int, bytes]]
+) -> list[str]:
     """Stage everything, then do the steps of all layers; what fails takes all of them back."""
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -133,8 +183,8 @@ def _apply(session: Session, changes: Sequence[Change], rights: Submitter, *, fo
             notes += steps.notes
             staging = stack.enter_context(Staging(layer, live_fd, rights))
             staging.prepare(steps)
-            t0 = _NEVER if forced else session.clocks[index]
-            applier = stack.enter_context(Applier(live_fd, staging, rights, t0))
+            wins = frozenset(path for of, path in forced if of == index)
+            applier = stack.enter_context(Applier(live_fd, staging, rights, session.clocks[index], wins))
             ready.append((index, own, steps, staging, applier))
         for _, _, steps, staging, _ in ready:
             staging.sync(steps)

@@ -7,6 +7,7 @@ is new, that nothing is there. Cost: the number of changes, plus one look at eve
 from __future__ import annotations
 
 import dataclasses
+import enum
 import os
 import stat
 import time
@@ -30,6 +31,17 @@ CLOCK = "the clock was set since, so nothing can be told from change times"
 MOUNT = "something is mounted there"
 
 
+class Proof(enum.StrEnum):
+    """What told that somebody else was there."""
+
+    CHANGE_TIME = "change time"  # of the live inode: not before the checkpoint began
+    INODE = "inode"  # another object is at the path
+    HANDLE = "file handle"  # the layer's copy was made from another object
+    PRESENCE = "presence"  # something is there, or is not
+    CLOCK = "clock"  # it was set: change times tell nothing
+    MOUNT = "mount"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conflict:
     """A path that somebody else changed since the checkpoint began. ``change`` is the path of the job's change."""
@@ -38,6 +50,21 @@ class Conflict:
     path: bytes
     reason: str
     change: bytes
+    proof: Proof = Proof.PRESENCE
+    at_ns: int = 0  # CHANGE_TIME: when, by the clock of that file system; 0 if no time tells
+
+
+_PROOFS = {
+    MADE: Proof.PRESENCE,
+    CHANGED: Proof.CHANGE_TIME,
+    GONE: Proof.PRESENCE,
+    REPLACED: Proof.INODE,
+    PARENT: Proof.HANDLE,
+    TARGET: Proof.HANDLE,
+    CLOCK: Proof.CLOCK,
+    MOUNT: Proof.MOUNT,
+}
+_TIMED = {Proof.CHANGE_TIME, Proof.INODE, Proof.PRESENCE}
 
 
 def check(session: Session, changes: Sequence[Change]) -> list[Conflict]:
@@ -90,8 +117,12 @@ class _Check:
                     suspects.append(change)
             yield from self._without_original(suspects, changes)
 
-    def _conflict(self, change: Change, path: bytes, reason: str) -> Conflict:
-        return Conflict(self._index, path, reason, change.path)
+    def _conflict(self, change: Change, path: bytes, reason: str, now: Meta | None = None, at_ns: int = 0) -> Conflict:
+        at_ns = at_ns or (now.ctime_ns if now is not None else 0)
+        proof = _PROOFS[reason]
+        if reason == REPLACED and change.old is not None and now is not None and now.inode == change.old.inode:
+            proof = Proof.HANDLE
+        return Conflict(self._index, path, reason, change.path, proof, at_ns if proof in _TIMED else 0)
 
     def _one(self, change: Change) -> Conflict | None:
         directory, name = split(change.live)
@@ -108,11 +139,12 @@ class _Check:
             case _:
                 reason = self._kept(change.old, now)
         if reason is not None:
-            return self._conflict(change, change.live, reason)
+            return self._conflict(change, change.live, reason, now)
         if change.over is not None:
-            reason = self._kept(change.over, self._read(*split(change.path)))
+            over = self._read(*split(change.path))
+            reason = self._kept(change.over, over)
             if reason is not None:
-                return self._conflict(change, change.path, reason)
+                return self._conflict(change, change.path, reason, over)
         goes = change.over if change.kind is Kind.RENAMED else change.old
         if goes is not None and goes.is_dir and change.kind is not Kind.META:
             return self._beneath(change, change.path if change.kind is Kind.RENAMED else change.live)
@@ -171,7 +203,7 @@ class _Check:
                 reason = MOUNT if status.mount_id != mount_id else CHANGED if status.ctime_ns >= self._t0 else None
                 if reason is not None:
                     inner = b"/".join([*self._live.names[start:], name])
-                    return self._conflict(change, join(change.path, inner), reason)
+                    return self._conflict(change, join(change.path, inner), reason, at_ns=status.ctime_ns)
         except OSError:
             return self._conflict(change, change.path, MOUNT)
         return None
@@ -192,7 +224,7 @@ class _Check:
         known = set(self._handles(changes))
         for change in suspects:
             if change.origin not in known:
-                yield self._conflict(change, change.path, REPLACED if change.old is not None else GONE)
+                yield self._conflict(change, change.path, REPLACED if change.old is not None else GONE, change.old)
 
     def _handles(self, changes: list[Change]) -> Iterator[bytes | None]:
         """The handles of all that the job moved, removed or replaced: where a moved file can have come from."""

@@ -10,8 +10,10 @@ from typing import Any
 
 from cbx_sandbox.checkpoint import textdiff
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, absolute, live_path, split, summarise
+from cbx_sandbox.checkpoint.commit import Preview
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.inodes import open_file
+from cbx_sandbox.checkpoint.resolve import Decision
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import Submitter, acting_as
@@ -141,6 +143,34 @@ def _size(meta: Meta | None) -> str:
 def as_json(changes: Sequence[Change], targets: Sequence[str]) -> list[dict[str, Any]]:
     """One object a change, of plain values. A name that is no UTF-8 is given as base64 beside its spelling."""
     return [_object(change, targets) for change in _shown(changes)]
+
+
+def as_preview(found: Preview, session: Session) -> dict[str, Any]:
+    """What a commit would do, as plain values: what it makes, leaves out and leaves waiting, and each conflict."""
+    targets = session.targets
+    return {
+        "changes": as_json(found.changes, targets),
+        "skipped": as_json(found.skipped, targets),
+        "left": as_json(found.left, targets),
+        "conflicts": [_conflict(decision, session) for decision in found.decisions],
+        "refused": found.refused,
+    }
+
+
+def _conflict(decision: Decision, session: Session) -> dict[str, Any]:
+    """A conflict: where, why, what proved it, when by that file system's clock and how long after the start (s)."""
+    conflict = decision.conflict
+    since = (conflict.at_ns - session.clocks[conflict.layer]) / 1e9 if conflict.at_ns else None
+    return {
+        **_path("path", absolute(conflict.path, session.targets[conflict.layer])),
+        **_path("change", absolute(conflict.change, session.targets[conflict.layer])),
+        "reason": conflict.reason,
+        "proof": conflict.proof.value,
+        "at_ns": conflict.at_ns or None,
+        "seconds_after_start": since,
+        "resolution": decision.choice.value,
+        "why": decision.why,
+    }
 
 
 def _object(change: Change, targets: Sequence[str]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ PAGES: tuple[Page, ...] = (
     ),
     Page(
         "POST", "/v1/checkpoints/{number}/commit", "checkpoint commit", checkpoints.commit, "Make the changes real",
-        (messages.CheckpointShown,), body=messages.Commit,
+        (messages.CheckpointShown, messages.CheckpointPreview), body=messages.Commit,
     ),
     Page(
         "POST", "/v1/checkpoints/{number}/rollback", "checkpoint rollback", checkpoints.roll_back,

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import homes, leftovers
+from cbx_sandbox.checkpoint import bases, homes, leftovers
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
-from cbx_sandbox.checkpoint.commit import OnConflict, commit
+from cbx_sandbox.checkpoint.commit import CommitResult, commit
 from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.resolve import OnConflict
+from cbx_sandbox.checkpoint.select import EVERYTHING, Selection
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, ConflictError
 from cbx_sandbox.linux.credentials import Submitter
@@ -117,6 +119,7 @@ class Settled:
     changes: Changes | None
     message: str
     left: bool = False  # its layers are no longer needed, and still there
+    partly: bool = False  # what was selected is committed, the rest is still held
     seen: Observation | None = None  # its changes held against the prediction
 
 
@@ -139,45 +142,79 @@ def rolled_back(found: Found) -> Settled:
     return Settled(CheckpointState.ROLLED_BACK, as_changes(found.summary), text, left=True)
 
 
-def hold(session: Session, summary: Summary | None, why: str, state: CheckpointState = CheckpointState.HELD) -> Settled:
-    """Keep the changes; on disk before anybody is told so."""
+def hold(
+    session: Session,
+    changes: Sequence[Change] | None,
+    why: str,
+    state: CheckpointState = CheckpointState.HELD,
+) -> Settled:
+    """Keep the changes, and what a later merge needs; on disk before anybody is told so."""
+    if changes is not None:
+        with contextlib.suppress(OSError):  # without it, what others change meanwhile cannot be merged
+            bases.keep(session, changes)
     sessions.sync(session)
     number = session.checkpoint
     if lost := sessions.gone(session):
         why += f"; what was changed on {', '.join(map(printable, lost))} went with its file system"
     hint = f"`cbx-sandbox checkpoint diff {number}`, then commit or rollback"
-    return Settled(
-        state, None if summary is None else as_changes(summary), f"changes held as checkpoint {number}: {why} ({hint})"
-    )
+    counts = None if changes is None else as_changes(summarise(changes))
+    return Settled(state, counts, f"changes held as checkpoint {number}: {why} ({hint})")
 
 
-def apply(
-    session: Session,
-    changes: list[Change] | None,
-    rights: Submitter,
-    *,
-    allow_privileged: bool,
-    on_conflict: OnConflict = OnConflict.ABORT,
-) -> Settled:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """How somebody wants a commit."""
+
+    allow_privileged: bool = False
+    on_conflict: OnConflict = OnConflict.ABORT
+    paths: tuple[tuple[bytes, OnConflict], ...] = ()  # for conflicts there and beneath
+    selection: Selection = EVERYTHING
+
+
+def apply(session: Session, changes: list[Change] | None, rights: Submitter, wish: Wish) -> Settled:
     """Commit; whatever keeps it from that holds it."""
     try:
-        result = commit(session, changes, rights, allow_privileged=allow_privileged, on_conflict=on_conflict)
+        result = commit(
+            session,
+            changes,
+            rights,
+            allow_privileged=wish.allow_privileged,
+            on_conflict=wish.on_conflict,
+            paths=wish.paths,
+            selection=wish.selection,
+        )
     except ConflictError as error:
         return hold(session, None, error.brief, CheckpointState.CONFLICT)
     except CbxError as error:
-        return hold(session, None if changes is None else summarise(changes), str(error))
+        return hold(session, changes, str(error))
     except OSError as error:
-        return hold(session, None if changes is None else summarise(changes), f"the commit failed: {error}")
+        return hold(session, changes, f"the commit failed: {error}")
     state = CheckpointState(result.state.value)
     if state is CheckpointState.CONFLICT:
-        first = "; ".join(f"{os.fsdecode(c.path)}: {c.reason}" for c in result.conflicts[:3])
-        return hold(session, result.summary, f"others changed the same paths ({first})", state)
+        return hold(session, changes, f"others changed the same paths ({describe(session, result)})", state)
     counts = as_changes(result.summary)
     notes = "".join(f"; {note}" for note in result.notes[:3])
     if state is CheckpointState.EMPTY:
         return Settled(state, counts, "nothing was changed")
     number = counts.added + counts.changed + counts.deleted
-    return Settled(state, counts, f"{number} change{'' if number == 1 else 's'} committed{notes}")
+    said = f"{number} change{'' if number == 1 else 's'} committed{notes}"
+    if state is CheckpointState.HELD:
+        rest = hold(session, result.left, f"{said}, the rest was not selected")
+        return dataclasses.replace(rest, partly=True)
+    return Settled(state, counts, said)
+
+
+def describe(session: Session, result: CommitResult, most: int = 3) -> str:
+    """The conflicts that nobody has decided, for one line."""
+    decided = {d.conflict for d in result.decisions if d.choice is not OnConflict.ABORT}
+    left = [conflict for conflict in result.conflicts if conflict not in decided]
+    why = {d.conflict: d.why for d in result.decisions}
+    first = [
+        f"{printable(os.fsdecode(absolute(c.path, session.targets[c.layer])))}: {c.reason}"
+        + (f"; {why[c]}" if why.get(c) else "")
+        for c in left[:most]
+    ]
+    return "; ".join([*first, *([f"and {len(left) - most} more"] if len(left) > most else [])])
 
 
 def commit_directories(session: Session, changes: list[Change], limit: int = 64) -> list[str]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.checkpoint import history, render
-from cbx_sandbox.checkpoint.commit import OnConflict
+from cbx_sandbox.checkpoint.commit import preview
 from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.select import choose
 from cbx_sandbox.checkpoint.session import Session, gone
 from cbx_sandbox.errors import CbxError, ConflictError, NotStartedError, UsageError
 from cbx_sandbox.linux.credentials import Submitter
@@ -40,28 +41,26 @@ class Review:
             session = _session(self._again(checkpoint.id))
             return await self.executor.on_files(reader.uid, _rendered, session, form, reader)
 
-    async def commit(
-        self, checkpoint: Checkpoint, *, uid: int, pid: int, allow_privileged: bool, on_conflict: OnConflict
-    ) -> Checkpoint:
+    async def preview(self, checkpoint: Checkpoint, *, uid: int, wish: work.Wish) -> dict[str, object]:
+        """What a commit would do, as plain values. Changes nothing, and takes no locks."""
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
+            return await self.executor.on_files(uid, _previewed, _session(found), wish)
+
+    async def commit(self, checkpoint: Checkpoint, *, uid: int, pid: int, wish: work.Wish) -> Checkpoint:
         """Make the changes real. Raises ConflictError, DeniedError, NotStartedError (locked by others for too long)."""
         async with self._alone(checkpoint.id):
             found = self._again(checkpoint.id)
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
             session = _session(found)
             changes = await self.executor.on_files(uid, diff, session)
-            directories = await self.executor.on_files(uid, work.commit_directories, session, changes)
+            selected, _ = choose(changes, session.targets, wish.selection)
+            directories = await self.executor.on_files(uid, work.commit_directories, session, selected)
             owner = -found.id
             locks = await self._lock(owner, uid, directories)
             try:
-                settled = await self.executor.on_files(
-                    uid,
-                    work.apply,
-                    session,
-                    changes,
-                    session.submitter,
-                    allow_privileged=allow_privileged,
-                    on_conflict=on_conflict,
-                )
+                settled = await self.executor.on_files(uid, work.apply, session, changes, session.submitter, wish)
                 decided = await self._decide(found, settled, uid, pid, "committed")
             finally:
                 self.executor.admission.release(owner)
@@ -70,9 +69,9 @@ class Review:
             raise ConflictError(
                 f"cannot commit checkpoint {found.id}: others changed the same paths",
                 details=settled.message,
-                hint="--on-conflict ours or theirs decides, `checkpoint rollback` throws the changes away",
+                hint="--on-conflict and --resolve decide, `checkpoint rollback` throws the changes away",
             )
-        if not settled.state.final:
+        if not (settled.state.final or settled.partly):
             raise CbxError(f"cannot commit checkpoint {found.id}", details=settled.message)
         return decided
 
@@ -135,6 +134,17 @@ def _session(found: Checkpoint) -> Session:
     if found.state.final:
         raise UsageError(f"checkpoint {found.id} was {found.state.value}: its changes are not kept apart any more")
     return Session.from_json(found.session)
+
+
+def _previewed(session: Session, wish: work.Wish) -> dict[str, object]:
+    found = preview(
+        session,
+        allow_privileged=wish.allow_privileged,
+        on_conflict=wish.on_conflict,
+        paths=wish.paths,
+        selection=wish.selection,
+    )
+    return render.as_preview(found, session)
 
 
 def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, object]:

@@ -47,14 +47,14 @@ async def _decide(planned: runner.Plan, session: Session, commit: Commit, found:
     if found.empty or found.fate is runner.Fate.ROLL_BACK:
         return work.rolled_back(found)
     if found.fate is runner.Fate.HOLD:
-        return await commit.on_files(work.hold, session, found.summary, found.why)
+        return await commit.on_files(work.hold, session, found.changes, found.why)
     if not await commit.lock(planned, session, found):
         why = f"its locks were not free for {commit.patience:g} s"
-        return await commit.on_files(work.hold, session, found.summary, why)
+        return await commit.on_files(work.hold, session, found.changes, why)
     who = planned.policy.identity
     rights = Submitter(who.uid, who.gid, who.groups)
-    privileged = planned.policy.allow_privileged
-    return await commit.on_files(work.apply, session, found.changes, rights, allow_privileged=privileged)
+    wish = work.Wish(allow_privileged=planned.policy.allow_privileged)
+    return await commit.on_files(work.apply, session, found.changes, rights, wish)
 
 
 class Commit:

@@ -40,11 +40,18 @@ class Kill(Body, frozen=True):
     signal: Signal = "KILL"
 
 
+Resolution = Literal["abort", "ours", "theirs", "merge"]
+
+
 class Commit(Body, frozen=True):
-    """How to commit a checkpoint."""
+    """How to commit a checkpoint: paths are absolute, and each stands for what is beneath it, too."""
 
     allow_privileged: bool = False
-    on_conflict: Literal["abort", "ours", "theirs"] = "abort"
+    on_conflict: Resolution = "abort"
+    resolve: dict[str, Resolution] = {}
+    only: list[str] = []
+    without: list[str] = []
+    dry_run: bool = False
 
 
 class Nothing(Body, frozen=True):
@@ -155,6 +162,31 @@ class CheckpointShown(Answer, frozen=True):
     changes: dict[str, int] | None
     targets: list[str]
     message: str
+
+
+class Conflict(Answer, frozen=True):
+    """A path that somebody else changed: what told, when by its file system's clock, and what would be done."""
+
+    path: str
+    change: str
+    reason: str
+    proof: str
+    at_ns: int | None
+    seconds_after_start: float | None
+    resolution: Resolution
+    why: str
+    path_base64: str | None = None
+    change_base64: str | None = None
+
+
+class CheckpointPreview(Answer, frozen=True):
+    """What a commit would make, leave out for what is there, and leave waiting."""
+
+    changes: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
+    left: list[dict[str, Any]]
+    conflicts: list[Conflict]
+    refused: str
 
 
 class Checkpoints(Answer, frozen=True):

@@ -18,7 +18,7 @@ from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
 
-COMMIT = importlib.import_module("cbx_sandbox.checkpoint.commit")  # the package has a function of that name
+RESOLVE = importlib.import_module("cbx_sandbox.checkpoint.resolve")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_parent_swapped_for_a_symlink(box, victim, job):
     for given in (None, changes):
         assert checkpoint.commit(session, given).state is State.CONFLICT
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(COMMIT, "check", lambda *_: [])
+        patch.setattr(RESOLVE, "check", lambda *_: [])
         result = checkpoint.commit(session, changes)
     assert [conflict.reason for conflict in result.conflicts] == [conflicts.PARENT]
     assert harness.manifest(victim) == before
@@ -76,7 +76,7 @@ def test_parent_flipping_during_commits(box, victim):
         thread.start()
         deadline = time.monotonic() + 3
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(COMMIT, "check", lambda *_: [])
+            patch.setattr(RESOLVE, "check", lambda *_: [])
             while time.monotonic() < deadline:
                 with contextlib.suppress(OSError):
                     if checkpoint.commit(session, changes).state is State.COMMITTED:

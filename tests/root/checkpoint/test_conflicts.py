@@ -101,6 +101,7 @@ def test_theirs_keeps_the_live_version(name, redirect):
 
 
 OURS = {
+    "parent-replaced": ("d/x", "x\njob\n"),
     "edited": ("a", "a\njob\n"),
     "removed": ("a", "a\njob\n"),
     "made-at-the-same-path": ("n", "job\n"),
@@ -162,7 +163,7 @@ def test_change_between_look_and_step(box, monkeypatch):
     """What changes after the check is found at the step itself; everything done so far is taken back."""
     session = prepare(box, "echo job > 0new; echo job >> a; rm -r d; chmod 600 e; mkdir zz; echo 1 > zz/1")
     changes = checkpoint.diff(session)
-    monkeypatch.setattr(importlib.import_module("cbx_sandbox.checkpoint.commit"), "check", lambda *_: [])
+    monkeypatch.setattr(importlib.import_module("cbx_sandbox.checkpoint.resolve"), "check", lambda *_: [])
     for live in ("echo live > d/sub/n", "echo live >> a", "echo live > zz"):
         box.shell(live)
         before = harness.manifest(box.live)

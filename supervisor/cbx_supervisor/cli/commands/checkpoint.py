@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cbx_supervisor.cli import output
+from cbx_supervisor.cli.checkpoint_commit import commit
 from cbx_supervisor.client.http import Api
 
 ID = click.IntRange(min=1)
@@ -82,23 +83,7 @@ def diff(checkpoint: int, form: str | None) -> None:
         sys.stdout.buffer.write(content)
 
 
-@command.command()
-@click.argument("checkpoint", type=ID)
-@click.option(
-    "--allow-privileged", is_flag=True, help="Also setuid files, file capabilities and foreign owners (root)."
-)
-@click.option(
-    "--on-conflict",
-    type=click.Choice(["abort", "ours", "theirs"]),
-    default="abort",
-    show_default=True,
-    help="What to do where the live file changed meanwhile: keep ours (the job's), keep theirs, or change nothing.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def commit(checkpoint: int, allow_privileged: bool, on_conflict: str, as_json: bool) -> None:
-    """Make a checkpoint's changes real."""
-    body = {"allow_privileged": allow_privileged, "on_conflict": on_conflict}
-    _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/commit", body), checkpoint, "committed", as_json=as_json)
+command.add_command(commit)
 
 
 @command.command()

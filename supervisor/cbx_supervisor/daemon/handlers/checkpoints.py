@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_sandbox.checkpoint.commit import OnConflict
+from cbx_sandbox.checkpoint.resolve import OnConflict
+from cbx_sandbox.checkpoint.select import Selection
+from cbx_sandbox.errors import UsageError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_supervisor.daemon import requests
 from cbx_supervisor.daemon.handlers.answers import (
@@ -20,6 +23,7 @@ from cbx_supervisor.daemon.handlers.answers import (
     require,
     service_of,
 )
+from cbx_supervisor.execution.checkpoints import Wish
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.checkpoint import Checkpoint
 from cbx_supervisor.model.roles import Right
@@ -56,21 +60,33 @@ async def diff(request: Request) -> Response:
 
 
 async def commit(request: Request) -> Response:
-    """POST /v1/checkpoints/{id}/commit {"allow_privileged": bool, "on_conflict": "abort" | "ours" | "theirs"}."""
+    """POST /v1/checkpoints/{id}/commit, with a body as in messages.Commit."""
     body = await body_of(request, Commit)
     checkpoint, peer = await _found(request), peer_of(request)
     subject = f"commit checkpoint {checkpoint.id}"
     await require(request, Right.DECIDE, subject, owner=checkpoint.uid)
     if body.allow_privileged:
         await require(request, Right.LOOSEN, f"{subject} with --allow-privileged")
-    decided = await service_of(request).review.commit(
-        checkpoint,
-        uid=peer.uid,
-        pid=peer.pid,
+    review, wish = service_of(request).review, _wish(body)
+    if body.dry_run:
+        return json_answer(await review.preview(checkpoint, uid=peer.uid, wish=wish))
+    return json_answer(_shown(request, await review.commit(checkpoint, uid=peer.uid, pid=peer.pid, wish=wish)))
+
+
+def _wish(body: Commit) -> Wish:
+    """What the caller wants. Raises UsageError for a path that is relative."""
+    return Wish(
         allow_privileged=body.allow_privileged,
         on_conflict=OnConflict(body.on_conflict),
+        paths=tuple((_path(path), OnConflict(how)) for path, how in body.resolve.items()),
+        selection=Selection(tuple(map(_path, body.only)), tuple(map(_path, body.without))),
     )
-    return json_answer(_shown(request, decided))
+
+
+def _path(value: str) -> bytes:
+    if not value.startswith("/"):
+        raise UsageError(f"cannot commit that way: {value[:100]!r} is not an absolute path")
+    return os.path.normpath(os.fsencode(value))
 
 
 async def roll_back(request: Request) -> Response:
