@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 from cbx_supervisor.client.connection import open_socket, runtime_directory
 from cbx_supervisor.client.failure import ClientError
 
 NO_CONTENT = 204
+RETRY_SECONDS = 1.0  # before a lost stream is asked for again
 LONG_POLL_SECONDS = 50  # of one `wait` request; the loop asks again
 
 
@@ -52,6 +55,43 @@ class Api:
     def post(self, path: str, body: dict[str, object] | None = None) -> Any:
         """Have something done."""
         return _parse(self._request("POST", path, body or {}))
+
+    def stream(self, path: str, headers: dict[str, str] | None = None) -> Iterator[bytes]:
+        """Ask for something that comes bit by bit; ends when the supervisor hangs up."""
+        connection = _UnixConnection("cbx", timeout=self._timeout)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            response = connection.getresponse()
+            if response.status >= http.client.BAD_REQUEST:
+                raise _problem(response.status, response.reason, response.read())
+            while part := response.read1(1 << 16):
+                yield part
+        except (http.client.HTTPException, OSError) as why:
+            raise ClientError(
+                f"cannot talk to the supervisor: {why or type(why).__name__}", hint="it may have ended; try again"
+            ) from None
+        finally:
+            connection.close()
+
+    def events(self, path: str) -> Iterator[dict[str, Any] | None]:
+        """What the supervisor tells, for ever: where the connection is lost, from there on. None: (again) connected."""
+        last = ""
+        while True:
+            rest = b""
+            try:
+                for part in self.stream(path, {"Last-Event-ID": last} if last else {}):
+                    *whole, rest = (rest + part).split(b"\n\n")
+                    for message in whole:
+                        fields = dict(line.split(b": ", 1) for line in message.split(b"\n") if b": " in line)
+                        last = fields.get(b"id", last.encode()).decode()
+                        if b"data" in fields:
+                            yield json.loads(fields[b"data"])
+                        elif b"retry" in fields:
+                            yield None
+            except ClientError:
+                if not last:
+                    raise  # it never worked
+            time.sleep(RETRY_SECONDS)
 
     def wait(self, job: int) -> dict[str, Any]:
         """Wait for a job's end, however long it takes, and return its result."""

@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_supervisor.daemon.handlers import checkpoints, config, description, jobs, queue, reports, status, trail
+from cbx_supervisor.daemon.handlers import checkpoints, config, description, events, jobs, queue, reports, status, trail
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.protocol import messages
 
@@ -47,6 +47,7 @@ class Page:
 
 
 _SINCE = Query("since", "number", "Seconds of the Unix clock: only what ended later")
+_SINCE_EVENT = Query("since", "integer", "Go on after this event, as the header Last-Event-ID says it too")
 _LIMIT = Query("limit", "integer", "At most so many; never more than 1000")
 
 PAGES: tuple[Page, ...] = (
@@ -71,6 +72,18 @@ PAGES: tuple[Page, ...] = (
     Page(
         "GET", "/v1/jobs/{number}/log", "logs", jobs.log, "The output that was kept of a detached job",
         media="application/octet-stream",
+        query=(
+            Query("follow", "boolean", "1: go on until the job is over"),
+            Query("tail", "integer", "Only so many last lines"),
+        ),
+    ),
+    Page(
+        "GET", "/v1/jobs/{number}/events", "events of a job", events.of_job, "Where a job is and what becomes of it",
+        (messages.Happened,), query=(_SINCE_EVENT,), media="text/event-stream",
+    ),
+    Page(
+        "GET", "/v1/events", "events", events.index, "What becomes of jobs", (messages.Happened,),
+        query=(_SINCE_EVENT,), media="text/event-stream",
     ),
     Page(
         "POST", "/v1/jobs/{number}/cancel", "cancel", jobs.cancel, "End a job", (messages.Cancelled,),

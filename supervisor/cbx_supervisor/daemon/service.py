@@ -21,6 +21,7 @@ from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.daemon import home, recovery
 from cbx_supervisor.daemon.access import Access
 from cbx_supervisor.daemon.configuration import Configuration
+from cbx_supervisor.daemon.events import Events
 from cbx_supervisor.daemon.log import Log
 from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
@@ -92,6 +93,8 @@ class Service:
                 report=runner.HostReport(report.missing, report.hybrid, report.landlock, report.unshifted),
                 log=self.log,
             )
+            self.events = Events(self.database)
+            self.executor.on_change = self.events.changed
             self.review = Review(self.executor)
             self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
             self.access = Access(self.settings.access)

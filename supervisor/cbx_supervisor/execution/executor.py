@@ -69,6 +69,7 @@ class Executor:
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
+        self.on_change: Callable[[LiveJob], None] = _nobody_listens
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
         self._lookups = Workers("look", settings.timeouts.file_system_seconds)
@@ -103,7 +104,8 @@ class Executor:
                 raise NotStartedError(f"cannot take the job: you have {mine} unfinished ones", hint="try again later")
             self._check_held(submission.uid)
         self._job += 1
-        live = self.live[self._job] = LiveJob(self._job, submission, time.time())
+        live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
+        self.on_change(live)
         return live
 
     def _check_held(self, uid: int) -> None:
@@ -334,6 +336,10 @@ class Executor:
         # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
         with acting_as(Submitter(who.uid, who.gid, who.groups)):
             return runner.plan(request, facts, self._defaults, self.report, **more)
+
+
+def _nobody_listens(_live: LiveJob) -> None:
+    """Until somebody does."""
 
 
 def _defaults(settings: Settings) -> runner.Defaults:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.output import OutputLog
@@ -21,11 +22,12 @@ class Cancelled(Exception):  # noqa: N818  # an order that was given, not a faul
 class LiveJob:
     """One job between its submission and its result."""
 
-    def __init__(self, number: int, submission: Submission, since: float) -> None:
+    def __init__(self, number: int, submission: Submission, since: float, on_change: Callable[[LiveJob], None]) -> None:
         self.number = number
         self.submission = submission
         self.since = since
-        self.state: JobState = Queued(since)
+        self._state: JobState = Queued(since)
+        self._on_change = on_change
         self.init: Init | None = None
         self.output: OutputLog | None = None  # of a detached job
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
@@ -34,6 +36,16 @@ class LiveJob:
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders: list[tuple[str, int]] = []
+
+    @property
+    def state(self) -> JobState:
+        """Where it is in its life."""
+        return self._state
+
+    @state.setter
+    def state(self, state: JobState) -> None:
+        self._state = state
+        self._on_change(self)
 
     @property
     def withdrawn(self) -> asyncio.Future[None]:

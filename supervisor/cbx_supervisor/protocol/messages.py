@@ -117,6 +117,15 @@ class Why(Answer, frozen=True):
     waits_for: list[Waited]
 
 
+class Happened(Answer, frozen=True):
+    """The data of an event: a job is in this state now. ``status`` is what a client exits with, once it is over."""
+
+    job: int
+    state: str
+    uid: int
+    status: int | None
+
+
 class Pool(Answer, frozen=True):
     """The slots of one tier."""
 

@@ -138,6 +138,24 @@ def listed(connection: sqlite3.Connection, chosen: Choice, limit: int) -> list[R
     return [_row(row) for row in connection.execute(query, (*values, limit))]
 
 
+_CHANGES = """
+SELECT * FROM (
+    SELECT submitted AS at, id, uid, 'queued', NULL FROM jobs
+    UNION ALL SELECT started, job, uid, 'running', NULL FROM attempts JOIN jobs ON jobs.id = attempts.job
+    UNION ALL SELECT ended, id, uid, state, json_extract(results.json, '$.status') FROM jobs
+        JOIN results ON results.job = jobs.id
+) WHERE at > :after AND at < :before AND (:uid IS NULL OR uid = :uid) AND (:job IS NULL OR id = :job) ORDER BY at
+"""
+
+
+def changes(
+    connection: sqlite3.Connection, *, uid: int | None, job: int | None, after: float, before: float
+) -> list[tuple[float, int, int, str, int | None]]:
+    """What became of jobs between two times, in order: time, job, user, state, and at its end the status."""
+    values = {"uid": uid, "job": job, "after": after, "before": before}
+    return [tuple(row) for row in connection.execute(_CHANGES, values)]
+
+
 def unfinished(connection: sqlite3.Connection) -> list[Row]:
     """Jobs that a supervisor before this one did not see end."""
     marks = ",".join("?" * len(UNFINISHED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], object]] = {
     "directory": lambda job: job.get("workdir"),
     "command": lambda job: job.get("command"),
 }
+CLEAR = "\x1b[H\x1b[2J"
 USUAL = "job,state,status,tier,time,checkpoint,command"
 
 
@@ -47,6 +49,7 @@ def _columns(_context: click.Context, _option: click.Parameter, text: str) -> li
     "-n", "--limit", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True, help="At most this many."
 )
 @click.option("--columns", callback=_columns, default=USUAL, help="Which, with commas between them.")
+@click.option("--watch", is_flag=True, help="Go on: on a terminal the table, else a line for each change.")
 @click.option("--json", "as_json", is_flag=True, help="Print each job as a line of JSON.")
 def command(
     state: str | None,
@@ -55,18 +58,48 @@ def command(
     name: str | None,
     limit: int,
     columns: list[str],
+    watch: bool,
     as_json: bool,
 ) -> None:
     """List jobs, the newest first: your own, or everybody's for root and who has a role.
 
     Columns: job, state, status, tier, time, checkpoint, user, cpu, memory, reason, started, ended, directory, command.
     """
-    jobs = output.rows_of(Api().get("/v1/jobs", state=state, user=user, tier=tier, name=name, limit=limit), "jobs")
-    if as_json:
-        for job in jobs:
-            output.show_json(job)
-        return
-    show(jobs, columns)
+    api = Api()
+
+    def found() -> list[dict[str, Any]]:
+        answer = api.get("/v1/jobs", state=state, user=user, tier=tier, name=name, limit=limit)
+        return output.rows_of(answer, "jobs")
+
+    def print_all() -> None:
+        jobs = found()
+        if as_json:
+            for job in jobs:
+                output.show_json(job)
+        else:
+            show(jobs, columns)
+
+    if watch:
+        _watch(api, print_all, as_json=as_json)
+    else:
+        print_all()
+
+
+def _watch(api: Api, print_all: Callable[[], None], *, as_json: bool) -> None:
+    """What is there, then what changes. Nothing is drawn over where nobody could see it."""
+    table = sys.stdout.isatty() and not as_json
+    for event in api.events("/v1/events"):
+        if table:
+            sys.stdout.write(CLEAR)
+            print_all()
+        elif event is None:
+            print_all()
+        elif as_json:
+            output.show_json(event)
+        else:
+            ended = "" if event["status"] is None else f", status {event['status']}"
+            output.show(f"job {event['job']}: {event['state']}{ended}")
+        sys.stdout.flush()
 
 
 def show(jobs: list[dict[str, Any]], columns: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
+import urllib.parse
 
 import click
 
@@ -12,15 +14,24 @@ from cbx_supervisor.client.http import Api
 
 @click.command(short_help="Print a job's output.")
 @click.argument("job", type=click.IntRange(min=1))
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of what is there.")
 @click.option("--raw", is_flag=True, help="Do not escape control characters, even on a terminal.")
-def command(job: int, raw: bool) -> None:
+def command(job: int, follow: bool, tail: int | None, raw: bool) -> None:
     """Print the output that was kept of a job.
 
     On a terminal, control characters are escaped; in a pipe or a file the bytes are as the command wrote them.
     """
-    content = Api().get_bytes(f"/v1/jobs/{job}/log")
-    if sys.stdout.isatty() and not raw:
-        text = output.lines(content.decode("utf-8", "surrogateescape").replace("\r\n", "\n"))
-        sys.stdout.write(text)
-    else:
-        sys.stdout.buffer.write(content)
+    query: dict[str, int] = {"follow": 1} if follow else {}
+    if tail is not None:
+        query["tail"] = tail
+    path = f"/v1/jobs/{job}/log" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    # A character may come in two parts.
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    escaped = sys.stdout.isatty() and not raw
+    for part in Api().stream(path):
+        if escaped:
+            sys.stdout.write(output.lines(decoder.decode(part).replace("\r\n", "\n")))
+        else:
+            sys.stdout.buffer.write(part)
+        sys.stdout.flush()

@@ -27,6 +27,7 @@ from cbx_supervisor.daemon.handlers.answers import (
     require,
     service_of,
 )
+from cbx_supervisor.execution import logs
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.job import Job, state_name
@@ -38,7 +39,7 @@ from cbx_supervisor.store import audit, jobs, predictions
 
 LONGEST_WAIT = 300.0
 MOST_ROWS = 1000
-_CHUNK = 1 << 16
+LOOK_AGAIN = 0.1  # s, for more output of a job that runs
 
 
 async def index(request: Request) -> Response:
@@ -128,22 +129,37 @@ async def _audit(request: Request, action: str, row: jobs.Row, detail: dict[str,
 
 
 async def log(request: Request) -> Response:
-    """GET /v1/jobs/{id}/log: the bytes that a detached job wrote so far."""
+    """GET /v1/jobs/{id}/log?follow=&tail=: the bytes that a detached job wrote so far, or until its end."""
     row = await row_of(request)
-    path = service_of(request).paths.log_of(row.job.number)
+    service = service_of(request)
+    lines = request.query_params.get("tail")
+    wanted = None if lines is None else int(numeric(request, "tail", 0))
+    path = service.paths.log_of(row.job.number)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         raise NotFoundError(
             f"no output was kept of job {row.job.number}", hint="only that of detached jobs is (run -d)"
         ) from None
-    return StreamingResponse(_content(fd), media_type="application/octet-stream")
+    live = service.executor.live.get(row.job.number) if request.query_params.get("follow") == "1" else None
+    return StreamingResponse(_content(fd, wanted, live), media_type="application/octet-stream")
 
 
-async def _content(fd: int) -> AsyncIterator[bytes]:
+async def _content(fd: int, lines: int | None, live: LiveJob | None) -> AsyncIterator[bytes]:
     try:
-        while part := await asyncio.to_thread(os.read, fd, _CHUNK):
-            yield part
+        position = 0 if lines is None else await asyncio.to_thread(logs.last_lines, fd, lines)
+        while True:
+            over = live is None or live.result.done()  # asked before reading: what came before the end is read
+            begin, part = await asyncio.to_thread(logs.read, fd, position, logs.CHUNK)
+            if begin > position:
+                yield f"\n[cbx: {begin - position} bytes were not kept]\n".encode()
+            if part:
+                yield part
+                position = begin + len(part)
+            elif over:
+                return
+            elif live is not None:
+                await asyncio.wait([live.result], timeout=LOOK_AGAIN)
     finally:
         os.close(fd)
 
