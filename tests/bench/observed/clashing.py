@@ -31,7 +31,7 @@ class Pair:
     @property
     def clash(self) -> str:
         """Name a path over which the two really clash; the empty string where they do not."""
-        one, other = self.first.observed, self.second.observed
+        one, other = self.first.as_admitted, self.second.as_admitted
         return _meets(one, other) or _meets(other, one)
 
     @property

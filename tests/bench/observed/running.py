@@ -18,6 +18,7 @@ from tests.bench.observed.tracing import Trace, read_trace
 from tests.bench.observed.world import World
 
 TIMEOUT = 60  # seconds; an end by it is an error of the row, not a result
+MAX_OUTPUT = 1 << 20  # bytes that are kept of what a command prints
 _OVERLAY = 'mount -t overlay overlay -o "$1" "$2" && shift 2 && exec "$@"'
 
 
@@ -26,6 +27,7 @@ class Observed:
     """What one run did: paths, absolute. ``deleted`` means all that was beneath as well."""
 
     status: int
+    output: bytes = b""  # what it printed, errors and all
     created: frozenset[str] = frozenset()
     changed: frozenset[str] = frozenset()
     deleted: frozenset[str] = frozenset()
@@ -37,28 +39,31 @@ class Observed:
         return self.created | self.changed | self.deleted
 
 
-def run(world: World, command: str, *, traced: bool = False) -> Observed:
-    """Run a command; ``traced`` says what it read as well."""
+def run(world: World, command: str, *, traced: bool = False, confined: bool = False) -> Observed:
+    """Run a command; ``traced`` says what it read as well, ``confined`` is with all of the tree read-only."""
     aside = tempfile.mkdtemp(prefix="layer-", dir=os.path.dirname(world.root))
     try:
         for name in ("upper", "work", "tmp"):
             os.mkdir(f"{aside}/{name}")
-        status = _run(world, command, aside, traced=traced)
+        status = _run(world, command, aside, traced=traced, confined=confined)
         created, changed, deleted = _changes(f"{aside}/upper", world.root)
         for directory, names, files in os.walk(f"{aside}/tmp"):
             place = directory.removeprefix(aside)
             created |= {f"{place}/{name}" for name in (*names, *files)}
         trace = read_trace(f"{aside}/trace", world.cwd, world.root) if traced else Trace()
-        return Observed(status, frozenset(created), frozenset(changed), frozenset(deleted), trace)
+        with open(f"{aside}/output", "rb") as output:
+            printed = output.read(MAX_OUTPUT)
+        return Observed(status, printed, frozenset(created), frozenset(changed), frozenset(deleted), trace)
     finally:
         shutil.rmtree(aside)
 
 
-def _run(world: World, command: str, aside: str, *, traced: bool) -> int:
+def _run(world: World, command: str, aside: str, *, traced: bool, confined: bool) -> int:
     layers = (
         f"lowerdir={world.root},upperdir={aside}/upper,workdir={aside}/work,redirect_dir=off,index=off,metacopy=off"
     )
-    box = ["bwrap", "--ro-bind", "/", "/", "--bind", world.root, world.root, "--bind", f"{aside}/tmp", "/tmp"]
+    bind = "--ro-bind" if confined else "--bind"
+    box = ["bwrap", "--ro-bind", "/", "/", bind, world.root, world.root, bind, f"{aside}/tmp", "/tmp"]
     box += ["--tmpfs", "/run", "--dir", "/run/tmp", "--proc", "/proc", "--dev", "/dev", "--chdir", world.cwd]
     box += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--die-with-parent", "--new-session"]
     tracer: list[str] = []

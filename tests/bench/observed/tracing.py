@@ -17,6 +17,7 @@ _READING = frozenset(
     "open openat openat2 stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat execve execveat"
     " getxattr lgetxattr listxattr llistxattr statfs".split()
 )
+_OF_LINKS = frozenset({"lstat", "readlink", "readlinkat", "lgetxattr", "llistxattr"})
 _WRITING = frozenset(
     "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat symlink symlinkat mknod mknodat chmod"
     " fchmodat chown lchown fchownat truncate utimensat utime setxattr lsetxattr removexattr creat".split()
@@ -91,12 +92,12 @@ class _Reader:
                 self._written.update(_paths(rest, here))
         elif call in _READING and error in _NOT_THERE:
             paths = _paths(rest, here)[:1]
+            if call not in _OF_LINKS and "NOFOLLOW" not in rest:
+                paths += [os.path.realpath(path) for path in paths]
             if call.startswith("open") and ("O_WRONLY" in rest or "O_RDWR" in rest) and not error:
                 self._written.update(paths)
-                self._written.update(map(os.path.realpath, paths))
             if not _only_writes(call, rest):
                 self._read.update(paths)
-                self._read.update(map(os.path.realpath, paths))
 
 
 def _only_writes(call: str, rest: str) -> bool:
