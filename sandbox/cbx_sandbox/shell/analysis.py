@@ -91,7 +91,7 @@ def _result(text: str, record: Record, shell: Interpreter) -> Analysis:
     effects = record.effects()
     changes = any(effect.access is not Access.READ for effect in effects.paths)
     elsewhere = record.tier is not DANGEROUS and (effects.host or effects.network)
-    if record.tier.rank >= SEQUENTIAL.rank and not changes and not elsewhere:
+    if record.tier.rank >= SEQUENTIAL.rank and not changes and not elsewhere and not record.placed:
         record.path(Access.WRITE, shell.project(), Certainty.UNDER, (-1, -1))
         effects = record.effects()
     estimate = combine(record.estimates)

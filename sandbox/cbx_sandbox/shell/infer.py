@@ -125,7 +125,10 @@ class Interpreter(Follower):
                 args.append(Arg(f"{word.name}={self._assigned(word)}", word.start, word.end))
                 self._declare(word, self._elements(word))
             else:
-                args += expand(word, self)
+                expanded = expand(word, self)
+                for arg in expanded:
+                    self.matched(arg, where)
+                args += expanded
         if not node.words:
             for assign in node.assigns:
                 before = self._elements(assign)

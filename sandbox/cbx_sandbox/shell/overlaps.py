@@ -26,6 +26,8 @@ def overlap(one: PathEffect, other: PathEffect) -> bool:
     """Whether two effects can mean the same file: the definition; ``Index`` finds the same faster."""
     if one.path == other.path:
         return True
+    if _takes(one, other) or _takes(other, one):
+        return True
     if one.certainty is Certainty.LITERAL and other.certainty is Certainty.LITERAL:
         return False
     if one.certainty is Certainty.LITERAL:
@@ -36,9 +38,22 @@ def overlap(one: PathEffect, other: PathEffect) -> bool:
     return left.startswith(right) or right.startswith(left)
 
 
+def _takes(one: PathEffect, other: PathEffect) -> bool:
+    """Whether one removes what the other's paths are in: a literal path may be a directory, with all that is in it."""
+    if one.access is not Access.DELETE or one.certainty is not Certainty.LITERAL:
+        return False
+    text = inside(other.path) if other.certainty is Certainty.LITERAL else stem(other)
+    return text.startswith(inside(one.path))
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Whether a pattern means a path: as in the shell, no wildcard stands for a slash."""
+    return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
+
+
 def _meets(path: str, wide: PathEffect) -> bool:
     if wide.certainty is Certainty.PATTERN:
-        return fnmatchcase(path, wide.path)
+        return matches(path, wide.path)
     return inside(path).startswith(stem(wide))
 
 
@@ -68,6 +83,8 @@ class Index:
             self._paths[effect.path].add(effect.access)
             if effect.certainty is Certainty.LITERAL:
                 literal[effect.access].add(inside(effect.path))
+                if effect.access is Access.DELETE:
+                    self._stems[inside(effect.path)].add(effect.access)
                 continue
             wide[effect.access].add(stem(effect))
             if effect.certainty is Certainty.PATTERN:
@@ -83,6 +100,9 @@ class Index:
         found = set(self._paths.get(effect.path, ()))
         if effect.certainty is Certainty.LITERAL:
             self._around(effect.path, found)
+            if effect.access is Access.DELETE:
+                every = (*self._literal.items(), *self._wide.items())
+                found.update(access for access, texts in every if _any_begins(texts, inside(effect.path)))
             return found
         own = stem(effect)
         for text in self._beginnings(own):
@@ -99,7 +119,7 @@ class Index:
         whole = inside(path)
         for text in self._beginnings(whole):
             found |= self._stems.get(text, set())
-            found.update(pattern.access for pattern in self._patterns.get(text, ()) if fnmatchcase(path, pattern.path))
+            found.update(pattern.access for pattern in self._patterns.get(text, ()) if matches(path, pattern.path))
 
     def _beginnings(self, text: str) -> Iterator[str]:
         for length in self._lengths:
@@ -116,7 +136,7 @@ def _any_begins(texts: list[str], beginning: str) -> bool:
 def _any_matches(texts: list[str], beginning: str, pattern: str) -> bool:
     place = bisect_left(texts, beginning)
     while place < len(texts) and texts[place].startswith(beginning):
-        if fnmatchcase(texts[place].rstrip("/") or "/", pattern):
+        if matches(texts[place].rstrip("/") or "/", pattern):
             return True
         place += 1
     # The path may itself be the beginning, without what stands for its inside.

@@ -125,11 +125,44 @@ class Paths:
             return
         if _HARMLESS_DEVICE.match(path) or _SOCKET.match(arg.text):
             return
-        if under and certainty is Certainty.LITERAL:
+        if certainty is Certainty.LITERAL and (under or self.facts.kind(path) == "dir"):
             certainty = Certainty.UNDER
         self.record.path(Access.READ, path, certainty, where)
         if not self.record.trail.looking:
             self._look_at_read(arg, path, certainty, where)
+
+    def parents(self, arg: Arg) -> None:
+        """Note the directories above a path that have to be made first."""
+        path = self.absolute(arg.text)
+        missing: list[str] = []
+        while path is not None and path != "/":
+            path = posixpath.dirname(path)
+            if self.facts.kind(self.facts.resolve(path)) != "missing":
+                break
+            missing.append(path)
+        for above in reversed(missing):
+            self.writes(Arg(above, arg.start, arg.end), self.where(arg.start, arg.end), access=Access.CREATE)
+
+    def looks(self, path: str | None, where: Where, *, under: bool = False) -> None:
+        """Note that a program asks whether something is there, or with ``under`` what is in all of it."""
+        if path is not None and not self.state.remote:
+            real = self.facts.resolve(path)
+            self.record.path(Access.READ, real, Certainty.UNDER if under else Certainty.LITERAL, where)
+            if real != path and not under:
+                self.record.path(Access.READ, path, Certainty.LITERAL, where)
+
+    def lists(self, path: str | None, where: Where) -> None:
+        """Note that the names in a directory are read."""
+        if path is not None and not self.state.remote:
+            self.looks(path, where)
+            real = self.facts.resolve(path)
+            self.record.path(Access.READ, posixpath.join(real, "*"), Certainty.PATTERN, where)
+
+    def matched(self, arg: Arg, where: Where) -> None:
+        """Note that the shell looks for the names that a pattern means."""
+        path = self.absolute(arg.text) if arg.pattern and HOLE not in arg.text else None
+        if path is not None and not self.state.remote:
+            self.record.path(Access.READ, path, Certainty.PATTERN, where)
 
     def _look_at_read(self, arg: Arg, path: str, certainty: Certainty, where: Where) -> None:
         named = self.absolute(arg.text) or path

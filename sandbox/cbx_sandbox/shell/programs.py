@@ -199,6 +199,8 @@ def option_effects(run: Interpreter, call: Call, rule: Rule, given: Given) -> bo
         tier = rule.tier if rule.tier is CONDITIONAL else SEQUENTIAL
         access = _ACCESS.get(role, Access.WRITE)
         return run.writes(value, where, access=access, under=role == "under", tier=tier) and role != "delete"
+    elif role == "prefix":
+        return run.writes(Arg(value.text + "*", value.start, value.end, pattern=True, many=value.many), where)
     elif role in {"run", "attached-run"}:
         run.execute_text(value.text, where)
     elif role == "exec":
@@ -225,6 +227,8 @@ def operand_effects(run: Interpreter, call: Call, rule: Rule, operands: list[Arg
     """Give each operand its role; True where one is changed."""
     if rule.network == "operand" and operands:
         connect(run, operands[0], call.where)
+    if rule.default and len(operands) < len(rule.operands):
+        operands = [*operands, Arg(rule.default, *call.where)]
     touched = False
     for role, arg in assign_roles(rule.operands, operands):
         touched = operand(run, call, rule, role, arg) or touched
@@ -255,6 +259,14 @@ def operand(run: Interpreter, call: Call, rule: Rule, role: str, arg: Arg) -> bo
             run.reads(arg, where)
         case "tree":
             run.reads(arg, where, under=True)
+        case "list":
+            path = run.absolute(arg.text) if arg.known else None
+            if path is not None and run.is_directory(path):
+                run.lists(path, where)
+            else:
+                run.reads(arg, where, under=True)
+        case "prefix":
+            return run.writes(Arg(arg.text + "*", arg.start, arg.end, pattern=True, many=arg.many), where, tier=tier)
         case "rewrite":
             run.reads(arg, where)
             return run.writes(arg, where, tier=tier)

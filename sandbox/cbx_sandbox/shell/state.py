@@ -21,7 +21,7 @@ from cbx_sandbox.shell.effects import (
     Thing,
     surrogates,
 )
-from cbx_sandbox.shell.tiers import SAFE, Reason, Tier
+from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL, Reason, Tier
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ class Record:
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})
     opaque: bool = False
+    placed: bool = True  # all that is at least sequential says where it writes, or that it does not
     tier: Tier = SAFE
 
     def __post_init__(self) -> None:
@@ -160,12 +161,14 @@ class Record:
             self.checks.append(check)
         self.reason(found.code, text, found.tier, where)
 
-    def reason(self, code: str, text: str, tier: Tier, where: Where) -> None:
-        """Say why the text is at least in a tier."""
-        self.adopt(Reason(code, marks.shown(text), tier, self.offsets.span(where)))
+    def reason(self, code: str, text: str, tier: Tier, where: Where, *, placed: bool = False) -> None:
+        """Say why the text is at least in a tier; ``placed`` where it changes no path but those that are noted."""
+        self.adopt(Reason(code, marks.shown(text), tier, self.offsets.span(where)), placed=placed)
 
-    def adopt(self, reason: Reason) -> None:
+    def adopt(self, reason: Reason, *, placed: bool = False) -> None:
         """Add a reason that was found elsewhere."""
+        if reason.tier.rank >= SEQUENTIAL.rank and not placed:
+            self.placed = False
         if reason.tier.rank > self.tier.rank:
             self.tier = reason.tier
         if len(self.reasons) < MAX_REASONS and reason not in self.reasons:

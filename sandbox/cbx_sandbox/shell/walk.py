@@ -129,6 +129,8 @@ class Walker(Variables):
             case Test():
                 for word in node.words:
                     text = expand_one(word, self)
+                    if HOLE not in text and len(node.words) > 1:
+                        self.looks(self.absolute(text) if text else None, self.where(word.start, word.end))
                     if node.computes and re.search(r"\[.*(?:\$\(|`)", text):
                         self.arithmetic(text)
             case ArithCommand():
@@ -256,6 +258,8 @@ class Walker(Variables):
             values = [Arg(HOLE, 0, 0, many=True)] if known is None else [Arg(text, 0, 0) for text in known]
         for word in node.words or ():
             values += expand(word, self)
+        for value in values:
+            self.matched(value, (-1, -1))
         many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
         if node.select or many or any(value.many for value in values):
             own = not node.select and all(marks.own(value.text) for value in values)

@@ -18,6 +18,13 @@ def touched(command: str, facts: StaticFacts, access: str) -> dict[str, str]:
     }
 
 
+GIT_LOOKS = {
+    "/home/user/.gitconfig": "literal",
+    "/home/user/.config/git": "under",
+    "/work/project/.git": "under",
+}
+
+
 @pytest.mark.parametrize(
     ("command", "access", "expected"),
     [
@@ -26,8 +33,8 @@ def touched(command: str, facts: StaticFacts, access: str) -> dict[str, str]:
         ("cat ~/a", "read", {"/home/user/a": "literal"}),
         ("cat $HOME/a", "read", {"/home/user/a": "literal"}),
         ("d=src; cat $d/a.c", "read", {"/work/project/src/a.c": "literal"}),
-        ("cd src && cat a.c", "read", {"/work/project/src/a.c": "literal"}),
-        ("(cd src); cat a.c", "read", {"/work/project/a.c": "literal"}),
+        ("cd src && cat a.c", "read", {"/work/project/src": "literal", "/work/project/src/a.c": "literal"}),
+        ("(cd src); cat a.c", "read", {"/work/project/src": "literal", "/work/project/a.c": "literal"}),
         ("cat src/*.c", "read", {"/work/project/src/*.c": "pattern"}),
         ("cat a{1,2}", "read", {"/work/project/a1": "literal", "/work/project/a2": "literal"}),
         ("grep x -r src", "read", {"/work/project/src": "under"}),
@@ -55,7 +62,33 @@ def touched(command: str, facts: StaticFacts, access: str) -> dict[str, str]:
         ("./unknown", "write", {"/work/project": "under"}),
         ("touch src/$X", "write", {"/work/project/src": "unknown"}),
         ("touch $X", "write", {"/work/project": "unknown"}),
-        ("git commit -m x", "write", {"/work/project": "under"}),
+        ("git commit -m x", "write", {"/work/project/.git": "under"}),
+        ("git reset --hard", "write", {"/work/project": "under", "/work/project/.git": "under"}),
+        ("git checkout -- src", "write", {"/work/project/src": "under", "/work/project/.git": "under"}),
+        ("git checkout main", "write", {"/work/project": "under", "/work/project/.git": "under"}),
+        ("git checkout -b new", "write", {"/work/project/.git": "under"}),
+        ("git restore --staged src", "write", {"/work/project/.git": "under"}),
+        ("git restore src", "write", {"/work/project/src": "under", "/work/project/.git": "under"}),
+        ("git rm --cached notes.txt", "write", {"/work/project/.git": "under"}),
+        ("git format-patch -o out main", "write", {"/work/project/out": "under"}),
+        ("git status", "read", GIT_LOOKS | {"/work/project": "under"}),
+        ("git diff --cached", "read", GIT_LOOKS),
+        ("tar xf a.tar x -C src", "write", {"/work/project": "under", "/work/project/src": "under"}),
+        ("split -l 5 notes.txt part", "write", {"/work/project/part*": "pattern"}),
+        ("split -l 5 notes.txt", "write", {"/work/project/x*": "pattern"}),
+        ("csplit -f part notes.txt 3", "write", {"/work/project/part*": "pattern"}),
+        ("mktemp", "write", {}),
+        ("mktemp src/tmp.XXXX", "create", {"/work/project/src/tmp.*": "pattern"}),
+        ("TMPDIR=src mktemp", "write", {"/work/project/src": "under"}),
+        ("mktemp; perl x.pl", "write", {"/work/project": "under"}),
+        ("ls src", "read", {"/work/project/src": "literal", "/work/project/src/*": "pattern"}),
+        ("[ -f src/x ]", "read", {"/work/project/src/x": "literal"}),
+        ("find src -name x | xargs rm", "delete", {"/work/project/src": "unknown"}),
+        ("python3 -c 'import os; os.makedirs(\"x/y\")'", "create",
+         {"/work/project/x": "literal", "/work/project/x/y": "literal"}),
+        ("python3 -c 'import shutil; shutil.make_archive(\"out\", \"zip\")'", "write", {"/work/project/out.*": "pattern"}),
+        ("python3 -m calendar", "write", {}),
+        ("sqlite3 -readonly a.db .dump", "write", {"/work/project": "under"}),
         ("npm ci", "write", {"/work/project": "under", "/home/user/.npm": "under"}),
         ("find . -name '*.o' -delete", "delete", {"/work/project": "under"}),
         ("ssh host 'touch /srv/x'", "write", {}),

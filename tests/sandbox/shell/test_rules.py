@@ -20,7 +20,9 @@ from cbx_sandbox.shell.rules.examples import of as examples_of
 from cbx_sandbox.shell.tiers import SHORT
 
 HERE = pathlib.Path(cbx_sandbox.shell.__file__).parent
-ROLES = set("read write append create delete text tree rewrite under into tree-delete host run exec".split())
+ROLES = set(
+    "read write append create delete text tree list rewrite under prefix into tree-delete host run exec".split()
+)
 
 
 def all_rules() -> dict[int, rules.Rule]:

@@ -39,9 +39,11 @@ def _cd(run: Interpreter, call: Call) -> str:
         run.state.cwd = None
     else:
         path = run.absolute(target)
+        run.looks(path, call.where)
         if path is not None and "-P" in call.texts() and before is not None:  # links before ".." are followed
             path = posixpath.join(before, target)
         run.state.cwd = None if path is None else run.facts.resolve(path)
+    run.looks(run.state.cwd, call.where)
     there = run.state.cwd is None or run.exists(run.state.cwd)
     run.state.left = None if there else before
     if call.name == "pushd":

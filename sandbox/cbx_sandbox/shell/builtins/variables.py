@@ -97,8 +97,14 @@ def _let(run: Interpreter, call: Call) -> str:
     return ""
 
 
+_ABOUT_FILES = frozenset("-a -b -c -d -e -f -g -h -k -p -r -s -u -w -x -G -L -N -O -S".split())
+
+
 def _test(run: Interpreter, call: Call) -> str:
     texts = call.texts()
+    for index, text in enumerate(texts[:-1]):
+        if text in _ABOUT_FILES and call.args[index + 1].known:
+            run.looks(run.absolute(texts[index + 1]), call.where)
     if any(text in {"-v", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-R"} for text in texts):
         subscripts(run, call)
     return ""

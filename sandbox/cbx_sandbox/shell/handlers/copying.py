@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.effects import Access
 from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.tiers import SAFE
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ def _lands(run: Interpreter, call: Call, parsed: Parsed, source: Arg, made: Arg 
     # What is moved, linked or copied as a link takes the place of a link; only a copy is written through one.
     through = not (moves or links or parsed.has("-P", "-d", "-a", "--remove-destination"))
     if parsed.has("-D") and made.known:
-        _parents(run, made)
+        run.parents(made)
     run.writes(made, where, under=tree, follow=through)
     if parsed.has("-b", "--backup", "-S", "--suffix"):
         suffix = parsed.value("-S", "--suffix")
@@ -137,21 +139,32 @@ def _mkdir(run: Interpreter, call: Call, rule: Rule) -> str:
 
 def _makes(run: Interpreter, arg: Arg, *, parents: bool) -> None:
     if parents and arg.known:
-        _parents(run, arg)
+        run.parents(arg)
     run.writes(arg, run.where(arg.start, arg.end), access=Access.CREATE)
 
 
-def _parents(run: Interpreter, arg: Arg) -> None:
-    """Note the directories above a path that have to be made first."""
-    path = run.absolute(arg.text)
-    missing: list[str] = []
-    while path is not None and path != "/":
-        path = posixpath.dirname(path)
-        if run.facts.kind(run.facts.resolve(path)) != "missing":
-            break
-        missing.append(path)
-    for above in reversed(missing):
-        run.writes(Arg(above, arg.start, arg.end), run.where(arg.start, arg.end), access=Access.CREATE)
+_TEMPLATE = re.compile(r"X{3,}(?=[^X]*$)")
 
 
-HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"copies": _copies, "mkdir": _mkdir}
+def _mktemp(run: Interpreter, call: Call, rule: Rule) -> str:
+    """mktemp: without a directory it goes to TMPDIR, of which every job has its own."""
+    if programs.only_help(call, rule):
+        return HOLE
+    parsed = parse_options(rule, call.args)
+    if programs.chosen(rule, parsed).tier is SAFE:
+        return HOLE
+    directory = parsed.value("-p", "--tmpdir")
+    template = parsed.operands[0] if parsed.operands else None
+    if directory is not None and directory.text:
+        run.writes(directory, call.where, under=True)
+    elif template is not None and not parsed.has("-t", "--tmpdir"):
+        text = _TEMPLATE.sub("*", template.text)
+        run.writes(replace(template, text=text, pattern="*" in text), call.where, access=Access.CREATE)
+    elif place := run.state.variables.get("TMPDIR"):  # the text's own
+        run.writes(Arg(place, *call.where), call.where, under=True)
+    run.record.reason("mktemp", rule.why, rule.tier, call.where, placed=True)
+    programs.note_cost(run, rule, rule.tier)
+    return HOLE
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"copies": _copies, "mkdir": _mkdir, "mktemp": _mktemp}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.options import parse_options
-from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
+from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ _OPENS = re.compile(
 _DOES_MORE = re.compile(
     r"(?im:^\s*\.(?:read|open|archive|ar|session|load|system|shell|cd)\b|\b(?:edit|load_extension)\s*\()"
 )
-_BESIDE = re.compile(f"{_SENDS.pattern}|{_TAKES.pattern}|{_OPENS.pattern}|{_DOES_MORE.pattern}")
 _CHANGES = re.compile(
     r"(?im)\b(?:insert|update|delete|replace|create|drop|alter|vacuum|reindex|analyze|begin|journal_mode)\b"
     r"|^\s*\.(?:import|restore|read)\b"
@@ -66,19 +65,16 @@ def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
         for command in escapes(text):
             run.execute_text(command, call.where)
         _beside(run, call, text)
-    reads = parsed.has("-readonly")
     if database is not None and database.text not in {":memory:", ""}:
         changes = any(HOLE in text or _CHANGES.search(text) for text in texts)
-        reads = _file(run, call, database, reads=reads, changes=changes)
-    else:
-        reads = True
-    if reads and not any(HOLE in text or _BESIDE.search(text) for text in texts):
-        return programs.settle(run, call, replace(rule, handler="", tier=SAFE, operands=()), parsed)
+        _file(run, call, database, reads=parsed.has("-readonly"), changes=changes)
+    # Never SAFE, not even with -readonly: ~/.sqliterc is executed first, and its .shell may do anything.
+    run.looks(run.named_place("~/.sqliterc"), call.where)
     return programs.settle(run, call, replace(rule, handler="", operands=()), parsed)
 
 
-def _file(run: Interpreter, call: Call, database: Arg, *, reads: bool, changes: bool) -> bool:
-    """Note what is done with a database's file and what lies beside it while it is changed; True if it is only read."""
+def _file(run: Interpreter, call: Call, database: Arg, *, reads: bool, changes: bool) -> None:
+    """Note what is done with a database's file, and with what lies beside it while it is changed."""
     text = database.text
     if text.startswith("file:"):
         text, _, query = text.removeprefix("file:").partition("?")
@@ -89,7 +85,6 @@ def _file(run: Interpreter, call: Call, database: Arg, *, reads: bool, changes: 
         run.writes(file, call.where)
         if changes:  # -journal, or -wal and -shm
             run.writes(replace(file, text=text + "-*", pattern=True), call.where)
-    return reads
 
 
 def _beside(run: Interpreter, call: Call, text: str) -> None:

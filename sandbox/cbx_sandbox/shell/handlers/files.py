@@ -106,7 +106,6 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.open:
         run.record.reason("unknown-option", "an argument of tar may be an option", SEQUENTIAL, call.where)
     archive = parsed.value("-f", "--file")
-    directory = parsed.value("-C", "--directory")
     if parsed.has("-t", "--list", "-d", "--diff", "--compare"):
         if archive:
             run.reads(archive, call.where)
@@ -114,11 +113,20 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
         if archive:
             run.reads(archive, call.where)
         if not parsed.has("-O", "--to-stdout", "--to-command"):
-            run.writes(directory or Arg(".", *call.where), call.where, under=True)
+            for place in _unpacked_to(call, parsed):
+                run.writes(place, call.where, under=True)
     else:
         _tar_writes(run, call, parsed, archive)
     programs.note_cost(run, rule, SEQUENTIAL)
     return HOLE
+
+
+def _unpacked_to(call: Call, parsed: Parsed) -> list[Arg]:
+    """Return the directories that tar unpacks to: -C is for the names that follow it."""
+    given = [option.value for option in parsed.options if option.name in {"-C", "--directory"} and option.value]
+    if not given or any(arg.start < given[0].start for arg in parsed.operands):
+        return [Arg(".", *call.where), *given]
+    return given
 
 
 def _tar_writes(run: Interpreter, call: Call, parsed: Parsed, archive: Arg | None) -> None:

@@ -135,6 +135,7 @@ def _python(run: Interpreter, call: Call, rule: Rule) -> str:
     if words and words[0].text != "-":
 
         def look(text: str, where: Where, path: str | None) -> None:
+            imports.searched(run, text, where, path.rpartition("/")[0] if path else None, isolated=isolated)
             python.look(run, text, where, file=path, isolated=isolated)
 
         return _script(run, call, words[0], look)
@@ -169,12 +170,14 @@ def _until(args: list[Arg], flags: set[str]) -> tuple[list[Arg], tuple[str, Arg,
 def _python_text(run: Interpreter, text: str, where: Where, *, isolated: bool) -> str:
     if HOLE in text:
         return run.executes_unknown("executes Python text that is not known before it runs", where)
+    imports.searched(run, text, where, run.state.cwd, isolated=isolated)
     python.look(run, text, where, isolated=isolated)
     return HOLE
 
 
 def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg], *, isolated: bool) -> str:
     sub = rule.sub(value.text) if value.known else None
+    imports.searched(run, f"import {value.text}", call.where, run.state.cwd, isolated=isolated)
     if sub is None:
         if not value.known:
             return run.executes_unknown("which module is executed is not known", call.where)
@@ -188,7 +191,11 @@ def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg
     if sub.tier is SAFE and not isolated and call.texts()[-1] not in {"--help", "--version"}:
         # A module is looked for in the working directory first, and nobody vouches for what lies there.
         run.record.reason(
-            "module-from-here", "runs a module that the working directory can replace", SEQUENTIAL, call.where
+            "module-from-here",
+            "runs a module that the working directory can replace",
+            SEQUENTIAL,
+            call.where,
+            placed=imports.from_library(run, value.text),
         )
     inner = type(call)(value.text, rest, rules.find(sub.handler.partition(":")[2]) or rule, call.where, call.stdin)
     if sub.handler.startswith("as:"):
@@ -242,11 +249,11 @@ def _look_inline(run: Interpreter, rule: Rule, text: str, where: Where) -> None:
     if HOLE in text:
         run.executes_unknown("executes text that is not known before it runs", where, text)
         return
-    run.record.reason("inline-code", "code in a language that is read in part", SEQUENTIAL, where)
     try:
         whole = _LANGUAGES.get(rule.name, other.look)(run, text, where)
     except pieces.Unreadable:
         whole = other.look(run, text, where)
+    run.record.reason("inline-code", "code in a language that is read in part", SEQUENTIAL, where, placed=whole)
     if not whole:
         run.writes_place("project", where, SEQUENTIAL)
 

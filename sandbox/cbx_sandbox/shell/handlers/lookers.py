@@ -24,6 +24,10 @@ _FIND_WITH_VALUE = frozenset(
 )
 
 
+_COMPARED = frozenset({"-newer", "-anewer", "-cnewer", "-samefile"})
+_SILENT = frozenset("-exec -execdir -ok -okdir -delete -printf -fprint -fprint0 -fprintf -fls -ls -quit".split())
+
+
 def _find(run: Interpreter, call: Call, rule: Rule) -> str:
     if programs.only_help(call, rule):
         return HOLE
@@ -34,7 +38,7 @@ def _find(run: Interpreter, call: Call, rule: Rule) -> str:
         index += 1
     if any(arg.many or arg.open for arg in args):
         run.record.reason("unknown-option", "an argument of find may delete or run something", SEQUENTIAL, call.where)
-    for arg in starts:
+    for arg in starts or [Arg(".", *call.where)]:
         run.reads(arg, call.where, under=True)
     while index < len(args):
         text = args[index].text
@@ -57,10 +61,14 @@ def _find(run: Interpreter, call: Call, rule: Rule) -> str:
             run.reads(args[index], call.where)
             index += 1
         elif text in _FIND_WITH_VALUE or text.startswith("-newer"):
+            if text in _COMPARED and index < len(args):
+                run.reads(args[index], call.where)
             index += 1
         elif not re.match(r"[-(!,]|\\\(", text) and text not in {")", "\\)", "+", ";"} and not text.startswith("-"):
             run.reads(args[index - 1], call.where, under=True)
     programs.note_cost(run, rule, SAFE)
+    if starts and all(arg.known for arg in starts) and not any(arg.text in _SILENT for arg in args):
+        return "".join(f"{arg.text.rstrip('/')}/{HOLE}\n" for arg in starts)  # what it finds lies beneath them
     return HOLE
 
 

@@ -30,7 +30,10 @@ def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> None:
     if sub is None or run.state.remote:
         return
     parsed = parse_options(sub, words[1:])
+    _reads(run, call, words[0].text, parsed)
     match words[0].text:
+        case name if name in _CHANGES:
+            _changes(run, call, name, parsed)
         case "status" | "diff":  # they refresh the index where they may
             index = posixpath.join(run.named_place("git"), "index")
             if run.facts.kind(index) == "file":
@@ -39,8 +42,6 @@ def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> None:
             _clone(run, call, parsed)
         case "init":
             _init(run, call, parsed)
-        case "worktree" if len(parsed.operands) > 1 and parsed.operands[0].text == "add":
-            run.writes(parsed.operands[1], call.where, under=True)
         case "push":
             for path in _remotes(run, parsed):
                 run.writes(Arg(path, *call.where), call.where, under=True)
@@ -51,6 +52,117 @@ def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> None:
             _config(run, call, parsed)
         case _:
             pass
+
+
+# What asks the working tree as well as the repository: whole, or only the paths that its words name.
+_TREE = frozenset(
+    """status diff add stash commit grep checkout switch reset merge rebase cherry-pick revert pull clean apply am
+    submodule bisect diff-files diff-index sparse-checkout bundle gc repack maintenance""".split()
+)
+_ASKS = ("-m", "-o", "-d", "--modified", "--others", "--deleted", "--dirty", "--refresh", "--really-refresh")
+_LOOKS_ONLY = frozenset(
+    {("worktree", "list"), ("rerere", "status"), ("rerere", "diff"), ("rerere", "remaining"), ("bundle", "verify")}
+)
+_NOTHING = frozenset({"clone", "init", "version", "help", "check-ref-format", "stripspace", "column"})
+# What changes the working tree only where its words say so.
+_CHANGES = frozenset(
+    "commit add reset rm mv checkout restore fetch rerere worktree bundle fast-export format-patch".split()
+)
+
+
+def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
+    """Note what a subcommand looks at: settings, the repository, and the working tree where it compares with it."""
+    for settings in ("~/.gitconfig", "~/.config/git"):
+        run.looks(run.named_place(settings), call.where, under=settings.endswith("git"))
+    if name in _NOTHING:
+        return
+    run.looks(run.named_place("git"), call.where, under=True)
+    committed = parsed.has("--cached", "--staged", "--soft") or (name == "diff" and ".." in _operands(parsed))
+    if (name in _TREE and not committed) or parsed.has(*_ASKS):
+        run.looks(run.project(), call.where, under=True)
+    for arg in parsed.operands:
+        path = run.absolute(arg.text) if arg.known and arg.text not in {"", "."} else None
+        if path is not None and run.facts.kind(path) != "missing":
+            run.reads(arg, call.where, under=True)
+
+
+def _operands(parsed: Parsed) -> str:
+    """Return the operands as one text."""
+    return " ".join(arg.text for arg in parsed.operands)
+
+
+def _hooked(run: Interpreter) -> bool:
+    """Whether the repository has programs of its own run by git, which may do anything to the project."""
+    git = run.named_place("git")
+    hooks = run.facts.glob(posixpath.join(git, "hooks", "*"))
+    settings = run.facts.text(posixpath.join(git, "config"), sources.MAX_BYTES) or ""
+    own = run.facts.text(run.named_place("~/.gitconfig"), sources.MAX_BYTES) or ""
+    return any(not hook.endswith(".sample") for hook in hooks) or "hookspath" in f"{settings}{own}".lower()
+
+
+def _changes(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
+    """Note what is changed by what changes more than the repository only where its words say so."""
+    words = parsed.operands
+    first = words[0].text if words and words[0].known else ""
+    if (name, first) in _LOOKS_ONLY:
+        return
+    git, tree = "git", "project"
+    if name in {"commit", "checkout"} and _hooked(run):
+        run.writes_place(tree, call.where, SEQUENTIAL)
+        return
+    paths: list[Arg] = []
+    match name:
+        case "commit" | "add" | "fetch" | "rerere":
+            pass
+        case "reset" if parsed.has("--hard", "--merge", "--keep") or parsed.open:
+            run.writes_place(tree, call.where, SEQUENTIAL)
+        case "rm" if not parsed.has("--cached"):
+            paths = words
+        case "mv":
+            run.dispatch([Arg("mv", *call.where), *words], None, call.where)
+        case "restore" if not parsed.has("--staged", "-S") or parsed.has("--worktree", "-W"):
+            paths = words
+        case "checkout":
+            paths = _checked_out(run, call, parsed)
+        case "worktree" if first == "add" and len(words) > 1:
+            run.writes(words[1], call.where, under=True)
+        case "worktree" if first not in {"list", "prune", "lock", "unlock", "repair"}:
+            run.writes_place(tree, call.where, SEQUENTIAL)
+        case "bundle" if first == "create" and len(words) > 1:
+            run.writes(words[1], call.where)
+        case "format-patch" if not parsed.has("--stdout"):
+            directory = parsed.value("-o", "--output-directory") or Arg(".", *call.where)
+            if directory.text == ".":
+                run.writes(Arg("*.patch", *call.where, pattern=True), call.where)
+            else:
+                run.writes(directory, call.where, under=True)
+        case _:
+            pass
+    for arg in paths:
+        if arg.text.startswith(":"):
+            run.writes_place(tree, call.where, SEQUENTIAL)
+        else:
+            run.writes(arg, call.where, under=True)
+    if name not in {"bundle", "fast-export", "format-patch"}:
+        run.writes_place(git, call.where, SEQUENTIAL)
+
+
+def _checked_out(run: Interpreter, call: Call, parsed: Parsed) -> list[Arg]:
+    """Return the paths that are checked out; everything where a branch may be meant."""
+    texts = [arg.text for arg in call.args]
+    if "--" in texts:
+        after = texts[texts.index("--") + 1 :]
+        return [arg for arg in parsed.operands if arg.text in after]
+    alone = parsed.operands[0] if len(parsed.operands) == 1 else None
+    if parsed.has("-b", "-B", "--orphan") and not parsed.operands:
+        return []
+    if alone is not None and alone.known and alone.text != "." and "/" not in alone.text:
+        path = run.absolute(alone.text)
+        reference = posixpath.join(run.named_place("git"), "refs", "heads", alone.text)
+        if path is not None and run.facts.kind(path) != "missing" and run.facts.kind(reference) == "missing":
+            return [alone]
+    run.writes_place("project", call.where, SEQUENTIAL)
+    return []
 
 
 def _clone(run: Interpreter, call: Call, parsed: Parsed) -> None:

@@ -144,9 +144,13 @@ def _xargs(run: Interpreter, call: Call, rule: Rule) -> str:
 
 def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".") -> list[Arg]:
     """Put names that come from elsewhere where the command wants them, or at its end."""
+    beginnings = _beginnings(call.stdin) if base == "." else None
+    if beginnings is not None and len(beginnings) == 1:
+        base = beginnings[0]
     name = marks.add(f"{base}/{HOLE}", marks.of(call.stdin))
     if not replaced or not any(replaced in arg.text for arg in command):
-        return command if replaced else [*command, Arg(name, *call.where)]
+        names = [name] if beginnings is None else [f"{beginning}/{HOLE}" for beginning in beginnings]
+        return command if replaced else [*command, *(Arg(text, *call.where) for text in names)]
     out: list[Arg] = []
     for index, arg in enumerate(command):
         if replaced not in arg.text:
@@ -162,6 +166,14 @@ def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, 
             run.record.reason("names-as-text", "names become part of a text that is executed", SEQUENTIAL, call.where)
             out.append(Arg(arg.text.replace(replaced, f"{base}/cbx-name"), arg.start, arg.end))
     return out
+
+
+def _beginnings(stdin: str | None) -> list[str] | None:
+    """Return the directories that all names in an input begin with; None where that is not known."""
+    lines = (stdin or "").splitlines()
+    if not lines or not all(line.endswith(f"/{HOLE}") and line.count(HOLE) == 1 for line in lines):
+        return None
+    return [line[: -len(HOLE) - 1] for line in lines]
 
 
 def _parallel(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -16,7 +16,9 @@ from cbx_sandbox.shell.tiers import SHORT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-ROLES = frozenset("read write append create delete text tree rewrite under into tree-delete host run exec".split())
+ROLES = frozenset(
+    "read write append create delete text tree list rewrite under prefix into tree-delete host run exec".split()
+)
 STYLES = frozenset({"gnu", "word", "keys", "none"})
 CONDITIONS = frozenset({"has", "lacks", "first", "min", "max"})
 MAX_DEPTH = 8  # tables within tables; no program has so many levels of subcommands
@@ -234,6 +236,7 @@ _KEYS: dict[str, Callable[[object], Iterator[str]]] = {
     "tier": _one_of(SHORT),
     "unknown": _one_of(SHORT),
     "why": _text,
+    "default": _text,
     "operands": _operands,
     "writes": _words,
     "caches": _words,

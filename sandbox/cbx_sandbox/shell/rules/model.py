@@ -9,7 +9,7 @@ from typing import Any
 from cbx_sandbox.shell.tiers import Tier
 
 _RISKY_ROLES = frozenset(
-    {"write", "under", "append", "create", "delete", "run", "exec", "attached-write", "attached-run", "rest"}
+    {"write", "under", "prefix", "append", "create", "delete", "run", "exec", "attached-write", "attached-run", "rest"}
 )
 
 
@@ -17,10 +17,10 @@ _RISKY_ROLES = frozenset(
 class Option:
     """What an option does: arity 0, 1 or -1 (only attached), the role of its argument, and a tier that it asks for.
 
-    ``flag`` ``value`` ``read`` ``write`` ``under`` (writes in a directory) ``append`` ``create`` ``dir`` (changes
-    directory) ``run`` (shell text) ``exec`` (a program) ``scratch`` (temporary files) ``attached`` (argument only as
-    ``-ox`` or ``--o=x``) ``rest`` (a command follows); alone or before it with ``!``, a tier: ``dangerous``,
-    ``value!sequential``.
+    ``flag`` ``value`` ``read`` ``write`` ``under`` (writes in a directory) ``prefix`` (writes what begins so)
+    ``append`` ``create`` ``dir`` (changes directory) ``run`` (shell text) ``exec`` (a program) ``scratch`` (temporary
+    files) ``attached`` (argument only as ``-ox`` or ``--o=x``) ``rest`` (a command follows); alone or before it with
+    ``!``, a tier: ``dangerous``, ``value!sequential``.
     """
 
     arity: int
@@ -68,6 +68,7 @@ class Rule:
     wrap: int = -1
     handler: str = ""
     local: bool = False
+    default: str = ""  # the operand that stands in where none is given
     unknown: Tier | None = None
     examples: tuple[tuple[str, str], ...] = ()
     risky: bool = False

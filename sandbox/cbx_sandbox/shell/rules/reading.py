@@ -9,7 +9,7 @@ from cbx_sandbox.shell.rules.model import Option, Rule, When
 from cbx_sandbox.shell.tiers import SHORT
 
 _TIER_FLAGS = frozenset({"conditional", "sequential", "dangerous"})
-ARITY = dict.fromkeys("value read write under append create delete dir run exec scratch host".split(), 1)
+ARITY = dict.fromkeys("value read write under prefix append create delete dir run exec scratch host".split(), 1)
 ARITY |= {"flag": 0, "help": 0, "rest": 0, "attached": -1, "attached-write": -1, "attached-run": -1}
 
 
@@ -36,6 +36,7 @@ def _options(table: dict[str, str]) -> dict[str, Option]:
 
 
 _SIMPLE = {
+    "default": str,
     "why": str,
     "cost": str,
     "style": str,

@@ -108,6 +108,7 @@ def test_what_comes_after_a_long_script_is_still_looked_at() -> None:
         "python3 -c 'import x'",
         "rm reads.sh",
         "mv /tmp/reads.sh .",
+        "mv /tmp/x/* .",
     ],
 )
 def test_a_script_that_may_have_changed_before_is_not_trusted(change: str) -> None:

@@ -212,11 +212,17 @@ class Calls:
                 self._touch(HOLE, letter)
                 continue
             for text in self.values.path(args[index]):
-                self._touch(text, letter)
+                if origin == "os.makedirs" and HOLE not in text:
+                    self.run.parents(Arg(text, *self.where))
+                if origin != "shutil.make_archive":
+                    self._touch(text, letter)
                 if origin == "shutil.copytree" and letter == _WRITE:
                     self.run.writes(Arg(text, *self.where), self.where, under=True)
-        if origin in {"shutil.move", "shutil.copy", "shutil.copy2", "shutil.unpack_archive", "shutil.make_archive"}:
-            # The last may be a directory, or get an ending: what is written lies beside or beneath it.
+        if origin == "shutil.make_archive":  # its name gets the format's ending
+            for text in self.values.path(args[0] if args and not odd else None):
+                self.run.writes(Arg(text + ".*", *self.where, pattern=True), self.where)
+        if origin in {"shutil.move", "shutil.copy", "shutil.copy2", "shutil.unpack_archive"}:
+            # The last may be a directory: what is written lies beneath it.
             for text in self.values.path(args[min(len(letters), len(args)) - 1] if args and not odd else None):
                 self.run.writes(Arg(text, *self.where), self.where, under=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,11 @@ from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
+    from cbx_sandbox.shell.state import Where
 
+_LISTS = re.compile(
+    r"\b(?:listdir|scandir|f?walk|i?r?glob|iterdir|copytree|make_archive|tarfile|zipfile|filecmp|compileall)\b"
+)
 _LIBRARY = sys.stdlib_module_names - modules.PRELOADED - modules.NOT_LOOKED_FOR
 
 
@@ -27,6 +32,15 @@ def places(run: Interpreter, directory: str | None, *, isolated: bool) -> list[s
     return known if len(known) == len(found) else None
 
 
+def searched(run: Interpreter, text: str, where: Where, directory: str | None, *, isolated: bool) -> None:
+    """Note the directories whose names Python reads: where it looks for modules, and where a text lists files."""
+    if "import" in text:
+        for place in places(run, directory, isolated=isolated) or ():
+            run.lists(place, where)
+    if _LISTS.search(text):
+        run.looks(run.state.cwd, where, under=True)
+
+
 def replaced(run: Interpreter, place: str) -> str | None:
     """Return the name of a module of the library that a file in a directory stands before, if there is one."""
     for path in run.facts.glob(f"{place.rstrip('/')}/*"):
@@ -37,6 +51,18 @@ def replaced(run: Interpreter, place: str) -> str | None:
         if name.endswith((".py", ".so", ".pyc")) or run.facts.kind(f"{path}/__init__.py") != "missing":
             return stem
     return None
+
+
+def from_library(run: Interpreter, name: str) -> bool:
+    """Whether ``-m name`` and all that it imports come, as things are, from Python's library."""
+    found = places(run, run.state.cwd, isolated=False)
+    if found is None:
+        return False
+    head = name.partition(".")[0]
+    own = (f"{place.rstrip('/')}/{head}{end}" for place in found for end in (".py", "/__init__.py"))
+    return all(replaced(run, place) is None for place in found) and all(
+        run.facts.kind(path) == "missing" and path not in run.state.files for path in own
+    )
 
 
 def local(run: Interpreter, name: str, found: list[str]) -> tuple[str, str] | None:
