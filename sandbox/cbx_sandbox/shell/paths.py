@@ -131,7 +131,7 @@ class Paths:
         if not self.record.trail.looking:
             self._look_at_read(arg, path, certainty, where)
 
-    def parents(self, arg: Arg) -> None:
+    def parents(self, arg: Arg, where: Where) -> None:
         """Note the directories above a path that have to be made first."""
         path = self.absolute(arg.text)
         missing: list[str] = []
@@ -141,7 +141,7 @@ class Paths:
                 break
             missing.append(path)
         for above in reversed(missing):
-            self.writes(Arg(above, arg.start, arg.end), self.where(arg.start, arg.end), access=Access.CREATE)
+            self.writes(Arg(above, arg.start, arg.end), where, access=Access.CREATE)
 
     def looks(self, path: str | None, where: Where, *, under: bool = False) -> None:
         """Note that a program asks whether something is there, or with ``under`` what is in all of it."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Where = tuple[int, int]  # character offsets into the text that was handed in
 MAX_REASONS = 200
+ZEROTH = "0"  # among the variables where it is known: no other has such a name
 
 
 @dataclass
@@ -90,6 +91,7 @@ class State:
             state.variables = {
                 name: value for name, value in self.variables.items() if name in self.exported or name in environment
             }
+        state.variables.pop(ZEROTH, None)
         state.arrays, state.functions, state.aliases, state.traps = {}, {}, {}, ()
         return state
 

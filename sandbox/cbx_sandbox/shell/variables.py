@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.paths import Paths, is_socket
+from cbx_sandbox.shell.state import ZEROTH
 from cbx_sandbox.shell.tiers import DANGEROUS
 from cbx_sandbox.shell.words import HOLE, Arg, expand, expand_one
 
@@ -118,7 +119,10 @@ class Variables(Paths):
         """Return a variable's text."""
         if name.isdigit():
             index, known = int(name), self.state.positional
-            if index == 0 or known is None:
+            if index == 0:
+                named = self.state.variables.get(ZEROTH) if "BASH_ARGV0" not in self.state.variables else None
+                return HOLE if named is None else named
+            if known is None:
                 return HOLE
             return known[index - 1] if index <= len(known) else ""
         if name in self.state.variables:

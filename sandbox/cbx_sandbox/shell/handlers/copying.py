@@ -116,7 +116,7 @@ def _lands(run: Interpreter, call: Call, parsed: Parsed, source: Arg, made: Arg 
     # What is moved, linked or copied as a link takes the place of a link; only a copy is written through one.
     through = not (moves or links or parsed.has("-P", "-d", "-a", "--remove-destination"))
     if parsed.has("-D") and made.known:
-        run.parents(made)
+        run.parents(made, where)
     run.writes(made, where, under=tree, follow=through)
     if parsed.has("-b", "--backup", "-S", "--suffix"):
         suffix = parsed.value("-S", "--suffix")
@@ -139,7 +139,7 @@ def _mkdir(run: Interpreter, call: Call, rule: Rule) -> str:
 
 def _makes(run: Interpreter, arg: Arg, *, parents: bool) -> None:
     if parents and arg.known:
-        run.parents(arg)
+        run.parents(arg, run.where(arg.start, arg.end))
     run.writes(arg, run.where(arg.start, arg.end), access=Access.CREATE)
 
 

@@ -12,6 +12,7 @@ from cbx_sandbox.shell.handlers import editing
 from cbx_sandbox.shell.inner import javascript, other, perl, pieces, python, ruby, scripts, sources
 from cbx_sandbox.shell.inner.python import imports
 from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.state import ZEROTH
 from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule
     from cbx_sandbox.shell.state import Where
 
+_ZEROTH = frozenset({"sh", "bash", "dash"})  # in whose functions $0 is that of the text
 _CODE = re.compile(r"[^\w:=,.+/\s-]")
 
 # The languages whose texts are taken apart, by the names of their rules; the others are only searched.
@@ -74,6 +76,8 @@ def _with_positional(run: Interpreter, call: Call, words: list[Arg]) -> str:
         return run.executes_unknown("executes text that is not known before it runs", call.where)
     state = run.state.child(run.facts.env)
     state.positional = [arg.text for arg in rest] if all(arg.known for arg in rest) else None
+    if call.name in _ZEROTH and len(words) > 1 and words[1].known:
+        state.variables[ZEROTH] = words[1].text
     return run.execute_text(text.text, run.where(text.start, text.end), call.stdin, state)
 
 

@@ -213,7 +213,7 @@ class Calls:
                 continue
             for text in self.values.path(args[index]):
                 if origin == "os.makedirs" and HOLE not in text:
-                    self.run.parents(Arg(text, *self.where))
+                    self.run.parents(Arg(text, *self.where), self.where)
                 if origin != "shutil.make_archive":
                     self._touch(text, letter)
                 if origin == "shutil.copytree" and letter == _WRITE:
