@@ -107,3 +107,4 @@ class Policy:
     explicit: frozenset[str] = frozenset()  # limits that were asked for by name: refuse if they cannot be enforced
     allow_missing: frozenset[str] = frozenset()
     allow_privileged: bool = False
+    seccomp_log: bool = False  # system calls that no profile has are allowed and logged

@@ -221,6 +221,49 @@ def test_guarantees_name_what_is_missing_with_the_reason():
     assert "memory-limit" in said["in_force"]
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "abi", "shown", "why"),
+    [
+        ("cat file", {}, 7, None, None),
+        ("cat file", {}, 0, None, "FIFOs"),
+        ("cat file", {"network": NetworkMode.HOST}, 7, None, "host's network"),
+        ("touch file", {}, 7, None, "outside /run"),
+        ("rm -rf --no-preserve-root /", {}, 7, [], None),
+        ("rm -rf --no-preserve-root /", {}, 7, ["/media/disk"], "/media/disk"),
+        ("rm -rf --no-preserve-root /", {}, 7, None, "not known"),
+    ],
+)
+def test_deputies_are_out_of_reach_only_where_no_socket_of_theirs_is(command, options, abi, shown, why):
+    """What only reads makes no named socket; under overlays over everything every socket is another one."""
+    host = runner.HostReport(landlock=abi)
+    said = runner.guarantees(plan(command, host=host, **options), host, {}, outcome(), shown=shown)
+    missing = {entry["name"]: entry["why"] for entry in said["missing"]}
+    assert ("no-deputies" in said["in_force"]) == (why is None)
+    assert why is None or why in missing["no-deputies"]
+
+
+@pytest.mark.parametrize("abi", range(8))
+def test_landlock_promises_what_its_version_can(abi):
+    """Writes from the first, TCP ports from the fourth, signals and abstract sockets from the sixth."""
+    host = runner.HostReport(landlock=abi)
+    for command, more in (("cat file", {"landlock-no-tcp"}), ("touch file", set())):
+        said = runner.guarantees(plan(command, host=host), host, {}, outcome())
+        names = {"landlock-writes": 1, "landlock-scopes": 6, "landlock-no-tcp": 4}
+        held = {name for name, needs in names.items() if needs <= abi} - ({"landlock-no-tcp"} - more)
+        absent = {entry["name"] for entry in said["missing"]}
+        assert {name for name in said["in_force"] if name in names} == held
+        assert absent & set(names) == set(names) - held - ({"landlock-no-tcp"} - more)
+
+
+def test_logging_instead_of_refusing_is_no_promise():
+    """Nor is it named as one."""
+    host = runner.HostReport(landlock=7)
+    assert "seccomp" in runner.guarantees(plan("cat file", host=host), host, {}, outcome())["in_force"]
+    logged = runner.guarantees(plan("cat file", host=host, seccomp_log=True), host, {}, outcome())
+    assert "seccomp" not in logged["in_force"]
+    assert "seccomp" in {entry["name"] for entry in logged["missing"]}
+
+
 def test_options_are_told_apart_from_defaults():
     """Only what was asked for by name is refused when it cannot be enforced."""
     assert plan("cat file").policy.explicit == frozenset()

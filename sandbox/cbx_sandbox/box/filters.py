@@ -1,10 +1,13 @@
-"""What the kernel refuses the payload beyond its mounts: writing elsewhere, typing into terminals."""
+"""What the kernel refuses the payload beyond its mounts: writing elsewhere, and system calls it has no use for."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
+from cbx_sandbox.box import profiles
+from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import files, landlock, seccomp
 
 # The job's own memory file systems: /run with its TMPDIR, and /dev with its terminals and shared memory.
@@ -26,8 +29,15 @@ def open_writable(paths: list[str]) -> list[int]:
     return beneath + [os.dup(standard) for standard in devices]
 
 
-def apply(abi: int, beneath: list[int]) -> None:
+def apply(spec: BoxSpec, beneath: list[int]) -> None:
     """Confine the caller. Landlock before seccomp, both after no_new_privs."""
-    if abi:
-        landlock.restrict_writes(abi, beneath)
-    seccomp.install(seccomp.terminal_filter(os.uname().machine))
+    if spec["landlock"]:
+        landlock.restrict(spec["landlock"], beneath, tcp=spec["tcp"])
+    if spec["seccomp"]:
+        seccomp.install(profiles.programs()[spec["seccomp"]])
+
+
+def rehearse() -> None:
+    """What the first use touches in memory, touched: an empty filter is refused."""
+    with contextlib.suppress(OSError):
+        seccomp.install(b"")

@@ -22,7 +22,7 @@ from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import mountinfo, mounts, namespaces, privileges
+from cbx_sandbox.linux import keyring, mountinfo, mounts, namespaces, privileges
 
 # Nobody of the host: a root job has init's uid otherwise, and could set its scheduler, affinity, nice and limits.
 INIT_ID = 0x3FFFFFFF
@@ -148,6 +148,7 @@ class Init:
     def begin(self, *, own_network: bool) -> None:
         """What no job can change any more: session, dumps, children, network."""
         os.setsid()
+        keyring.join_new_session()  # here, as root: a user's share of keys could run out
         privileges.undumpable()
         _reset_priorities()
         self._listen_for_children()

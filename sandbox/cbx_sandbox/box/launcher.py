@@ -25,7 +25,7 @@ import stat
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, init, operations, payload, spare, userns
+from cbx_sandbox.box import cgroup, init, operations, payload, profiles, spare, userns
 from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
@@ -373,6 +373,7 @@ def main() -> None:
     connection.set_inheritable(False)
     groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
     groups.prepare()
+    profiles.programs()  # every payload is forked from here
     stale = clear_stale(groups)
     launcher = Launcher(connection, groups)
     # Inits are forked from here: what the collector never touches stays shared with them.

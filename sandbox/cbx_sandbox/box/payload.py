@@ -82,7 +82,7 @@ def become(spec: BoxSpec, standing: Standing) -> None:
         os.chdir(spec["workdir"])
         step = "filters"
         privileges.no_new_privs()
-        filters.apply(spec["landlock"], beneath)
+        filters.apply(spec, beneath)
         files.close_range(3, files.CLOSE_RANGE_MAX, files.CLOSE_RANGE_CLOEXEC)
         step = "exec"
         execute(spec["argv"], spec["environment"])
@@ -120,6 +120,7 @@ def rehearse() -> None:
     with contextlib.suppress(OSError):
         for fd in filters.open_writable([]):
             os.close(fd)
+    filters.rehearse()
     with contextlib.suppress(OSError):
         execute(["/"], {})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from cbx_sandbox.box import operations as ops
-from cbx_sandbox.box.spec import BoxSpec, LimitSpec, TerminalSpec
+from cbx_sandbox.box.spec import LOGGED, BoxSpec, LimitSpec, TerminalSpec
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Grant, Limits, NetworkMode, Policy
+from cbx_sandbox.shell.tiers import Tier
 
 # Parts of the tree that every box makes anew: what is mounted there is not the host's any more.
 REPLACED = ("/proc", "/sys", "/dev", "/run")
@@ -143,6 +144,13 @@ def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPla
     return plan + _replaced(policy, view)
 
 
+def shown_as_is(policy: Policy, view: HostView, places: list[OverlayPlace]) -> list[str]:
+    """Mounts of the host's files that a DANGEROUS job sees without an overlay over them."""
+    placed = {place.target for place in places}
+    covered = [mount.target for mount in view.mounts if _covers(mount) and mount.target not in placed]
+    return covered if policy.overlay_all else []
+
+
 def _asked_for(policy: Policy) -> list[ops.Operation]:
     plan: list[ops.Operation] = [ops.ReadOnly(path) for path in policy.readonly]
     plan += [ops.Tmpfs(path, policy.limits.tmp_bytes) for path in policy.tmpfs]
@@ -155,6 +163,11 @@ def writable_paths(policy: Policy) -> list[str]:
     if policy.overlay_all:
         return ["/"]
     return [grant.path for grant in policy.grants if _writes(grant)] + list(policy.tmpfs)
+
+
+def uses_tcp(policy: Policy) -> bool:
+    """False for what only reads and has no network: other jobs may serve and test on a loopback of their own."""
+    return policy.network is not NetworkMode.NONE or policy.tier is not Tier.SAFE_PARALLEL
 
 
 def _writes(grant: Grant) -> bool:
@@ -210,4 +223,6 @@ def spec(
         "writable": writable_paths(policy),
         "record": record,
         "landlock": landlock,
+        "tcp": uses_tcp(policy),
+        "seccomp": policy.tier.value + (LOGGED if policy.seccomp_log else ""),
     }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
+# Behind the name of a filter: what it has no group for is allowed and written to the audit log.
+LOGGED = "+log"
+
 
 class LimitSpec(TypedDict):
     """Limits of one job; None is unlimited. Bytes, seconds, cores."""
@@ -42,7 +45,8 @@ class BoxSpec(TypedDict):
     ``job`` names the cgroup: making it is the token of the start. Descriptors travel beside the object, in the order
     of ``descriptors``: "stdin", "stdout", "stderr", "lease" and one "lock:PATH" for each locked directory.
     ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
-    the view of the job.
+    the view of the job. ``landlock`` is the ABI to use, 0 for none; ``tcp`` is False where no port may be used at all.
+    ``seccomp`` names the filter (box/profiles), "" for none.
     """
 
     job: str
@@ -59,4 +63,6 @@ class BoxSpec(TypedDict):
     writable: list[str]
     record: str
     landlock: int
+    tcp: bool
+    seccomp: str
     hostname: NotRequired[str]

@@ -1,4 +1,4 @@
-"""Landlock: this process and its children write only beneath these paths (landlock(7))."""
+"""Landlock: what this process and its children may write, signal and connect to (landlock(7))."""
 
 from __future__ import annotations
 
@@ -23,12 +23,21 @@ MAKE_BLOCK = 1 << 11
 MAKE_SYM = 1 << 12
 REFER = 1 << 13  # ABI 2
 TRUNCATE = 1 << 14  # ABI 3
+IOCTL_DEV = 1 << 15  # ABI 5
 
-_FILE_RIGHTS = WRITE_FILE | TRUNCATE
+_FILE_RIGHTS = WRITE_FILE | TRUNCATE | IOCTL_DEV
+
+BIND_TCP, CONNECT_TCP = 1 << 0, 1 << 1
+SCOPE_ABSTRACT_UNIX_SOCKET, SCOPE_SIGNAL = 1 << 0, 1 << 1
+ABI_TCP, ABI_SCOPES = 4, 6
 
 
 class _RulesetAttr(ctypes.Structure):
-    _fields_ = [("handled_access_fs", ctypes.c_uint64)]
+    _fields_ = [
+        ("handled_access_fs", ctypes.c_uint64),
+        ("handled_access_net", ctypes.c_uint64),  # ABI 4
+        ("scoped", ctypes.c_uint64),  # ABI 6
+    ]
 
 
 class _PathBeneathAttr(ctypes.Structure):
@@ -52,18 +61,26 @@ def write_rights(version: int) -> int:
         rights |= REFER
     if version >= 3:
         rights |= TRUNCATE
+    if version >= 5:
+        rights |= IOCTL_DEV
     return rights
 
 
-def restrict_writes(version: int, beneath: list[int]) -> None:
-    """Take away all writing but beneath the open descriptors ``beneath`` (directories or files).
+def restrict(version: int, beneath: list[int], *, tcp: bool) -> None:
+    """Take away all writing but beneath the open descriptors ``beneath`` (directories or files), and ways to others.
 
-    The caller must have set no_new_privs. Descriptors that are already open keep working; opening them anew through
-    /proc/self/fd is an opening like any other.
+    From ABI 6 on signals reach, and abstract sockets lead to, processes under this restriction only; from ABI 4 on
+    without ``tcp`` no TCP port can be bound or connected to. The caller must have set no_new_privs. Descriptors that
+    are already open keep working; opening them anew through /proc/self/fd is an opening like any other.
     """
     rights = write_rights(version)
-    attributes = _RulesetAttr(rights)
-    size = ctypes.sizeof(attributes)
+    attributes = _RulesetAttr(
+        rights,
+        BIND_TCP | CONNECT_TCP if version >= ABI_TCP and not tcp else 0,
+        SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if version >= ABI_SCOPES else 0,
+    )
+    # An older kernel refuses a structure that is longer than its own, even if the rest is zero.
+    size = 24 if version >= ABI_SCOPES else 16 if version >= ABI_TCP else 8
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), size, 0, name="landlock_create_ruleset")
     try:
         for fd in beneath:

@@ -171,6 +171,7 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             strict="strict" in values,
             allow_missing=names("allow_missing"),
             allow_privileged="allow_privileged" in values,
+            seccomp_log="seccomp_log" in values,
             host_effects=names("host_effects"),
             agreed="yes" in values,
             allow_checks=names("allow_checks"),

@@ -56,6 +56,7 @@ OPTIONS = (
             ("", "--tmpfs", "tmpfs", "path+", "PATH", "a private, empty, writable directory there"),
             ("-y", "--yes", "yes", "flag", "", "run it although a check asks whether it is meant"),
             ("", "--allow-checks", "allow_checks", "names+", "NAMES", "run it although these checks deny it (root)"),
+            ("", "--seccomp-log", "seccomp_log", "flag", "", "log refused calls and let them pass (root)"),
             ("", "--host-effects", "host_effects", "names+", "NAMES", "for a later release: host changes are refused"),
         ),
     ),

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
-_FLAGS = ("yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive")
+_FLAGS = ("yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log")
 _MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after")
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
@@ -152,6 +152,7 @@ def _options(fields: Fields) -> Options:
         strict=fields.flag("strict"),
         allow_missing=_names(fields, "allow_missing"),
         allow_privileged=fields.flag("allow_privileged"),
+        seccomp_log=fields.flag("seccomp_log"),
         host_effects=_names(fields, "host_effects"),
         agreed=fields.flag("yes"),
         allow_checks=_names(fields, "allow_checks"),
@@ -172,6 +173,7 @@ def _refuse_loosening(options: Options, user: str | None, may_loosen: Callable[[
         "--user": user is not None,
         "--allow-missing": bool(options.allow_missing),
         "--allow-privileged": options.allow_privileged,
+        "--seccomp-log": options.seccomp_log,
         "--host-effects": bool(options.host_effects),
         "--allow-checks": bool(options.allow_checks),
     }

@@ -104,8 +104,9 @@ def ran(
     changes: Changes | None,
     checkpoint: CheckpointRef | None,
     note: str,
+    shown: Sequence[str] | None = None,
 ) -> Result:
-    """A job that was launched."""
+    """A job that was launched. ``shown``: as for :func:`runner.guarantees`."""
     fields = common(job, planned.request, planned)
     fields |= {"started": iso(started), "ended": iso(ended), "leaks": tuple(leaks)}
     fields |= {"changes": changes, "checkpoint": checkpoint}
@@ -117,7 +118,7 @@ def ran(
     fields["exit_code"] = None if reason == "error" else outcome["exit_code"]
     fields["signal"] = None if number is None else signal_name(number)
     fields["usage"] = _usage(outcome)
-    fields["guarantees"] = _guarantees(runner.guarantees(planned, host, missing, outcome))
+    fields["guarantees"] = _guarantees(runner.guarantees(planned, host, missing, outcome, shown=shown))
     message = _joined(f"job {job}: {_how(outcome, planned, status)}", note)
     return Result(**fields, state=state, reason=reason, status=status, message=message)
 

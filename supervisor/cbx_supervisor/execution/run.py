@@ -371,6 +371,7 @@ class Run:
         loosened = {
             "allow_missing": sorted(options.allow_missing),
             "allow_privileged": options.allow_privileged,
+            "seccomp_log": options.seccomp_log,
             "host_effects": sorted(options.host_effects),
             "allow_checks": sorted(options.allow_checks),
             "agreed": self._agreed() if options.agreed else None,
@@ -437,6 +438,7 @@ class Run:
             changes=None if settled is None else settled.changes,
             checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
+            shown=box.shown_as_is(planned.policy, view, self._places()),
         )
         seen = learning.observed(None if settled is None else settled.seen)
         foreseen = msgspec.structs.replace(learning.predicted(planned), observed=seen)
@@ -541,8 +543,10 @@ class Run:
             fds += [entry.fd for entry in self.locks.entries]
         return names, fds
 
+    def _places(self) -> list[box.OverlayPlace]:
+        return [] if self.session is None else work.places(self.session)
+
     def _spec(self, planned: runner.Plan, view: box.HostView, names: list[str]) -> BoxSpec:
-        places = [] if self.session is None else work.places(self.session)
         locked = [
             box.LockedDirectory(entry.grant.path, entry.device, entry.inode)
             for entry in self.locks.entries
@@ -553,7 +557,7 @@ class Run:
             planned.policy,
             str(self.number),
             list(planned.argv),
-            box.operations(planned.policy, view, places, locked),
+            box.operations(planned.policy, view, self._places(), locked),
             descriptors=names,
             record=self.record,
             landlock=self.executor.report.landlock,

@@ -42,7 +42,7 @@ def test_options_are_sent_in_base_units_and_paths_absolute(supervisor, tmp_path)
         "--timeout 10m --kill-after 500ms -m 1G --cpus 0.5 --pids 9 --network none -w sub -u nobody --rw a --rw /b"
     )
     options += " --ro c --hide d --tmpfs e --tier safe --commit hold --dry-run --strict --allow-privileged"
-    options += " --host-effects process,service --lock-timeout 3 -i --clear-env -q --json"
+    options += " --host-effects process,service --seccomp-log --lock-timeout 3 -i --clear-env -q --json"
     supervisor.run(*options.split(), "--", "x", cwd=tmp_path)
     sent = {key: values for key, values in supervisor.jobs[0].fields.items() if key not in {"env", "fds", "cwd"}}
     at = os.fsencode(tmp_path)
@@ -52,7 +52,7 @@ def test_options_are_sent_in_base_units_and_paths_absolute(supervisor, tmp_path)
         "user": [b"nobody"], "rw": [at + b"/a", b"/b"], "ro": [at + b"/c"], "hide": [at + b"/d"], "tmpfs": [at + b"/e"],
         "tier": [b"SAFE_PARALLEL"], "commit": [b"hold"], "dry_run": [b"1"], "strict": [b"1"],
         "allow_privileged": [b"1"], "host_effects": [b"process,service"], "lock_timeout": [b"3"],
-        "interactive": [b"1"], "clear_env": [b"1"],
+        "interactive": [b"1"], "clear_env": [b"1"], "seccomp_log": [b"1"],
     }  # fmt: skip
 
 

@@ -345,6 +345,7 @@ class Harness:
         stdout: int | None = None,
         lease: bool = False,
         landlock: bool = True,
+        seccomp: bool = True,
         alter: Callable[[list[ops.Operation]], list[ops.Operation]] | None = None,
         alter_spec: Callable[[BoxSpec], None] | None = None,
         go: bool = True,
@@ -379,6 +380,8 @@ class Harness:
             descriptors=list(given), record=f"{self.state}/record-{number}",
             landlock=self.ready.landlock if landlock else 0,
         )  # fmt: skip
+        if not seccomp:
+            spec["seccomp"] = ""
         if alter_spec:
             alter_spec(spec)
         if before_launch:

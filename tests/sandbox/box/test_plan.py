@@ -207,6 +207,26 @@ def test_a_shifted_job_has_no_supplementary_groups():
     assert spec["identity"]["groups"] == []
 
 
+@pytest.mark.parametrize("tier", Tier)
+def test_each_tier_has_its_filter_and_only_what_reads_without_a_network_has_no_ports(tier):
+    """By the name of the tier; logging has one of its own."""
+    for network in NetworkMode:
+        made = policy(tier=tier, network=network)
+        spec = plan.spec(made, "1", ["true"], [], descriptors=[], record="/r", landlock=7)
+        assert spec["seccomp"] == tier.value
+        assert spec["tcp"] == (tier is not Tier.SAFE_PARALLEL or network is NetworkMode.HOST)
+    logged = plan.spec(policy(seccomp_log=True), "1", ["true"], [], descriptors=[], record="/r", landlock=7)
+    assert logged["seccomp"].endswith("+log")
+
+
+def test_mounts_that_a_dangerous_job_sees_as_they_are():
+    """Those without an overlay; in other tiers it is the grants that tell."""
+    made, seen = policy(overlay_all=True), view("/", "/media/disk")
+    places = [plan.OverlayPlace("/", "/layer", redirect=False)]
+    assert plan.shown_as_is(made, seen, places) == ["/media/disk"]
+    assert plan.shown_as_is(policy(), seen, places) == []
+
+
 @given(path=PATHS, ancestors=st.lists(PATHS, max_size=3))
 def test_below_compares_whole_names(path, ancestors):
     """/ab is not below /a."""

@@ -57,7 +57,13 @@ def test_a_bad_field_is_refused(field):
 
 @pytest.mark.parametrize(
     "field",
-    [("user", b"root"), ("allow_missing", b"memory"), ("allow_privileged", b"1"), ("host_effects", b"process")],
+    [
+        ("user", b"root"),
+        ("allow_missing", b"memory"),
+        ("allow_privileged", b"1"),
+        ("host_effects", b"process"),
+        ("seccomp_log", b"1"),
+    ],
 )
 def test_only_root_may_loosen(field):
     """Others get 126 and a hint; the uid is the kernel's word."""
