@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
 from cbx_sandbox.box import plan, trial
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import landlock
-from cbx_sandbox.policy import Grant, Limits, LockMode
+from cbx_sandbox.linux import keyring, landlock, namespaces
+from cbx_sandbox.policy import Grant, Limits, LockMode, NetworkMode
 from cbx_sandbox.shell.tiers import Tier
 
 OK, MISSING, UNKNOWN = "ok", "missing", "unknown"
@@ -205,6 +207,77 @@ def _terminal(bench: trial.Bench, _: str) -> Finding:
     return _finding("terminal-injection-refused", holds=holds, held=held, broken=f"{found} {run.error}")
 
 
+# What a job is answered with when it tries: told apart by errors that the calls would not end with by themselves.
+_FORBIDDEN = {"unshare": errno.EPERM, "setns": errno.EPERM, "personality": errno.EPERM, "clone3": errno.ENOSYS}
+
+
+def _seccomp(bench: trial.Bench, _: str) -> Finding:
+    code = (
+        "import ctypes, json\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "found = {}\n"
+        "def attempt(name, call, *arguments):\n"
+        "    found[name] = ctypes.get_errno() if call(*arguments) < 0 else 0\n"
+        "attempt('unshare', libc.unshare, 0x10000000)\n"
+        "attempt('setns', libc.setns, -1, 0)\n"
+        "attempt('personality', libc.personality, 0x40000)\n"
+        f"attempt('clone3', libc.syscall, {namespaces.SYS_CLONE3}, None, 0)\n"
+        "print(json.dumps(found))"
+    )
+    run = bench.run(_python(code))
+    found = json.loads(run.output) if run.output else {}
+    held = f"{', '.join(found)} were refused"
+    return _finding("seccomp", holds=found == _FORBIDDEN, held=held, broken=f"{found} {run.error}")
+
+
+def _keyring(bench: trial.Bench, _: str) -> Finding:
+    ask = f"{keyring.KEYCTL[os.uname().machine]}, {keyring.GET_KEYRING_ID}, {keyring.SESSION}, 0"
+    # The filter hides all keys: it is told to log and let pass.
+    run = bench.run(_python(f"import ctypes; print(ctypes.CDLL(None).syscall({ask}))"), seccomp_log=True)
+    ours, theirs = keyring.session(), int(run.output or "-1")
+    held = f"a job's is {theirs}, ours {ours}"
+    return _finding("own-keyring", holds=theirs > 0 and theirs != ours, held=held, broken=f"{held} {run.error}")
+
+
+def _scopes(bench: trial.Bench, _: str) -> Finding:
+    if (old := _too_old("landlock-scopes", landlock.ABI_SCOPES)) is not None:
+        return old
+    name = f"cbx-doctor-{os.getpid()}"
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect('\\0{name}')"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"\0{name}")
+        listening.listen()
+        run = bench.run(_python(code), Tier.CONDITIONAL_PARALLEL, network=NetworkMode.HOST)
+    holds = run.outcome["exit_code"] == 1 and "PermissionError" in run.error
+    held = "an abstract socket of ours could not be connected to"
+    return _finding("landlock-scopes", holds=holds, held=held, broken=f"an abstract socket was reached {run.error}")
+
+
+def _no_tcp(bench: trial.Bench, _: str) -> Finding:
+    if (old := _too_old("landlock-no-tcp", landlock.ABI_TCP)) is not None:
+        return old
+    run = bench.run(_python("import socket; socket.socket().bind(('127.0.0.1', 0))"))
+    holds = run.outcome["exit_code"] == 1 and "PermissionError" in run.error
+    return _finding("landlock-no-tcp", holds=holds, held="a SAFE job could bind no port", broken=f"it did {run.error}")
+
+
+def _too_old(name: str, needed: int) -> Finding | None:
+    abi = landlock.abi()
+    return None if abi >= needed else Finding(name, MISSING, f"ABI {abi}, it needs {needed}", _FIXES[name])
+
+
+def _deputies(bench: trial.Bench, directory: str) -> Finding:
+    path = os.path.join(directory, "deputy")
+    code = f"import socket; socket.socket(socket.AF_UNIX).connect({path!r})"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        run = bench.run(_python(code))
+    os.unlink(path)
+    holds = run.outcome["exit_code"] == 1 and "OSError" in run.error
+    return _finding("no-deputies", holds=holds, held="a SAFE job got no local socket", broken="it reached a daemon")
+
+
 _PROBES: tuple[tuple[str, Probe], ...] = (
     ("read-only-host", _read_only),
     ("landlock-writes", _landlock),
@@ -218,6 +291,11 @@ _PROBES: tuple[tuple[str, Probe], ...] = (
     ("io-limit", _io),
     ("process-cleanup", _cleanup),
     ("terminal-injection-refused", _terminal),
+    ("seccomp", _seccomp),
+    ("own-keyring", _keyring),
+    ("landlock-scopes", _scopes),
+    ("landlock-no-tcp", _no_tcp),
+    ("no-deputies", _deputies),
 )
 
 _CONTROLLERS = "boot with systemd.unified_cgroup_hierarchy=1, or pass the controller on with Delegate=yes"
@@ -230,5 +308,8 @@ _FIXES = {
     "cpu-limit": _CONTROLLERS,
     "process-limit": _CONTROLLERS,
     "io-limit": _CONTROLLERS,
+    "seccomp": "a kernel with CONFIG_SECCOMP_FILTER",
+    "landlock-scopes": "Linux 6.12 or later",
+    "landlock-no-tcp": "Linux 6.7 or later",
     "read-only-host": "Linux 5.12 or later (mount_setattr)",
 }

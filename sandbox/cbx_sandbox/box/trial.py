@@ -64,19 +64,22 @@ class Bench:
         shifted: bool = False,
         stdin: int | None = None,
         workdir: str = "/",
+        network: NetworkMode = NetworkMode.NONE,
+        seccomp_log: bool = False,
     ) -> Trial:
         """Run ``argv`` and wait. Raises CbxError if the box could not be built."""
         policy = Policy(
             tier=tier,
             identity=Identity(0, 0, (0,), "root", "/root"),
             workdir=workdir,
-            network=NetworkMode.NONE,
+            network=network,
             grants=grants,
             environment={"PATH": DEFAULT_PATH},
             limits=limits or Limits(timeout=PATIENCE),
             commit=CommitMode.NEVER,
             overlay_all=tier is Tier.DANGEROUS_ISOLATED,
             shifted=shifted,
+            seccomp_log=seccomp_log,
         )
         self.jobs += 1
         record = os.path.join(self.directory, f"record-{self.jobs}")

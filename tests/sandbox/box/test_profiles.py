@@ -66,8 +66,9 @@ def test_what_every_program_does(ask, tier):
     for call in (
         "read", "write", "open", "openat", "openat2", "mmap", "mprotect", "brk", "execve", "exit_group", "futex",
         "clone", "vfork", "wait4", "rt_sigreturn", "restart_syscall", "getrandom", "rseq", "statx", "getdents64",
-        "epoll_pwait2", "pidfd_open", "close_range", "renameat2", "copy_file_range", "faccessat2", "fchmodat2", "mseal", "cachestat",
-        "futex_waitv", "landlock_restrict_self", "seccomp", "arch_prctl", "riscv_flush_icache", "prctl", "unshare",
+        "epoll_pwait2", "pidfd_open", "close_range", "renameat2", "copy_file_range", "faccessat2", "fchmodat2", "mseal",
+        "cachestat", "futex_waitv", "landlock_restrict_self", "seccomp", "arch_prctl", "riscv_flush_icache", "prctl",
+        "unshare",
     ):  # fmt: skip
         assert ask(tier, call) in {ALLOW, None}, call
 
