@@ -34,8 +34,15 @@ _DEVICE_LINKS = {
     "ptmx": "pts/ptmx",
 }
 # Parts of a fresh /proc and /sys that tell about or reach the host beyond the job's own processes.
-_PROC_MASKS = ("kcore", "keys", "timer_list", "sched_debug", "kallsyms", "kmsg", "sysrq-trigger", "acpi", "scsi")
-_SYS_MASKS = ("firmware", "kernel/debug", "kernel/security", "fs/bpf", "fs/fuse", "power", "module")
+# Some of it only root can read, whose jobs have root's uid below DANGEROUS: page frames, kernel memory, power meters.
+_PROC_MASKS = (
+    "kcore", "keys", "timer_list", "sched_debug", "kallsyms", "kmsg", "sysrq-trigger", "acpi", "scsi", "interrupts",
+    "kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "slabinfo", "vmallocinfo", "vmcore",
+)  # fmt: skip
+_SYS_MASKS = (
+    "firmware", "kernel/debug", "kernel/security", "kernel/vmcoreinfo", "fs/bpf", "fs/fuse", "power", "module",
+    "devices/virtual/powercap",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,6 +55,7 @@ class Stage:
     root: str = ""
     scaffolds: int = 0
     empty: int = -1
+    null: int = -1
     private_run: bool = False
     ready: dict[str, str] = dataclasses.field(default_factory=dict)  # made ahead: where it will go, where it is
     overlays: list[str] = dataclasses.field(default_factory=list)
@@ -87,11 +95,20 @@ class Stage:
         self.empty = os.dup(tree)
         return tree
 
+    def nothing(self) -> int:
+        """A detached /dev/null of the host's to cover a file with: the first is verified, the others are its clones."""
+        if self.null >= 0:
+            return mounts.open_tree("", dir_fd=self.null)
+        tree = device("null", _RO_FLAGS & ~mounts.ATTR_NODEV)
+        self.null = os.dup(tree)
+        return tree
+
     def finish(self) -> None:
         """Let go of what would keep a mount busy, before mounts are taken down."""
-        if self.empty >= 0:
-            os.close(self.empty)
-            self.empty = -1
+        for fd in (self.empty, self.null):
+            if fd >= 0:
+                os.close(fd)
+        self.empty = self.null = -1
 
     def attach_ready(self, inside: str) -> bool:
         """Attach what was made ahead for ``inside``; False if nothing was."""
@@ -356,7 +373,7 @@ class Hide(Operation):
             raise
         try:
             directory = stat.S_ISDIR(os.fstat(target).st_mode)
-            tree = stage.empty_directory() if directory else device("null", _RO_FLAGS & ~mounts.ATTR_NODEV)
+            tree = stage.empty_directory() if directory else stage.nothing()
             try:
                 mounts.move_mount(tree, "", dir_fd=target)
             finally:

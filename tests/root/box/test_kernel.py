@@ -77,7 +77,8 @@ def _writable_proc(steps):
     return [ops.PrivateTree(read_only=False) if isinstance(step, ops.PrivateTree) else step for step in kept]
 
 
-MASKED = ("kcore", "keys", "timer_list", "kallsyms", "kmsg", "sched_debug")
+MASKED = ("kcore", "keys", "timer_list", "kallsyms", "kmsg", "sched_debug", "interrupts", "kpageflags", "slabinfo",
+          "vmallocinfo")  # fmt: skip
 READ_MASKED = f"""
 found = {{}}
 for name in {MASKED!r}:
