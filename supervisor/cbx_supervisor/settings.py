@@ -114,6 +114,25 @@ class History(Section, frozen=True):
     days_max: Annotated[float, Meta(gt=0, description="days that they are remembered")] = 90.0
 
 
+class Retention(Section, frozen=True):
+    """How long changes are held that nobody decides on, and how much of them; a pinned checkpoint has no age."""
+
+    held_days: Annotated[float, Meta(ge=0, description="days until they are rolled back; 0: never")] = 7.0
+    held_per_user_max: Annotated[
+        int,
+        Meta(ge=0, description="checkpoints held for one user but root, then no overlay is made for him; 0: unlimited"),
+    ] = 1000
+    held_mb_max: Annotated[
+        int,
+        Meta(
+            ge=0, description="changes held for all users, in MiB, then all jobs but root's are refused; 0: unlimited"
+        ),
+    ] = 0
+    free_mb_min: Annotated[
+        int, Meta(ge=0, description="space in MiB that has to be free where a job's changes are kept, or it is refused")
+    ] = 64
+
+
 class Sandbox(Section, frozen=True):
     """How jobs are boxed when they do not say so."""
 
@@ -164,6 +183,7 @@ class Settings(Section, frozen=True):
     thresholds: Thresholds = Thresholds()
     access: Access = Access()
     history: History = History()
+    retention: Retention = Retention()
     sandbox: Sandbox = Sandbox()
     learning: Learning = Learning()
     tiers: Tiers = Tiers()

@@ -31,6 +31,7 @@ class CommitResult:
     conflicts: tuple[Conflict, ...] = ()
     skipped: tuple[Change, ...] = ()  # left out because ``theirs`` was asked for
     notes: tuple[str, ...] = ()  # what a reader should know: hard links that were broken
+    made: tuple[Change, ...] = ()  # what is in the live tree now
     left: tuple[Change, ...] = ()  # not selected: still in the layers
     decisions: tuple[Decision, ...] = ()  # of each conflict: whose version stayed, or why it could not be decided
 
@@ -85,6 +86,7 @@ def commit(
         found.conflicts,
         tuple(found.skipped),
         (*missing, *notes),
+        tuple(found.changes),
         () if still else tuple(left),
         tuple(found.decisions),
     )

@@ -57,6 +57,14 @@ def choose(
     return kept, rest
 
 
+def at(changes: Sequence[Change], targets: Sequence[str], paths: Sequence[bytes]) -> list[Change]:
+    """Those at absolute ``paths`` and beneath; all of them if there are no paths."""
+    if not paths:
+        return list(changes)
+    roots = [path.rstrip(b"/") for path in paths]
+    return [c for c in changes if any(beneath(place, root) for root in roots for place in _places(c, targets))]
+
+
 def _places(change: Change, targets: Sequence[str]) -> Iterator[bytes]:
     yield absolute(change.path, targets[change.layer])
     if change.kind is Kind.RENAMED:

@@ -47,10 +47,10 @@ class Api:
         given = {key: value for key, value in query.items() if value is not None}
         return _parse(self._request("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None))
 
-    def get_bytes(self, path: str, **query: str | int | None) -> bytes:
+    def get_bytes(self, path: str, /, **query: str | int | list[str] | None) -> bytes:
         """Ask for something that is no JSON: a log, a diff for people."""
         given = {key: value for key, value in query.items() if value is not None}
-        return self._request("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None)[1]
+        return self._request("GET", path + ("?" + urllib.parse.urlencode(given, doseq=True) if given else ""), None)[1]
 
     def post(self, path: str, body: dict[str, object] | None = None) -> Any:
         """Have something done."""

@@ -98,6 +98,15 @@ PAGES: tuple[Page, ...] = (
     Page(
         "GET", "/v1/checkpoints", "checkpoint list", checkpoints.index, "Checkpoints, the newest first",
         (messages.Checkpoints,),
+        query=(
+            Query("state", "string", "states, with commas"), Query("job", "integer", "the job's number"),
+            Query("label", "string", "the whole label"), Query("pinned", "boolean", "pinned or not"),
+            Query("limit", "integer", "at most so many"),
+        ),
+    ),
+    Page(
+        "GET", "/v1/checkpoints/usage", "checkpoint du", checkpoints.usage, "What held checkpoints take on disk",
+        (messages.CheckpointUsage,),
     ),
     Page(
         "GET", "/v1/checkpoints/{number}", "checkpoint show", checkpoints.show, "One checkpoint",
@@ -105,11 +114,19 @@ PAGES: tuple[Page, ...] = (
     ),
     Page(
         "GET", "/v1/checkpoints/{number}/diff", "checkpoint diff", checkpoints.diff, "What a checkpoint would change",
-        query=(Query("format", "string", "text, list, tree, stat, name-status or json"),), media="text/plain",
+        query=(
+            Query("format", "string", "text, list, tree, stat, name-status or json"),
+            Query("path", "string", "only what changed there and beneath; again for more"),
+        ),
+        media="text/plain",
     ),
     Page(
         "POST", "/v1/checkpoints/{number}/commit", "checkpoint commit", checkpoints.commit, "Make the changes real",
         (messages.CheckpointShown, messages.CheckpointPreview), body=messages.Commit,
+    ),
+    Page(
+        "POST", "/v1/checkpoints/{number}/mark", "checkpoint pin", checkpoints.mark, "Pin or label a checkpoint",
+        (messages.CheckpointShown,), body=messages.Mark,
     ),
     Page(
         "POST", "/v1/checkpoints/{number}/rollback", "checkpoint rollback", checkpoints.roll_back,

@@ -29,6 +29,7 @@ from cbx_supervisor.daemon.server_http import HttpServer
 from cbx_supervisor.daemon.systemd import Manager
 from cbx_supervisor.execution.executor import Executor
 from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.retention import Retention
 from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import Settings
@@ -96,6 +97,7 @@ class Service:
             self.events = Events(self.database)
             self.executor.on_change = self.events.changed
             self.review = Review(self.executor)
+            self.retention = Retention(self.review, time.time)
             self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
             self.access = Access(self.settings.access)
             await self._look_and_prepare()
@@ -176,6 +178,7 @@ class Service:
             await self._remove_layers(home_, number)
         while True:
             await self._forget_old_jobs()
+            await self.retention.expire()
             await asyncio.sleep(PRUNED_EVERY)
 
     async def _show_life(self, watched: float) -> None:

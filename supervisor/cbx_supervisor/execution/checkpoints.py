@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import bases, homes, leftovers
+from cbx_sandbox.checkpoint import bases, homes, leftovers, listing
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
@@ -26,6 +26,7 @@ from cbx_sandbox.shell.observation import Observation, compare
 from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
+from cbx_supervisor.model.retention import check_room
 
 
 def begin(
@@ -35,10 +36,12 @@ def begin(
     number: int,
     state_dir: str,
     owner: bytes,
+    least_free: int,
     claims: Sequence[Mount] | None = None,
 ) -> Session:
     """Make the layers of one job. Leaves nothing behind when it fails.
 
+    Raises NotStartedError if less than ``least_free`` bytes are free where they go.
     Raises homes.UnclaimedError if ``claims`` is None and directories for layers were made: call again with those that
     no running job can reach. The layers of others go to the state directory.
     """
@@ -56,6 +59,9 @@ def begin(
         checkpoint=number,
         redirect_dir=not policy.overlay_all,
     )
+    for directory in {os.path.dirname(os.path.dirname(layer.root)) for layer in placed}:
+        room = os.statvfs(directory)
+        check_room(directory, room.f_bavail * room.f_frsize, least_free)
     try:
         for layer in placed:
             layer_store.create(layer)
@@ -119,6 +125,7 @@ class Settled:
     changes: Changes | None
     message: str
     left: bool = False  # its layers are no longer needed, and still there
+    listing: bytes | None = None  # what is in the live tree now
     partly: bool = False  # what was selected is committed, the rest is still held
     seen: Observation | None = None  # its changes held against the prediction
 
@@ -198,10 +205,11 @@ def apply(session: Session, changes: list[Change] | None, rights: Submitter, wis
         return Settled(state, counts, "nothing was changed")
     number = counts.added + counts.changed + counts.deleted
     said = f"{number} change{'' if number == 1 else 's'} committed{notes}"
+    made = listing.dump(result.made, session.targets)
     if state is CheckpointState.HELD:
         rest = hold(session, result.left, f"{said}, the rest was not selected")
-        return dataclasses.replace(rest, partly=True)
-    return Settled(state, counts, said)
+        return dataclasses.replace(rest, partly=True, listing=made)
+    return Settled(state, counts, said, listing=made)
 
 
 def describe(session: Session, result: CommitResult, most: int = 3) -> str:

@@ -31,6 +31,7 @@ from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
 from cbx_supervisor.execution.workers import Workers
+from cbx_supervisor.model import retention
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.scheduling.engine import Capacity
@@ -102,22 +103,21 @@ class Executor:
             mine = sum(1 for live in self.live.values() if live.submission.uid == submission.uid)
             if mine >= self.settings.access.queue_per_user_max:
                 raise NotStartedError(f"cannot take the job: you have {mine} unfinished ones", hint="try again later")
-            self._check_held(submission.uid)
+            if self.settings.access.checkpoint_mb_per_user_max or self.settings.retention.held_mb_max:
+                self.check_held(submission.uid)
         self._job += 1
         live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
         self.on_change(live)
         return live
 
-    def _check_held(self, uid: int) -> None:
-        most = self.settings.access.checkpoint_mb_per_user_max
-        if not most:
-            return
-        held = self.database.read(lambda connection: checkpoints.held_bytes(connection, uid))
-        if held >= most << 20:
-            raise NotStartedError(
-                f"cannot take the job: {held >> 20} MiB of changes are held for you, the limit is {most} MiB",
-                hint="commit or roll back: `cbx-sandbox checkpoint list` shows them",
-            )
+    def check_held(self, uid: int) -> None:
+        """Raise NotStartedError if as much is held for ``uid``, or for everybody, as may be."""
+        kept = self.settings.retention
+        per_user = self.settings.access.checkpoint_mb_per_user_max
+        most = retention.Most(kept.held_per_user_max, per_user << 20, kept.held_mb_max << 20)
+        mine = self.database.read(lambda connection: checkpoints.held(connection, uid))
+        everybody = self.database.read(lambda connection: checkpoints.held(connection, None)) if most.bytes else mine
+        retention.check(mine, everybody, most)
 
     def forget(self, live: LiveJob) -> None:
         """Take a submission back that :meth:`run` was never called for."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.checkpoint import history, render
+from cbx_sandbox.checkpoint import history, listing, render, select
+from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.commit import preview
 from cbx_sandbox.checkpoint.diff import diff
-from cbx_sandbox.checkpoint.select import choose
 from cbx_sandbox.checkpoint.session import Session, gone
 from cbx_sandbox.errors import CbxError, ConflictError, NotStartedError, UsageError
 from cbx_sandbox.linux.credentials import Submitter
@@ -35,11 +36,21 @@ class Review:
         self.executor = executor
         self._busy: dict[int, asyncio.Lock] = {}
 
-    async def shown(self, checkpoint: Checkpoint, form: str, reader: Submitter) -> tuple[str, object]:
-        """The change set as ("text", text) or ("json", values)."""
+    async def shown(
+        self, checkpoint: Checkpoint, form: str, reader: Submitter, paths: tuple[bytes, ...] = ()
+    ) -> tuple[str, object]:
+        """The change set, at ``paths`` and beneath only if there are any, as ("text", text) or ("json", values).
+
+        Of a committed one, what was written down about it: without the contents of files.
+        """
         async with self._alone(checkpoint.id):
-            session = _session(self._again(checkpoint.id))
-            return await self.executor.on_files(reader.uid, _rendered, session, form, reader)
+            found = self._again(checkpoint.id)
+            if found.state is CheckpointState.COMMITTED:
+                kept = self.executor.database.read(lambda connection: rows.listing(connection, found.id))
+                if kept is None:
+                    raise UsageError(f"cannot show checkpoint {found.id}: what it committed was not written down")
+                return await self.executor.on_files(reader.uid, _remembered, kept, form, paths)
+            return await self.executor.on_files(reader.uid, _rendered, _session(found), form, reader, paths)
 
     async def preview(self, checkpoint: Checkpoint, *, uid: int, wish: work.Wish) -> dict[str, object]:
         """What a commit would do, as plain values. Changes nothing, and takes no locks."""
@@ -55,7 +66,7 @@ class Review:
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
             session = _session(found)
             changes = await self.executor.on_files(uid, diff, session)
-            selected, _ = choose(changes, session.targets, wish.selection)
+            selected, _ = select.choose(changes, session.targets, wish.selection)
             directories = await self.executor.on_files(uid, work.commit_directories, session, selected)
             owner = -found.id
             locks = await self._lock(owner, uid, directories)
@@ -84,6 +95,27 @@ class Review:
                 return found
             settled = await self.executor.on_files(uid, work.roll_back, _session(found), "as asked")
             return await self._decide(found, settled, uid, pid, "rolled back")
+
+    async def expire(self, checkpoint: Checkpoint, why: str, *, still: Callable[[Checkpoint], bool]) -> None:
+        """Roll back what nobody decided on, if that is ``still`` so when its turn comes."""
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            if still(found):
+                settled = await self.executor.on_files(0, work.roll_back, _session(found), why)
+                await self._decide(found, settled, 0, os.getpid(), "expired")
+
+    async def mark(
+        self, checkpoint: Checkpoint, *, uid: int, pid: int, pinned: bool | None, label: str | None
+    ) -> Checkpoint:
+        """Pin, unpin or label a checkpoint; None leaves what is there."""
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            detail = {"job": found.job, "pinned": pinned, "label": label}
+            await self.executor.write(
+                rows.marked(found.id, pinned=pinned, label=label),
+                audit.record(time.time(), "marked", f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
+            )
+            return self._again(found.id)
 
     def _alone(self, number: int) -> asyncio.Lock:
         return self._busy.setdefault(number, asyncio.Lock())
@@ -122,7 +154,9 @@ class Review:
             counts = {name: getattr(settled.changes, name) for name in ("added", "changed", "deleted", "bytes")}
         detail = {"job": found.job, "outcome": settled.state.value}
         await self.executor.write(
-            rows.decided(found.id, settled.state, now, changes=counts, message=settled.message),
+            rows.decided(
+                found.id, settled.state, now, changes=counts, message=settled.message, listing=settled.listing
+            ),
             audit.record(now, action, f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
         )
         return self.executor.database.read(lambda connection: rows.find(connection, found.id)) or found
@@ -147,9 +181,21 @@ def _previewed(session: Session, wish: work.Wish) -> dict[str, object]:
     return render.as_preview(found, session)
 
 
-def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, object]:
-    changes = diff(session, leaves=True)
-    targets = session.targets
+def _rendered(session: Session, form: str, reader: Submitter, paths: tuple[bytes, ...]) -> tuple[str, object]:
+    changes = select.at(diff(session, leaves=True), session.targets, paths)
+    lost = "".join(f"({printable(t)}: its changes went with its file system)\n" for t in gone(session))
+    if form == "text":
+        return "text", render.as_text(session, changes, reader) + lost
+    return _in_form(changes, session.targets, form, lost)
+
+
+def _remembered(kept: bytes, form: str, paths: tuple[bytes, ...]) -> tuple[str, object]:
+    changes, targets, more = listing.load(kept)
+    rest = f"(and {more} more changes, which were not written down)\n" if more else ""
+    return _in_form(select.at(changes, targets, paths), targets, "list" if form == "text" else form, rest)
+
+
+def _in_form(changes: Sequence[Change], targets: Sequence[str], form: str, rest: str) -> tuple[str, object]:
     plain: dict[str, Callable[..., str]] = {
         "list": render.as_list,
         "tree": render.as_tree,
@@ -158,9 +204,6 @@ def _rendered(session: Session, form: str, reader: Submitter) -> tuple[str, obje
     }
     if form == "json":
         return "json", render.as_json(changes, targets)
-    lost = "".join(f"({printable(t)}: its changes went with its file system)\n" for t in gone(session))
-    if form == "text":
-        return "text", render.as_text(session, changes, reader) + lost
     if form not in plain:
         raise UsageError(f"no such format: {form}", hint=f"known: text, json, {', '.join(plain)}")
-    return "text", plain[form](changes, targets) + (lost if form != "name-status" else "")
+    return "text", plain[form](changes, targets) + (rest if form != "name-status" else "")

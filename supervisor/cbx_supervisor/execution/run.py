@@ -347,7 +347,11 @@ class Run:
             settled = self.settled or work.Settled(CheckpointState.HELD, None, "its fate could not be decided")
             changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}
             number = self.session.checkpoint
-            writes.append(rows.decided(number, settled.state, now, changes=changes, message=settled.message))
+            writes.append(
+                rows.decided(
+                    number, settled.state, now, changes=changes, message=settled.message, listing=settled.listing
+                )
+            )
         if self.predicted and self.planned is not None:
             seen = None if self.settled is None else self.settled.seen
             over = self.executor.learning.over
@@ -465,15 +469,17 @@ class Run:
     async def _begin(
         self, planned: runner.Plan, view: box.HostView, targets: list[str]
     ) -> tuple[Session, box.HostView]:
+        if self.submission.uid != 0:
+            self.executor.check_held(self.submission.uid)
         number, state_dir = self.executor.next_checkpoint(), self.executor.paths.state
-        owner = self.executor.owner
+        owner, least = self.executor.owner, self.executor.settings.retention.free_mb_min << 20
         try:
-            return await self._make_layers(planned, view, targets, number, state_dir, owner), view
+            return await self._make_layers(planned, view, targets, number, state_dir, owner, least), view
         except homes.UnclaimedError as found:
             self.executor.host.layers_made()  # from now on no job sees them
             claims = [mount for mount in found.mounts if self.executor.out_of_reach(mount)]
         view = await self._look()
-        return await self._make_layers(planned, view, targets, number, state_dir, owner, claims), view
+        return await self._make_layers(planned, view, targets, number, state_dir, owner, least, claims), view
 
     async def _make_layers(self, *arguments: object) -> Session:
         try:

@@ -23,6 +23,11 @@ class CheckpointState(enum.StrEnum):
         """True if nothing can happen to it any more."""
         return self in {CheckpointState.COMMITTED, CheckpointState.ROLLED_BACK, CheckpointState.EMPTY}
 
+    @property
+    def waits(self) -> bool:
+        """True if somebody has to decide on it."""
+        return self in {CheckpointState.HELD, CheckpointState.CONFLICT}
+
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One row of ``checkpoint list``. ``session`` is the sandbox's own record: enough to take it up again."""
@@ -37,3 +42,5 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, int] | None = None
     session: dict[str, Any] | None = None
     message: str = ""
+    pinned: bool = False  # kept until somebody decides
+    label: str = ""

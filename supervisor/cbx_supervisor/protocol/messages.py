@@ -54,6 +54,13 @@ class Commit(Body, frozen=True):
     dry_run: bool = False
 
 
+class Mark(Body, frozen=True):
+    """A pin keeps a checkpoint until somebody decides; what is not given stays."""
+
+    pinned: bool | None = None
+    label: Annotated[str, Meta(max_length=200)] | None = None
+
+
 class Nothing(Body, frozen=True):
     """The request says nothing."""
 
@@ -171,6 +178,9 @@ class CheckpointShown(Answer, frozen=True):
     changes: dict[str, int] | None
     targets: list[str]
     message: str
+    pinned: bool
+    label: str
+    expires: str | None
 
 
 class Conflict(Answer, frozen=True):
@@ -196,6 +206,24 @@ class CheckpointPreview(Answer, frozen=True):
     left: list[dict[str, Any]]
     conflicts: list[Conflict]
     refused: str
+
+
+class Taken(Answer, frozen=True):
+    """Bytes on disk of one checkpoint that waits."""
+
+    id: int
+    uid: int
+    bytes: int
+    pinned: bool
+
+
+class CheckpointUsage(Answer, frozen=True):
+    """What held checkpoints take on disk, the largest first, and what is free where they are kept."""
+
+    checkpoints: list[Taken]
+    users: dict[str, int]
+    bytes: int
+    free: int
 
 
 class Checkpoints(Answer, frozen=True):

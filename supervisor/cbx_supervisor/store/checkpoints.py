@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.model.retention import Held
 
 
 def insert(checkpoint: Checkpoint) -> Callable[[sqlite3.Connection], None]:
@@ -26,14 +28,45 @@ def insert(checkpoint: Checkpoint) -> Callable[[sqlite3.Connection], None]:
 
 
 def decided(
-    number: int, state: CheckpointState, at: float, *, changes: dict[str, int] | None = None, message: str = ""
+    number: int,
+    state: CheckpointState,
+    at: float,
+    *,
+    changes: dict[str, int] | None = None,
+    message: str = "",
+    listing: bytes | None = None,
 ) -> Callable[[sqlite3.Connection], None]:
-    """Write down what became of it."""
+    """Write down what became of it; ``listing`` is what was committed, as the sandbox packs it."""
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE checkpoints SET state = ?, decided = ?, changes = coalesce(?, changes), message = ? WHERE id = ?",
             (state.value, at, _dump(changes), message, number),
+        )
+        if listing is not None:
+            # Of a checkpoint that is committed in parts, the last one.
+            connection.execute(
+                "INSERT INTO listings (checkpoint, changes) VALUES (?, ?) "
+                "ON CONFLICT (checkpoint) DO UPDATE SET changes = excluded.changes",
+                (number, listing),
+            )
+
+    return operation
+
+
+def listing(connection: sqlite3.Connection, number: int) -> bytes | None:
+    """What a checkpoint has committed."""
+    row = connection.execute("SELECT changes FROM listings WHERE checkpoint = ?", (number,)).fetchone()
+    return None if row is None else bytes(row["changes"])
+
+
+def marked(number: int, *, pinned: bool | None, label: str | None) -> Callable[[sqlite3.Connection], None]:
+    """Write down a pin or a label; None leaves what is there."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "UPDATE checkpoints SET pinned = coalesce(?, pinned), label = coalesce(?, label) WHERE id = ?",
+            (None if pinned is None else int(pinned), label, number),
         )
 
     return operation
@@ -45,22 +78,49 @@ def find(connection: sqlite3.Connection, number: int) -> Checkpoint | None:
     return None if row is None else _checkpoint(row)
 
 
-def listed(connection: sqlite3.Connection, *, uid: int | None, limit: int) -> list[Checkpoint]:
-    """The newest first: those of ``uid``, of everybody if None."""
-    if uid is None:
-        rows = connection.execute("SELECT * FROM checkpoints ORDER BY id DESC LIMIT ?", (limit,))
-    else:
-        rows = connection.execute("SELECT * FROM checkpoints WHERE uid = ? ORDER BY id DESC LIMIT ?", (uid, limit))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """Which checkpoints to list: all that match what is given."""
+
+    uid: int | None = None
+    states: tuple[str, ...] = ()
+    job: int | None = None
+    label: str | None = None
+    pinned: bool | None = None
+
+
+def listed(connection: sqlite3.Connection, choice: Choice, *, limit: int) -> list[Checkpoint]:
+    """The newest first."""
+    rows = connection.execute(
+        "SELECT * FROM checkpoints WHERE uid = coalesce(:uid, uid) AND job = coalesce(:job, job) "
+        "AND label = coalesce(:label, label) AND pinned = coalesce(:pinned, pinned) "
+        "AND (:states = '[]' OR state IN (SELECT value FROM json_each(:states))) ORDER BY id DESC LIMIT :limit",
+        {
+            "uid": choice.uid,
+            "job": choice.job,
+            "label": choice.label,
+            "pinned": None if choice.pinned is None else int(choice.pinned),
+            "states": json.dumps(choice.states),
+            "limit": limit,
+        },
+    )
     return [_checkpoint(row) for row in rows]
 
 
-def held_bytes(connection: sqlite3.Connection, uid: int) -> int:
-    """How much of one user's changes waits to be decided on, in bytes."""
-    rows = connection.execute(
-        "SELECT changes FROM checkpoints WHERE state IN ('held', 'conflict') AND uid = ? AND changes IS NOT NULL",
+def held(connection: sqlite3.Connection, uid: int | None) -> Held:
+    """How many checkpoints of ``uid``, of everybody if None, wait to be decided on, and the bytes of their changes."""
+    row = connection.execute(
+        "SELECT count(*) AS number, coalesce(sum(json_extract(changes, '$.bytes')), 0) AS bytes FROM checkpoints "
+        "WHERE state IN ('held', 'conflict') AND uid = coalesce(?, uid)",
         (uid,),
-    )
-    return sum(json.loads(row["changes"])["bytes"] for row in rows)
+    ).fetchone()
+    return Held(row["number"], row["bytes"])
+
+
+def waiting(connection: sqlite3.Connection) -> list[Checkpoint]:
+    """Those that somebody has to decide on, the oldest first."""
+    rows = connection.execute("SELECT * FROM checkpoints WHERE state IN ('held', 'conflict') ORDER BY id")
+    return [_checkpoint(row) for row in rows]
 
 
 def opened(connection: sqlite3.Connection) -> list[Checkpoint]:
@@ -85,4 +145,6 @@ def _checkpoint(row: Any) -> Checkpoint:
         changes=json.loads(row["changes"]) if row["changes"] else None,
         session=json.loads(row["session"]) if row["session"] else None,
         message=row["message"],
+        pinned=bool(row["pinned"]),
+        label=row["label"],
     )

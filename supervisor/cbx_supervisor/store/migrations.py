@@ -107,7 +107,16 @@ CREATE TABLE lessons (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS)
+_KEPT = """
+ALTER TABLE checkpoints ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE checkpoints ADD COLUMN label TEXT NOT NULL DEFAULT '';
+CREATE TABLE listings (
+    checkpoint INTEGER PRIMARY KEY REFERENCES checkpoints (id) ON DELETE CASCADE,
+    changes BLOB NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT)
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

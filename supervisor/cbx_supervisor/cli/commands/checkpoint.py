@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import click
 
-from cbx_supervisor.cli import output
+from cbx_supervisor.cli import output, pager
 from cbx_supervisor.cli.checkpoint_commit import commit
 from cbx_supervisor.client.http import Api
 
@@ -23,11 +24,19 @@ def command() -> None:
 
 @command.command("list")
 @click.option("-a", "--all", "everything", is_flag=True, help="Also those in which nothing was changed.")
+@click.option("--held", is_flag=True, help="Only those that wait for a decision.")
+@click.option("--pinned", is_flag=True, help="Only those that are pinned.")
+@click.option("--job", type=ID, help="Only that of one job.")
+@click.option("--label", help="Only those with this label.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print each checkpoint as a line of JSON.")
-def list_(everything: bool, as_json: bool) -> None:
+def list_(
+    everything: bool, held: bool, pinned: bool, job: int | None, label: str | None, limit: int | None, as_json: bool
+) -> None:
     """List checkpoints, the newest first."""
-    checkpoints = output.rows_of(Api().get("/v1/checkpoints"), "checkpoints")
-    checkpoints = [found for found in checkpoints if everything or found.get("state") != "empty"]
+    states = "held,conflict" if held else None if everything else "open,held,conflict,committed,rolled-back"
+    query = {"state": states, "pinned": "true" if pinned else None, "job": job, "label": label, "limit": limit}
+    checkpoints = output.rows_of(Api().get("/v1/checkpoints", **query), "checkpoints")
     if as_json:
         for checkpoint in checkpoints:
             output.show_json(checkpoint)
@@ -39,11 +48,14 @@ def list_(everything: bool, as_json: bool) -> None:
             checkpoint.get("job"),
             output.counted(checkpoint.get("changes")),
             output.when(checkpoint.get("created")),
+            "pinned" if checkpoint.get("pinned") else output.when(checkpoint.get("expires")),
+            checkpoint.get("label"),
             checkpoint.get("command"),
         )
         for checkpoint in checkpoints
     ]
-    output.show(output.table(("ID", "STATE", "JOB", "CHANGES", "CREATED", "COMMAND"), rows))
+    headers = ("ID", "STATE", "JOB", "CHANGES", "CREATED", "EXPIRES", "LABEL", "COMMAND")
+    output.show(output.table(headers, rows))
 
 
 @command.command()
@@ -59,7 +71,7 @@ def show(checkpoint: int, as_json: bool) -> None:
 
 
 def _flat(key: str, value: Any) -> Any:
-    if key in {"created", "decided"}:
+    if key in {"created", "decided", "expires"}:
         return output.when(value)
     if isinstance(value, dict):
         return (
@@ -70,28 +82,83 @@ def _flat(key: str, value: Any) -> Any:
 
 @command.command()
 @click.argument("checkpoint", type=ID)
+@click.argument("paths", metavar="[-- PATH]...", nargs=-1)
 @click.option("--stat", "form", flag_value="stat", help="Counts instead of contents.")
 @click.option("--name-status", "form", flag_value="name-status", help="Only what happened to which path.")
+@click.option("--list", "form", flag_value="list", help="A line for each path, with what about it changed.")
 @click.option("--tree", "form", flag_value="tree", help="As a tree of directories.")
 @click.option("--json", "form", flag_value="json", help="As JSON.")
-def diff(checkpoint: int, form: str | None) -> None:
-    """Show what a checkpoint would change, as a text diff."""
-    content = Api().get_bytes(f"/v1/checkpoints/{checkpoint}/diff", format=form or "text")
-    if sys.stdout.isatty():
-        sys.stdout.write(output.lines(content.decode("utf-8", "surrogateescape")))
-    else:
+@click.option("--no-pager", is_flag=True, help="No pager, also on a terminal.")
+def diff(checkpoint: int, paths: tuple[str, ...], form: str | None, no_pager: bool) -> None:
+    """Show what a checkpoint would change, as a text diff; of a committed one, what it has changed, as a list."""
+    wanted = [os.path.abspath(path) for path in paths]
+    content = Api().get_bytes(f"/v1/checkpoints/{checkpoint}/diff", format=form or "text", path=wanted)
+    if not sys.stdout.isatty():
         sys.stdout.buffer.write(content)
+        return
+    text = output.lines(content.decode("utf-8", "surrogateescape"))
+    if no_pager:
+        sys.stdout.write(text)
+    else:
+        pager.show(text)
 
 
 command.add_command(commit)
 
 
 @command.command()
+@click.argument("checkpoints", metavar="CHECKPOINT...", type=ID, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print each outcome as a line of JSON.")
+def rollback(checkpoints: tuple[int, ...], as_json: bool) -> None:
+    """Throw the changes of checkpoints away."""
+    for checkpoint in checkpoints:
+        _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/rollback"), checkpoint, "rolled back", as_json=as_json)
+
+
+@command.command()
+@click.argument("checkpoints", metavar="CHECKPOINT...", type=ID, nargs=-1, required=True)
+def pin(checkpoints: tuple[int, ...]) -> None:
+    """Keep checkpoints until somebody decides, however old they get."""
+    for checkpoint in checkpoints:
+        Api().post(f"/v1/checkpoints/{checkpoint}/mark", {"pinned": True})
+        output.show(f"checkpoint {checkpoint} is kept until somebody decides")
+
+
+@command.command()
+@click.argument("checkpoints", metavar="CHECKPOINT...", type=ID, nargs=-1, required=True)
+def unpin(checkpoints: tuple[int, ...]) -> None:
+    """Let checkpoints grow old again."""
+    for checkpoint in checkpoints:
+        found = Api().post(f"/v1/checkpoints/{checkpoint}/mark", {"pinned": False})
+        until = output.when(found.get("expires"))
+        output.show(f"checkpoint {checkpoint} " + (f"is held until {until}" if until else "is not pinned"))
+
+
+@command.command()
 @click.argument("checkpoint", type=ID)
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def rollback(checkpoint: int, as_json: bool) -> None:
-    """Throw a checkpoint's changes away."""
-    _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/rollback"), checkpoint, "rolled back", as_json=as_json)
+@click.argument("text")
+def label(checkpoint: int, text: str) -> None:
+    """Give a checkpoint a label; an empty one takes it away."""
+    Api().post(f"/v1/checkpoints/{checkpoint}/mark", {"label": text})
+    output.show(f"checkpoint {checkpoint} labelled" if text else f"checkpoint {checkpoint} has no label")
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def du(as_json: bool) -> None:
+    """Show what held checkpoints take on disk, the largest first."""
+    found = Api().get("/v1/checkpoints/usage")
+    if as_json:
+        output.show_json(found)
+        return
+    rows = [
+        (entry["id"], output.size(entry["bytes"]), entry["uid"], "pinned" if entry["pinned"] else None)
+        for entry in found["checkpoints"]
+    ]
+    output.show(output.table(("ID", "SIZE", "UID", "PINNED"), rows))
+    for uid, taken in found["users"].items():
+        output.show(f"user {uid}: {output.size(taken)}")
+    output.show(f"all: {output.size(found['bytes'])}, {output.size(found['free'])} free")
 
 
 def _outcome(answer: Any, checkpoint: int, done: str, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import os
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from cbx_supervisor.daemon.handlers.answers import (
     body_of,
     json_answer,
     number_of,
+    numeric,
     owner_filter,
     peer_of,
     require,
@@ -25,21 +27,62 @@ from cbx_supervisor.daemon.handlers.answers import (
 )
 from cbx_supervisor.execution.checkpoints import Wish
 from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.model import retention
 from cbx_supervisor.model.checkpoint import Checkpoint
 from cbx_supervisor.model.roles import Right
-from cbx_supervisor.protocol.messages import Commit, Nothing
+from cbx_supervisor.protocol.messages import Commit, Mark, Nothing
 from cbx_supervisor.store import checkpoints, jobs
 
 MOST_ROWS = 1000
 
 
 async def index(request: Request) -> Response:
-    """GET /v1/checkpoints."""
-    service, uid = service_of(request), owner_filter(request)
+    """GET /v1/checkpoints?state=&job=&label=&pinned=&limit=."""
+    service, query = service_of(request), request.query_params
+    choice = checkpoints.Choice(
+        uid=owner_filter(request),
+        states=tuple(part for part in query.get("state", "").split(",") if part),
+        job=int(numeric(request, "job", 0)) or None,
+        label=query.get("label"),
+        pinned=_boolean(query.get("pinned")),
+    )
+    limit = min(int(numeric(request, "limit", MOST_ROWS)), MOST_ROWS)
     found = await asyncio.to_thread(
-        service.database.read, lambda connection: checkpoints.listed(connection, uid=uid, limit=MOST_ROWS)
+        service.database.read, lambda connection: checkpoints.listed(connection, choice, limit=limit)
     )
     return json_answer({"checkpoints": [_shown(request, checkpoint) for checkpoint in found]})
+
+
+def _boolean(value: str | None) -> bool | None:
+    if value not in {None, "true", "false"}:
+        raise UsageError("cannot list checkpoints: pinned is true or false")
+    return None if value is None else value == "true"
+
+
+async def usage(request: Request) -> Response:
+    """GET /v1/checkpoints/usage."""
+    service = service_of(request)
+    taken = await service.retention.usage(owner_filter(request))
+    users: collections.Counter[str] = collections.Counter()
+    for entry in taken:
+        users[str(entry["uid"])] += int(str(entry["bytes"]))
+    room = os.statvfs(service.paths.layers)
+    return json_answer(
+        {"checkpoints": taken, "users": users, "bytes": users.total(), "free": room.f_bavail * room.f_frsize}
+    )
+
+
+async def mark(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/mark {"pinned": bool, "label": text}."""
+    body = await body_of(request, Mark)
+    checkpoint, peer = await _found(request), peer_of(request)
+    await require(request, Right.DECIDE, f"mark checkpoint {checkpoint.id}", owner=checkpoint.uid)
+    if body.pinned and not checkpoint.state.waits:
+        raise UsageError(f"cannot pin checkpoint {checkpoint.id}: it is {checkpoint.state.value}, not held")
+    marked = await service_of(request).review.mark(
+        checkpoint, uid=peer.uid, pid=peer.pid, pinned=body.pinned, label=body.label
+    )
+    return json_answer(_shown(request, marked))
 
 
 async def show(request: Request) -> Response:
@@ -48,12 +91,13 @@ async def show(request: Request) -> Response:
 
 
 async def diff(request: Request) -> Response:
-    """GET /v1/checkpoints/{id}/diff?format=list|tree|text|json|stat|name-status."""
+    """GET /v1/checkpoints/{id}/diff?format=list|tree|text|json|stat|name-status&path=, again for more paths."""
     checkpoint, peer = await _found(request), peer_of(request)
     identity = requests.identity_of(peer.uid, peer.gid)
     reader = Submitter(identity.uid, identity.gid, identity.groups)
     form = request.query_params.get("format", "text")
-    kind, content = await service_of(request).review.shown(checkpoint, form, reader)
+    paths = tuple(map(_path, request.query_params.getlist("path")))
+    kind, content = await service_of(request).review.shown(checkpoint, form, reader, paths)
     if kind == "json":
         return json_answer(content)
     return Response(str(content).encode("utf-8", "surrogateescape"), media_type="text/plain; charset=utf-8")
@@ -85,7 +129,7 @@ def _wish(body: Commit) -> Wish:
 
 def _path(value: str) -> bytes:
     if not value.startswith("/"):
-        raise UsageError(f"cannot commit that way: {value[:100]!r} is not an absolute path")
+        raise UsageError(f"cannot select {value[:100]!r}: it is not an absolute path")
     return os.path.normpath(os.fsencode(value))
 
 
@@ -120,4 +164,7 @@ def _shown(request: Request, checkpoint: Checkpoint) -> dict[str, object]:
         "changes": checkpoint.changes,
         "targets": [layer["target"] for layer in (checkpoint.session or {}).get("layers", ())],
         "message": checkpoint.message,
+        "pinned": checkpoint.pinned,
+        "label": checkpoint.label,
+        "expires": iso(retention.expires(checkpoint, service_of(request).settings.retention.held_days)),
     }

@@ -1,0 +1,75 @@
+"""Held checkpoints whose time is over are rolled back, and what all of them take on disk is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import files
+from cbx_supervisor.model import retention
+from cbx_supervisor.model.checkpoint import Checkpoint
+from cbx_supervisor.store import checkpoints as rows
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.review import Review
+
+
+class Retention:
+    """Keeps an eye on what is held. ``now`` is the Unix clock."""
+
+    def __init__(self, review: Review, now: Callable[[], float]) -> None:
+        self._review = review
+        self._executor = review.executor
+        self._now = now
+
+    async def expire(self) -> list[int]:
+        """Roll back what was held for too long; the numbers."""
+        days = self._executor.settings.retention.held_days
+        gone = []
+        for found in retention.expired(self._executor.database.read(rows.waiting), self._now(), days):
+            try:
+                await self._review.expire(found, f"nobody decided for {days:g} days", still=self._still_over)
+            except CbxError as error:
+                self._executor.log("not rolled back", checkpoint=found.id, error=str(error))
+                continue
+            self._executor.log("rolled back after its time", checkpoint=found.id, days=days)
+            gone.append(found.id)
+        return gone
+
+    def _still_over(self, found: Checkpoint) -> bool:
+        return bool(retention.expired([found], self._now(), self._executor.settings.retention.held_days))
+
+    async def usage(self, uid: int | None) -> list[dict[str, object]]:
+        """Bytes on disk of each checkpoint that waits, of ``uid`` or of everybody; the largest first."""
+        held = [c for c in self._executor.database.read(rows.waiting) if uid is None or c.uid == uid]
+        found: list[dict[str, object]] = []
+        for checkpoint in held:
+            taken = await self._executor.on_files(checkpoint.uid, on_disk, checkpoint)
+            found.append({"id": checkpoint.id, "uid": checkpoint.uid, "bytes": taken, "pinned": checkpoint.pinned})
+        return sorted(found, key=lambda entry: (-int(str(entry["bytes"])), entry["id"]))
+
+
+def on_disk(checkpoint: Checkpoint) -> int:
+    """Bytes that the layers of a checkpoint take on disk; a file with several names counts once."""
+    if checkpoint.session is None:
+        return 0
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    for layer in Session.from_json(checkpoint.session).layers:
+        try:
+            root = os.open(layer.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # it went with its file system
+        try:
+            with files.Cursor(root) as cursor:
+                for name, _ in files.walk(cursor):
+                    status = os.stat(name, dir_fd=cursor.fd, follow_symlinks=False)
+                    if (status.st_dev, status.st_ino) not in seen:
+                        seen.add((status.st_dev, status.st_ino))
+                        total += status.st_blocks * 512
+        finally:
+            os.close(root)
+    return total
