@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from cbx_sandbox.policy import LockMode
-from cbx_supervisor.scheduling import engine as decisions
-from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Grant, Reason, Refuse, Start
+from cbx_supervisor.scheduling.actions import Action, Freeze, Grant, Refuse, Start, Thaw
+from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted
 from cbx_supervisor.scheduling.order import Entry
+from cbx_supervisor.scheduling.reasons import Reason
 
 _READERS = frozenset({LockMode.S, LockMode.IS})
 
@@ -26,8 +28,9 @@ class NotAfter(Exception):  # noqa: N818  # an answer, not a fault
 class Admission:
     """Whoever waits is woken by whoever lets go, or by the clock where starts are limited in rate."""
 
-    def __init__(self, capacity: Capacity) -> None:
-        self.engine = Engine(capacity)
+    def __init__(self, engine: Engine, on_freeze: Callable[[int, bool], None]) -> None:
+        self.engine = engine
+        self._on_freeze = on_freeze
         self._loop = asyncio.get_running_loop()
         self._starts: dict[int, asyncio.Future[None]] = {}
         self._grants: dict[int, asyncio.Future[None]] = {}
@@ -84,8 +87,7 @@ class Admission:
 
     def use(self, capacity: Capacity) -> None:
         """So much runs at once from now on. Less than what runs ends nothing: it only starts nothing."""
-        self.engine.capacity = capacity
-        self._carry_out(self.engine.decide(self._loop.time()))
+        self._carry_out(self.engine.resize(capacity, self._loop.time()))
 
     def overdue(self) -> float:
         """For how many seconds a decision should have been made already; 0.0 if none is due."""
@@ -139,15 +141,17 @@ class Admission:
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
-            waiters = self._grants if isinstance(action, Grant) else self._starts
-            waiter = waiters.get(action.number)
-            if waiter is None or waiter.done():
-                continue
             match action:
-                case Start() | Grant():
-                    waiter.set_result(None)
-                case Refuse(because=number):
-                    waiter.set_exception(NotAfter(number))
+                case Freeze(number) | Thaw(number):
+                    self._on_freeze(number, isinstance(action, Freeze))
+                case Start(number):
+                    _wake(self._starts.get(number))
+                case Grant(number):
+                    _wake(self._grants.get(number))
+                case Refuse(number, because):
+                    waiter = self._starts.get(number)
+                    if waiter is not None and not waiter.done():
+                        waiter.set_exception(NotAfter(because))
         self._set_timer()
 
     def _set_timer(self) -> None:
@@ -163,45 +167,6 @@ class Admission:
         self._carry_out(self.engine.decide(self._loop.time()))
 
 
-def describe(reasons: Sequence[Reason], now: float) -> str:
-    """What is waited for, for people."""
-    return "; ".join(filter(None, (described(reason, now) for reason in reasons))) or "its turn"
-
-
-def kind_of(reason: Reason) -> str:
-    """The word for what is waited for."""
-    return _KINDS[type(reason)]
-
-
-_KINDS: dict[type[Reason], str] = {
-    decisions.ForLocks: "locks",
-    decisions.ForSlot: "slot",
-    decisions.ForJobs: "jobs",
-    decisions.ForRate: "rate",
-    decisions.ForTurn: "turn",
-}
-
-
-def described(reason: Reason, now: float) -> str:
-    """One thing that is waited for, for people."""
-    match reason:
-        case decisions.ForLocks(blockers):
-            return describe_blockers(blockers)
-        case decisions.ForSlot(tier, running, limit, of_all):
-            what = "jobs in all" if of_all else f"jobs of {tier.value}"
-            return f"{running} {what} are running, the limit is {limit}"
-        case decisions.ForJobs(numbers):
-            return "it comes after job " + ", ".join(map(str, numbers))
-        case decisions.ForRate(at):
-            return f"starts are limited in rate: the next may be in {max(0.0, at - now):.1f} s"
-        case decisions.ForTurn(ahead):
-            return f"its turn, {ahead} more wait"
-
-
-def describe_blockers(blockers: Sequence[Blocker]) -> str:
-    """Who is in the way, for people. Numbers below zero are commits of held checkpoints."""
-    return "; ".join(
-        f"{f'job {b.owner}' if b.owner > 0 else f'the commit of checkpoint {-b.owner}'}"
-        f" {'waits for' if b.waiting else 'holds'} {b.mode.value} on {b.key.path}"
-        for b in blockers[:5]
-    )
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)

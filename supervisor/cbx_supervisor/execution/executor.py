@@ -34,7 +34,8 @@ from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model import retention
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
-from cbx_supervisor.scheduling.engine import Capacity
+from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import checkpoints, jobs
@@ -66,7 +67,7 @@ class Executor:
         self.report = report
         self.log = log
         self.host = Host(paths, settings.sandbox.hide)
-        self.admission = Admission(capacity(settings))
+        self.admission = Admission(Engine(capacity(settings)), self._freeze)
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.stopping = False
@@ -238,6 +239,12 @@ class Executor:
         operations = box.operations(planned.policy, view, places, locked)
         # Not msgspec: paths may hold bytes that are no text, which json escapes.
         return json.dumps(planned.describe(operations), default=str).encode()
+
+    def _freeze(self, number: int, on: bool) -> None:
+        """The engine has a job stopped for a more important one, or go on."""
+        if (live := self.live.get(number)) is not None:
+            live.freeze(on=on)
+            self.log("frozen" if on else "thawed", job=number)
 
     def close(self, fds: Iterable[int], uid: int) -> None:
         """Close descriptors that ``uid`` has passed.

@@ -80,6 +80,10 @@ class LiveJob:
         """End it at once."""
         self._order("kill", 0) if self._launching else self._withdraw()
 
+    def freeze(self, *, on: bool) -> None:
+        """Stop every process of it, or let them go on."""
+        self._order("freeze" if on else "thaw", 0)
+
     def _withdraw(self) -> None:
         if not self._withdrawn.done():
             self._withdrawn.set_result(None)
@@ -98,5 +102,7 @@ class LiveJob:
                 init.control.signal(number)
             case "stop":
                 init.control.stop()
+            case "freeze" | "thaw":
+                init.control.freeze(on=order == "freeze")
             case _:
                 init.control.kill()

@@ -18,8 +18,8 @@ from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.policy import Grant, LockMode
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
-from cbx_supervisor.execution.admission import describe_blockers
 from cbx_supervisor.execution.outcome import printable
+from cbx_supervisor.execution.waits import describe_blockers
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.scheduling.locks import Blocked
 from cbx_supervisor.store import audit

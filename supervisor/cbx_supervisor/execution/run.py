@@ -34,16 +34,17 @@ from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import learning, linkscan, lockset, outcome
-from cbx_supervisor.execution.admission import NotAfter, describe
+from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
 from cbx_supervisor.execution.settling import Commit, settle
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending
+from cbx_supervisor.execution.waits import describe
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running, Starting
 from cbx_supervisor.model.result import CheckpointRef, Result
-from cbx_supervisor.scheduling.engine import Reason as Waiting
 from cbx_supervisor.scheduling.order import Entry
+from cbx_supervisor.scheduling.reasons import Reason as Waiting
 from cbx_supervisor.store import audit, jobs
 from cbx_supervisor.store import checkpoints as rows
 

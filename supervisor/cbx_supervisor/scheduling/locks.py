@@ -193,6 +193,8 @@ class LockTable:
 
     def release(self, owner: int) -> list[int]:
         """Forget the owner; return who is granted by it, in the order of arrival."""
+        if owner not in self._wants and not self._queue:
+            return []
         self._set(owner, ())
         return self.cancel(owner)
 

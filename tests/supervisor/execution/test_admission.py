@@ -8,8 +8,10 @@ import pytest
 
 from cbx_sandbox.policy import LockMode
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.execution.admission import Admission, NotAfter, describe, describe_blockers
-from cbx_supervisor.scheduling.engine import Capacity
+from cbx_supervisor.execution.admission import Admission, NotAfter
+from cbx_supervisor.execution.waits import describe, describe_blockers
+from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.scheduling.locks import Blocked, Granted
 from cbx_supervisor.scheduling.order import Entry
@@ -27,7 +29,7 @@ def entry(number, mode=None, **options):
 
 
 def made(slots=4, **options):
-    return Admission(Capacity(dict.fromkeys(Tier, slots), 30, **options))
+    return Admission(Engine(Capacity(dict.fromkeys(Tier, slots), 30, **options)), lambda _number, _on: None)
 
 
 async def started(admission, number, patience=5.0, notice=60.0, on_notice=lambda _: None):

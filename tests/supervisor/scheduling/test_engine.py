@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -10,10 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cbx_sandbox.policy import LockMode
+from cbx_sandbox.shell.estimate import Bound
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.engine import Capacity, Engine, ForJobs, ForLocks, ForRate, ForSlot, Grant, Refuse, Start
+from cbx_supervisor.scheduling.actions import Freeze, Grant, Refuse, Start, Thaw
+from cbx_supervisor.scheduling.breakers import Tolerance
+from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.capacity import Capacity, Share
+from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey, compatible
-from cbx_supervisor.scheduling.order import OLDEST_EVERY, Entry, Importance, Rank, Strategy
+from cbx_supervisor.scheduling.order import Entry, Importance, Rank
+from cbx_supervisor.scheduling.queue import OLDEST_EVERY
+from cbx_supervisor.scheduling.reasons import ForJobs, ForLocks, ForRate, ForSlot, ForTurn
+from cbx_supervisor.scheduling.strategies import Strategy
 
 SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = Tier
 SLOTS = {SAFE: 16, CONDITIONAL: 8, SEQUENTIAL: 4, DANGEROUS: 2}
@@ -125,7 +134,7 @@ def test_a_diamond_starts_its_join_once():
     engine.submit(Entry(1, 0, SAFE), 0.0)
     for number, after in ((2, {1}), (3, {1}), (4, {2, 3})):
         assert engine.submit(Entry(number, 0, SAFE, after=frozenset(after)), 0.0) == []
-    assert engine.why(4, 0.0) == (ForJobs((2, 3)),)
+    assert engine.why(4, 0.0) == (ForJobs((2, 3), frozenset({2, 3})),)
     assert numbers(engine.ended(1, 0.0, succeeded=True)) == [2, 3]
     assert numbers(engine.ended(2, 0.0, succeeded=True)) == []
     assert numbers(engine.ended(3, 0.0, succeeded=True)) == [4]
@@ -136,7 +145,7 @@ def test_what_comes_after_a_failure_never_runs():
     engine.submit(Entry(1, 0, SAFE), 0.0)
     engine.submit(Entry(2, 0, SAFE, after=frozenset({1})), 0.0)
     engine.submit(Entry(3, 0, SAFE, after=frozenset({1, 2})), 0.0)
-    assert engine.ended(1, 0.0, succeeded=False) == [Refuse(2, 1), Refuse(3, 2)]
+    assert engine.ended(1, 0.0, succeeded=False) == [Refuse(2, 1), Refuse(3, 1)]
     assert engine.waiting() == 0
 
 
@@ -221,7 +230,7 @@ def test_another_strategy_at_run_time_keeps_everybody():
     engine.submit(Entry(0, 0, SAFE), 0.0)
     for number, seconds in ((1, 50.0), (2, 5.0)):
         engine.submit(Entry(number, 0, SAFE, seconds=seconds), 0.0)
-    engine.reorder(Strategy.SHORTEST_FIRST)
+    engine.reorder(Strategy.SHORTEST_FIRST, 0.0)
     assert drain(engine) == [2, 1]
 
 
@@ -254,37 +263,71 @@ def conflict(one, other):
 
 
 class EngineMachine(RuleBasedStateMachine):
-    """Submit, end, withdraw, step back, commit: against what must always hold."""
+    """Submit, end, withdraw, step back, fail, commit, pause, change: against what must always hold."""
 
     def __init__(self):
         super().__init__()
-        self.capacity = Capacity({SAFE: 3, CONDITIONAL: 2, SEQUENTIAL: 1, DANGEROUS: 1}, 5)
-        self.engine = Engine(self.capacity)
+        self.capacity = Capacity(
+            {SAFE: 3, CONDITIONAL: 2, SEQUENTIAL: 1, DANGEROUS: 1},
+            5,
+            budgets={MEMORY: 100, "db": 2},
+            share=Share(slots=3, memory=90),
+            cores=2,
+        )
+        self.engine = Engine(self.capacity, tolerance=Tolerance(failures=2, seconds=30), preemption=True)
         self.now = 0.0
         self.counter = itertools.count(1)
         self.entries = {}
         self.running = set()
+        self.frozen = set()
         self.over = {}
         self.commits = set()
+        self.held = set()
 
     def take(self, actions):
         for action in actions:
             number = action.number
-            if isinstance(action, Grant):
-                assert number in self.commits
-                continue
-            assert number in self.entries
-            assert number not in self.running
-            assert number not in self.over
-            if isinstance(action, Start):
-                assert all(self.over.get(before) for before in self.entries[number].after)
-                self.running.add(number)
-            else:
-                assert self.over[action.because] is False
-                self.over[number] = False
+            match action:
+                case Grant():
+                    assert number in self.commits
+                case Start():
+                    self.take_start(number)
+                case Refuse(because=because):
+                    assert number not in self.running
+                    assert self.over[because] is False
+                    assert because in self.entries[number].after
+                    self.over[number] = False
+                case Freeze(for_=for_):
+                    assert number in self.running - self.frozen
+                    assert self.entries[for_].importance is Importance.CRITICAL
+                    assert self.entries[number].importance is not Importance.CRITICAL
+                    self.frozen.add(number)
+                case Thaw():
+                    assert number in self.frozen
+                    self.frozen.discard(number)
+            if not isinstance(action, Grant):
+                self.within_capacity()
+
+    def take_start(self, number):
+        assert number in self.entries
+        assert number not in self.running
+        assert number not in self.over
+        assert number not in self.held
+        assert not self.engine.paused
+        entry = self.entries[number]
+        assert all(self.over.get(before) for before in entry.after)
+        assert all(before in self.over for before in entry.follows)
+        assert entry.not_before <= self.now
+        self.running.add(number)
 
     def waiting(self):
         return sorted(self.entries.keys() - self.running - self.over.keys())
+
+    def gone(self, number, succeeded):
+        self.running.discard(number)
+        self.frozen.discard(number)
+        self.held.discard(number)
+        self.over[number] = succeeded
 
     @rule(
         tier=st.sampled_from(list(Tier)),
@@ -292,41 +335,103 @@ class EngineMachine(RuleBasedStateMachine):
         score=st.floats(1, 10),
         importance=st.sampled_from(list(Importance)),
         uid=st.integers(0, 2),
+        bound=st.sampled_from(list(Bound)),
+        uses=st.dictionaries(st.sampled_from([MEMORY, "db"]), st.integers(1, 2), max_size=2),
+        memory=st.integers(1, 150),
+        circuit=st.sampled_from(["", "", "curl host"]),
         data=st.data(),
     )
-    def submit(self, tier, wants, score, importance, uid, data):
+    def submit(self, tier, wants, score, importance, uid, bound, uses, memory, circuit, data):
         alive = sorted(self.entries.keys() - self.over.keys())
         after = data.draw(st.sets(st.sampled_from(alive), max_size=2)) if alive else set()
+        follows = data.draw(st.sets(st.sampled_from(alive), max_size=1)) if alive else set()
         locks = tuple((LockKey(1, path), mode) for path, mode in wants)
+        if MEMORY in uses:
+            uses[MEMORY] = memory
         number = next(self.counter)
-        entry = Entry(number, uid, tier, locks, score, importance, submitted=self.now, after=frozenset(after))
+        entry = Entry(
+            number,
+            uid,
+            tier,
+            locks,
+            score,
+            importance,
+            submitted=self.now,
+            after=frozenset(after),
+            follows=frozenset(follows),
+            bound=bound,
+            uses=tuple(uses.items()),
+            circuit=circuit,
+        )
         self.entries[number] = entry
         self.take(self.engine.submit(entry, self.now))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), succeeded=st.booleans())
-    def end(self, data, succeeded):
+    @rule(data=st.data(), succeeded=st.booleans(), told=st.booleans())
+    def end(self, data, succeeded, told):
         number = data.draw(st.sampled_from(sorted(self.running)))
-        self.running.discard(number)
-        self.over[number] = succeeded
-        self.take(self.engine.ended(number, self.now, succeeded=succeeded))
+        self.gone(number, succeeded)
+        healthy = succeeded if told else None
+        self.take(self.engine.ended(number, self.now, succeeded=succeeded, healthy=healthy))
 
     @precondition(lambda self: self.waiting())
     @rule(data=st.data())
     def withdraw(self, data):
         number = data.draw(st.sampled_from(self.waiting()))
-        self.over[number] = False
+        self.gone(number, succeeded=False)
         self.take(self.engine.ended(number, self.now, succeeded=False))
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data())
-    def step_back_and_ask_again(self, data):
+    @rule(data=st.data(), delay=st.sampled_from([0.0, 5.0]))
+    def step_back_and_ask_again(self, data, delay):
         number = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard(number)
-        self.take(self.engine.postponed(number, self.now))
-        entry = self.entries[number]
-        done = frozenset(before for before in entry.after if before not in self.over)
-        self.take(self.engine.submit(Entry(number, entry.uid, entry.tier, entry.wants, after=done), self.now))
+        self.frozen.discard(number)
+        self.take(self.engine.postponed(number, self.now, healthy=False if delay else None))
+        entry = dataclasses.replace(
+            self.entries[number], after=frozenset(), follows=frozenset(), not_before=self.now + delay
+        )
+        self.entries[number] = entry
+        self.take(self.engine.submit(entry, self.now))
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data())
+    def hold(self, data):
+        number = data.draw(st.sampled_from(self.waiting()))
+        if self.engine.hold(number):
+            self.held.add(number)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def unhold(self, data):
+        number = data.draw(st.sampled_from(sorted(self.held)))
+        self.held.discard(number)
+        self.take(self.engine.unhold(number, self.now))
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data(), importance=st.sampled_from(list(Importance)), place=st.integers(-1, 1))
+    def change(self, data, importance, place):
+        number = data.draw(st.sampled_from(self.waiting()))
+        entry = dataclasses.replace(self.entries[number], importance=importance, place=place)
+        self.entries[number] = entry
+        self.take(self.engine.change(entry, self.now))
+
+    @rule(strategy=st.sampled_from(list(Strategy)))
+    def change_strategy(self, strategy):
+        self.take(self.engine.reorder(strategy, self.now))
+
+    @rule(total=st.integers(3, 6), memory=st.integers(50, 150))
+    def resize(self, total, memory):
+        budgets = {MEMORY: memory, "db": 2}
+        self.capacity = dataclasses.replace(self.capacity, total=max(total, self.capacity.total), budgets=budgets)
+        self.take(self.engine.resize(self.capacity, self.now))
+
+    @rule()
+    def pause_and_resume_the_queue(self):
+        if self.engine.paused:
+            self.take(self.engine.resume(self.now))
+        else:
+            self.engine.pause()
 
     @rule(path=st.sampled_from(PATHS))
     def commit(self, path):
@@ -346,12 +451,26 @@ class EngineMachine(RuleBasedStateMachine):
         self.now += seconds
         self.take(self.engine.decide(self.now))
 
+    def within_capacity(self):
+        active = [self.entries[number] for number in self.running - self.frozen]
+        assert len(active) <= self.capacity.total
+        for tier, slots in self.capacity.slots.items():
+            assert sum(1 for entry in active if entry.tier is tier) <= slots
+
     @invariant()
     def capacity_is_kept(self):
         assert set(self.engine.running) == self.running
-        assert len(self.running) <= self.capacity.total
-        for tier, slots in self.capacity.slots.items():
-            assert sum(1 for number in self.running if self.entries[number].tier is tier) <= slots
+        assert set(self.engine.frozen.numbers()) == self.frozen
+        self.within_capacity()
+        entries = [self.entries[number] for number in self.running]
+        assert sum(dict(entry.uses).get("db", 0) for entry in entries) <= 2
+        for uid in (1, 2):
+            assert sum(1 for entry in entries if entry.uid == uid) <= self.capacity.share.slots
+        assert self.engine.waiting() == len(self.waiting())
+        waiting = dict.fromkeys(Tier, 0)
+        for number in self.waiting():
+            waiting[self.entries[number].tier] += 1
+        assert {tier: pool[2] for tier, pool in self.engine.pools().items()} == waiting
 
     @invariant()
     def no_two_hold_what_conflicts(self):
@@ -364,26 +483,32 @@ class EngineMachine(RuleBasedStateMachine):
     @invariant()
     def who_waits_waits_for_something(self):
         """No lost wake-up: if nothing keeps a job, it is started."""
+        assert self.engine.decide(self.now) == []
         for number in self.waiting():
             assert self.engine.why(number, self.now), f"{number} waits for nothing"
-        assert self.engine.decide(self.now) == []
-        oldest = min(self.waiting(), default=None)
-        if oldest is not None and not self.running and not self.commits:
-            raise AssertionError(f"{oldest} waits although nothing runs: {self.engine.why(oldest, self.now)}")
+            if not self.engine.paused:
+                assert not isinstance(self.engine.why(number, self.now)[0], ForTurn), f"{number} could be started"
 
     def teardown(self):
         """Everything ends: there is no deadlock, and nothing is left."""
         for owner in sorted(self.commits):
             self.take(self.engine.release(owner, self.now))
-        while self.running:
-            number = min(self.running)
-            self.running.discard(number)
-            self.over[number] = True
-            self.take(self.engine.ended(number, self.now, succeeded=True))
+        for number in sorted(self.held):
+            self.held.discard(number)
+            self.take(self.engine.unhold(number, self.now))
+        self.take(self.engine.resume(self.now))
+        while self.running or self.engine.next_time(self.now) is not None:
+            if self.running:
+                number = min(self.running)
+                self.gone(number, succeeded=True)
+                self.take(self.engine.ended(number, self.now, succeeded=True, healthy=True))
+            else:
+                self.now = max(self.now, self.engine.next_time(self.now))
+                self.take(self.engine.decide(self.now))
         assert self.waiting() == []
         assert self.engine.waiting() == 0
         assert self.engine.locks.holders() == {}
 
 
 TestEngineMachine = EngineMachine.TestCase
-TestEngineMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestEngineMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.engine import Capacity
-from cbx_supervisor.scheduling.order import Entry, Strategy
+from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.simulation import host, trace, workload
 from cbx_supervisor.scheduling.simulation.figures import Collector, jain
 from cbx_supervisor.scheduling.simulation.workload import SimulatedJob
+from cbx_supervisor.scheduling.strategies import Strategy
 
 CAPACITY = Capacity(dict(zip(Tier, (4, 2, 2, 1), strict=True)), 6)
 
@@ -64,7 +65,7 @@ def test_what_a_made_up_day_asks_for():
 
 def test_waits_and_use_by_hand():
     """Three jobs for one slot: the second waits 10 s, the third 15 s; while they wait the slot is in use."""
-    found = host.run([job(1, 0, 10), job(2, 0, 5), job(3, 0, 5)], one_slot(), Strategy.PRIORITY)
+    found = host.run([job(1, 0, 10), job(2, 0, 5), job(3, 0, 5)], one_slot(), Strategy.WEIGHTED)
     assert [(one.job.entry.number, one.waited) for one in found.served] == [(1, 0), (2, 10), (3, 15)]
     assert (found.backlogged, found.busy, found.ended) == (15, 15, 20)
     collector = Collector(4)
@@ -79,11 +80,11 @@ def test_shortest_first_waits_less_than_by_priority():
     """What the comparison is for: a long job that came first, and short ones behind it."""
     day = [job(1, 0, 50), *(job(number, 1, 100 if number == 2 else 1, score=5.0) for number in range(2, 8))]
     means = {}
-    for strategy in (Strategy.PRIORITY, Strategy.SHORTEST_FIRST):
+    for strategy in (Strategy.WEIGHTED, Strategy.SHORTEST_FIRST):
         collector = Collector(4)
         collector.add(host.run(day, one_slot(), strategy))
         means[strategy] = collector.figures().waits.mean
-    assert means[Strategy.SHORTEST_FIRST] < means[Strategy.PRIORITY]
+    assert means[Strategy.SHORTEST_FIRST] < means[Strategy.WEIGHTED]
 
 
 def test_locks_and_order_hold_in_the_simulation():
@@ -96,7 +97,7 @@ def test_locks_and_order_hold_in_the_simulation():
         job(5, 50, 1, after=frozenset({2})),
     ]
     capacity = Capacity(dict.fromkeys(Tier, 8), 8)
-    started = {one.job.entry.number: one.started for one in host.run(day, capacity, Strategy.PRIORITY).served}
+    started = {one.job.entry.number: one.started for one in host.run(day, capacity, Strategy.WEIGHTED).served}
     assert started == {1: 0, 2: 10, 3: 0, 4: 20, 5: 50}
 
 

@@ -14,11 +14,11 @@ import click
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.cli import output
 from cbx_supervisor.client.failure import ClientError
-from cbx_supervisor.scheduling.engine import Capacity
-from cbx_supervisor.scheduling.order import Strategy
+from cbx_supervisor.scheduling.capacity import Capacity
 from cbx_supervisor.scheduling.simulation import host, trace, workload
 from cbx_supervisor.scheduling.simulation.figures import Collector, Figures
 from cbx_supervisor.scheduling.simulation.workload import SimulatedJob
+from cbx_supervisor.scheduling.strategies import Strategy
 from cbx_supervisor.settings import Instances
 
 HEADERS = ("STRATEGY", "JOBS", "MEAN", "P50", "P95", "P99", "LONGEST", "SLOWDOWN", "BUSY", "FAIRNESS")

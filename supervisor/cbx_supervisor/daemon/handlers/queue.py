@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, owner_filter, service_of
 from cbx_supervisor.daemon.handlers.jobs import row_of
-from cbx_supervisor.execution.admission import described, kind_of
 from cbx_supervisor.execution.outcome import printable
+from cbx_supervisor.execution.waits import described, kind_of
 
 
 async def why(request: Request) -> Response:

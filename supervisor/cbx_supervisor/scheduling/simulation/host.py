@@ -6,9 +6,12 @@ import dataclasses
 import heapq
 from collections.abc import Iterable, Sequence
 
-from cbx_supervisor.scheduling.engine import Action, Capacity, Engine, Refuse, Start
-from cbx_supervisor.scheduling.order import Entry, Strategy
+from cbx_supervisor.scheduling.actions import Action, Refuse, Start
+from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.engine import Engine
+from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.simulation.workload import SimulatedJob
+from cbx_supervisor.scheduling.strategies import Strategy
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

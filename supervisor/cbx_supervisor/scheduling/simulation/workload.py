@@ -14,7 +14,7 @@ from random import Random
 from cbx_sandbox.policy import LockMode
 from cbx_sandbox.shell.estimate import Bound, Estimate, priority
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.engine import Capacity
+from cbx_supervisor.scheduling.capacity import Capacity
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.scheduling.order import Entry, Importance
 

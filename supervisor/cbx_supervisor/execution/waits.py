@@ -1,0 +1,83 @@
+"""What a job waits for, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cbx_supervisor.scheduling import reasons as why
+from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.lock_modes import NAMED
+from cbx_supervisor.scheduling.locks import Blocker
+from cbx_supervisor.scheduling.reasons import Reason
+
+_KINDS: dict[type[Reason], str] = {
+    why.ForLocks: "locks",
+    why.ForSlot: "slot",
+    why.ForShare: "share",
+    why.ForBudget: "budget",
+    why.ForJobs: "jobs",
+    why.ForRate: "rate",
+    why.ForRetry: "retry",
+    why.ForCircuit: "breaker",
+    why.ForResume: "resume",
+    why.ForQueue: "queue",
+    why.ForTurn: "turn",
+}
+
+
+def describe(reasons: Sequence[Reason], now: float) -> str:
+    """What is waited for, for people."""
+    return "; ".join(filter(None, (described(reason, now) for reason in reasons))) or "its turn"
+
+
+def kind_of(reason: Reason) -> str:
+    """The word for what is waited for."""
+    return _KINDS[type(reason)]
+
+
+def described(reason: Reason, now: float) -> str:
+    """One thing that is waited for, for people."""
+    match reason:
+        case why.ForLocks(blockers):
+            return describe_blockers(blockers)
+        case why.ForJobs(numbers):
+            return "it comes after job " + ", ".join(map(str, numbers))
+        case why.ForRate(at):
+            return f"starts are limited in rate: the next may be in {max(0.0, at - now):.1f} s"
+        case why.ForRetry(at):
+            return f"it failed, and is tried again in {max(0.0, at - now):.1f} s"
+        case why.ForCircuit(name, None):
+            return f"{name} failed too often: one job tries it now"
+        case why.ForCircuit(name, at):
+            return f"{name} failed too often: it is tried again in {max(0.0, (at or now) - now):.1f} s"
+        case why.ForResume():
+            return "it is paused (`cbx-sandbox resume` lets it go on)"
+        case why.ForQueue():
+            return "the queue is paused (`cbx-sandbox queue resume` lets it go on)"
+        case why.ForTurn(ahead):
+            return f"its turn, {ahead} more wait"
+        case _:
+            return _full(reason)
+
+
+def _full(reason: why.ForSlot | why.ForShare | why.ForBudget) -> str:
+    match reason:
+        case why.ForSlot(tier, running, limit, of_all):
+            what = "jobs in all" if of_all else f"jobs of {tier.value}"
+            return f"{running} {what} are running, the limit is {limit}"
+        case why.ForShare(running, limit):
+            what = f", the limit is {limit}" if limit else " and as much memory as it may use"
+            return f"its user has {running} running jobs{what}"
+        case why.ForBudget(name, amount, free, size):
+            unit = " MiB" if name == MEMORY else ""
+            return f"it takes {amount}{unit} of {name}, and {max(0, free)} of {size}{unit} are free"
+
+
+def describe_blockers(blockers: Sequence[Blocker]) -> str:
+    """Who is in the way, for people. Numbers below zero are commits of held checkpoints."""
+    return "; ".join(
+        f"{f'job {b.owner}' if b.owner > 0 else f'the commit of checkpoint {-b.owner}'}"
+        f" {'waits for' if b.waiting else 'holds'} {b.mode.value} on {'the name ' if b.key.device == NAMED else ''}"
+        f"{b.key.path}"
+        for b in blockers[:5]
+    )
