@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 from cbx_sandbox.shell.tiers import Tier
 
+USUAL_PORTS = (80, 443)  # of an allowed host that names none
+
 
 class LockMode(enum.StrEnum):
     """Modes of a lock: intention to read or write below, read, update (overlay), exclusive, append, cooperative."""
@@ -26,10 +28,11 @@ class LockMode(enum.StrEnum):
 
 
 class NetworkMode(enum.StrEnum):
-    """Where a job's sockets lead: an own namespace with loopback only, or the host's network."""
+    """Where a job's sockets lead: an own namespace, alone or leading to listed hosts; the host's network."""
 
     NONE = "none"
     HOST = "host"
+    ALLOWLIST = "allowlist"
 
 
 class CommitMode(enum.StrEnum):
@@ -87,6 +90,15 @@ class Grant:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Published:
+    """A port of the host's that leads to one in the job's own network: where it listens, and to which port."""
+
+    host: str
+    host_port: int
+    port: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that the box, the lock table and the checkpoint need to know of one run."""
 
@@ -108,3 +120,10 @@ class Policy:
     allow_missing: frozenset[str] = frozenset()
     allow_privileged: bool = False
     seccomp_log: bool = False  # system calls that no profile has are allowed and logged
+    allow: tuple[str, ...] = ()  # of an allowlist: its entries, with their ports
+    publish: tuple[Published, ...] = ()
+
+    @property
+    def relayed(self) -> bool:
+        """True if a relay stands between the job's own network and the world."""
+        return self.network is NetworkMode.ALLOWLIST or bool(self.publish)

@@ -14,7 +14,17 @@ from cbx_sandbox.box import plan as box_plan
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
 from cbx_sandbox.linux import landlock
-from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
+from cbx_sandbox.policy import (
+    USUAL_PORTS,
+    CommitMode,
+    Grant,
+    Identity,
+    Limits,
+    LockMode,
+    NetworkMode,
+    Policy,
+    Published,
+)
 from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
 from cbx_sandbox.shell.effects import Facts
@@ -33,6 +43,8 @@ class Options:
     cpus: float | None = None
     pids: int | None = None
     network: NetworkMode | None = None
+    allow_hosts: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
     workdir: str | None = None
     set_environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     clear_environment: bool = False
@@ -73,10 +85,13 @@ class Request:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Defaults:
-    """What is configured: limits for each tier, and where predicted network use leads."""
+    """What is configured: limits for each tier, where predicted network use leads, what allowlists begin with."""
 
     limits: Mapping[Tier, Limits] = dataclasses.field(default_factory=lambda: dict.fromkeys(Tier, Limits()))
     predicted_network: NetworkMode = NetworkMode.HOST
+    allow_hosts: tuple[str, ...] = ()
+    host_sets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    ports: Sequence[int] = USUAL_PORTS
     strict: bool = False
     hidden: tuple[str, ...] = ()
     observe_every: int = 0  # one in so many runs of a CONDITIONAL command is over an overlay; 0: none
@@ -133,6 +148,8 @@ class Plan:
             "locks": [{"path": grant.path, "mode": grant.mode.value} for grant in policy.grants],
             "policy": {
                 "network": policy.network.value,
+                "allow": list(policy.allow),
+                "publish": [f"{entry.host}:{entry.host_port}:{entry.port}" for entry in policy.publish],
                 "commit": policy.commit.value,
                 "overlay_all": policy.overlay_all,
                 "shifted": policy.shifted,
@@ -200,11 +217,12 @@ def plan(
     if observed:
         grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
     workdir = options.workdir or request.cwd
+    network = _network(options, analysis, tier, defaults)
     policy = Policy(
         tier=tier,
         identity=request.identity,
         workdir=workdir,
-        network=_network(options, analysis, tier, defaults),
+        network=network,
         grants=grants,
         environment=seen(request) if visible is None else visible,
         limits=_limits(options, defaults.limits[tier]),
@@ -221,6 +239,8 @@ def plan(
         allow_missing=options.allow_missing,
         allow_privileged=options.allow_privileged,
         seccomp_log=options.seccomp_log,
+        allow=_allowed(options, network, defaults),
+        publish=_published(request, network),
     )
     _refuse_unenforceable(policy, host, strict=options.strict or defaults.strict)
     argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
@@ -361,9 +381,47 @@ def _covered(option: str, paths: Sequence[str], facts: Facts) -> tuple[str, ...]
 def _network(options: Options, analysis: Analysis, tier: Tier, defaults: Defaults) -> NetworkMode:
     if options.network is not None:
         return options.network
+    if options.allow_hosts:
+        return NetworkMode.ALLOWLIST
     if tier is Tier.DANGEROUS_ISOLATED or not analysis.effects.network:
         return NetworkMode.NONE
     return defaults.predicted_network
+
+
+def _allowed(options: Options, network: NetworkMode, defaults: Defaults) -> tuple[str, ...]:
+    """The entries of the allowlist, written out. What is looked up of each is the relay's business."""
+    if network is not NetworkMode.ALLOWLIST:
+        if options.allow_hosts:
+            hint = "--allow-host alone asks for --network allowlist"
+            raise UsageError(f"--allow-host and --network {network.value} exclude each other", hint=hint)
+        return ()
+    from cbx_sandbox import allowlist  # noqa: PLC0415  # ipaddress is dear, and few jobs have a list
+
+    sets = {**allowlist.SETS, **defaults.host_sets}
+    entries = allowlist.parse((*defaults.allow_hosts, *options.allow_hosts), sets, defaults.ports)
+    return tuple(str(entry) for entry in entries)
+
+
+def _published(request: Request, network: NetworkMode) -> tuple[Published, ...]:
+    texts = request.options.publish
+    if not texts:
+        return ()
+    if network is NetworkMode.HOST:
+        raise UsageError("--publish and --network host exclude each other", hint="its ports are the host's own there")
+    from cbx_sandbox import allowlist  # noqa: PLC0415  # as above
+
+    if len(texts) > allowlist.MAX_PUBLISHED:
+        raise UsageError(f"cannot publish {len(texts)} ports: {allowlist.MAX_PUBLISHED} at most")
+    published = tuple(allowlist.parse_published(text) for text in texts)
+    for entry in published:
+        if entry.host_port < _FIRST_FREE_PORT and not request.submitter_is_root:
+            raise DeniedError(
+                f"cannot publish on port {entry.host_port}: only root may", hint=f"from {_FIRST_FREE_PORT} on all may"
+            )
+    return published
+
+
+_FIRST_FREE_PORT = 1024  # as net.ipv4.ip_unprivileged_port_start has it where nobody changed it
 
 
 def _limits(options: Options, limits: Limits) -> Limits:
@@ -463,8 +521,8 @@ def guarantees(
         absent.append({"name": "seccomp", "why": "--seccomp-log: calls that no profile has were allowed and logged"})
     else:
         in_force.append("seccomp")
-    if policy.network is NetworkMode.NONE:
-        in_force.append("no-network")
+    if policy.network is not NetworkMode.HOST:
+        in_force.append("no-network" if policy.network is NetworkMode.NONE else "network-allowlist")
     if (deputies := _deputies(policy, host, shown)) is None:
         in_force.append("no-deputies")
     else:
@@ -490,7 +548,7 @@ def _by_landlock(policy: Policy) -> list[tuple[str, int]]:
 
 def _deputies(policy: Policy, host: HostReport, shown: Sequence[str] | None) -> str | None:
     """Why a daemon of the host could be asked to act for the job; None if it could not."""
-    if policy.network is not NetworkMode.NONE:
+    if policy.network is NetworkMode.HOST:
         return "with the host's network, its daemons can act for the job"
     if not host.landlock:
         return "without Landlock a job can write into the host's FIFOs"

@@ -12,10 +12,11 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cbx_sandbox.policy import Limits
+from cbx_sandbox.policy import USUAL_PORTS, Limits
 from cbx_sandbox.shell.tiers import Tier
 
 Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 Size = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 SecondsOrNever = Annotated[float, Meta(ge=0)]
@@ -47,7 +48,7 @@ class Resources(Section, frozen=True):
     memory_per_instance_mb: Annotated[int, Meta(ge=0, description="memory in MiB")] = 512
     cpu_cores_per_instance: Annotated[float, Meta(ge=0, description="cores, a cap")] = 0.5
     io_bandwidth_mbps: Annotated[int, Meta(ge=0, description="disk bandwidth in MB/s, each direction and disk")] = 100
-    network_connections_max: Annotated[int, Meta(ge=0, description=f"open connections {LATER}")] = 50
+    network_connections_max: Annotated[int, Meta(ge=0, description="open connections of a job with an allowlist")] = 50
     file_descriptors_max: Annotated[Count, Meta(description="open descriptors of a process")] = 1024
     processes_max: Annotated[int, Meta(ge=0, description="processes and threads")] = 512
     tmp_mb: Annotated[Size, Meta(description="private temporary files in MiB")] = 256
@@ -137,10 +138,23 @@ class Sandbox(Section, frozen=True):
     """How jobs are boxed when they do not say so."""
 
     strict: Annotated[bool, Meta(description="refuse a job if any of its limits cannot be enforced here")] = False
-    network: Annotated[Literal["none", "host"], Meta(description="network of jobs predicted to need one")] = "host"
+    network: Annotated[
+        Literal["none", "allowlist", "host"], Meta(description="network of jobs predicted to need one")
+    ] = "host"
     reads: Annotated[Literal["live", "wait"], Meta(description=f"do SAFE readers wait for writers {LATER}")] = "live"
     output_log_mb: Annotated[Size, Meta(description="kept output of a detached job in MiB")] = 64
     hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
+
+
+class Network(Section, frozen=True):
+    """What jobs with an allowlist may reach."""
+
+    allow: Annotated[tuple[str, ...], Meta(description="hosts that each of them may reach, as for --allow-host")] = ()
+    ports: Annotated[tuple[Port, ...], Meta(description="ports of a host that is allowed without any")] = USUAL_PORTS
+    bandwidth_mbps: Annotated[int, Meta(ge=0, description="Mbit/s of one job, both directions; 0: unlimited")] = 0
+    sets: Annotated[
+        dict[str, tuple[str, ...]], Meta(description="hosts that --allow-host @NAME stands for; these are there")
+    ] = msgspec.field(default_factory=dict)
 
 
 class Learning(Section, frozen=True):
@@ -185,6 +199,7 @@ class Settings(Section, frozen=True):
     history: History = History()
     retention: Retention = Retention()
     sandbox: Sandbox = Sandbox()
+    network: Network = Network()
     learning: Learning = Learning()
     tiers: Tiers = Tiers()
 

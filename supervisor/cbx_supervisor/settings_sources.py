@@ -170,9 +170,20 @@ def reference() -> str:
             lines += _tiers(field.type)
             continue
         lines += [f"# {_summary(field.type)}", f"[{field.name}]"]
-        lines += [f"# {item.name} = {_toml(item.default)}{_described(item.type)}" for item in _fields(field.type)]
+        single = [item for item in _fields(field.type) if item.default is not msgspec.NODEFAULT]
+        lines += [f"# {item.name} = {_toml(item.default)}{_described(item.type)}" for item in single]
         lines.append("")
+        if field.name == "network":
+            lines += _host_sets(field.type)
     return "\n".join(lines)
+
+
+def _host_sets(section: type[Any]) -> list[str]:
+    from cbx_sandbox.allowlist import SETS  # noqa: PLC0415  # for people only: not on the way to a job
+
+    described = next(_described(item.type) for item in _fields(section) if item.name == "sets")
+    lines = [described.strip(), "# [network.sets]"]
+    return [*lines, *(f"# {name} = {_toml(hosts)}" for name, hosts in SETS.items()), ""]
 
 
 def _tiers(section: type[Any]) -> list[str]:
@@ -202,4 +213,6 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
-    return "[]" if value == () else str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return str(value)

@@ -83,7 +83,7 @@ def overlaid() -> list[ops.Operation]:
 
 
 def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
-    keep = view.keep_in_run if policy.network is NetworkMode.HOST else ()
+    keep = view.keep_in_run if policy.network is not NetworkMode.NONE else ()
     return [
         ops.RunDirectory(policy.limits.tmp_bytes, keep),
         *(ops.Hide(path, if_there=True) for path in view.hidden if not below(path, REPLACED)),
@@ -167,7 +167,7 @@ def writable_paths(policy: Policy) -> list[str]:
 
 def uses_tcp(policy: Policy) -> bool:
     """False for what only reads and has no network: other jobs may serve and test on a loopback of their own."""
-    return policy.network is not NetworkMode.NONE or policy.tier is not Tier.SAFE_PARALLEL
+    return policy.network is not NetworkMode.NONE or policy.relayed or policy.tier is not Tier.SAFE_PARALLEL
 
 
 def _writes(grant: Grant) -> bool:
@@ -216,7 +216,7 @@ def spec(
         },
         "limits": limit_spec(policy.limits),
         "network": policy.network.value,
-        "own_network": policy.network is NetworkMode.NONE,
+        "own_network": policy.network is not NetworkMode.HOST,
         "terminal": terminal,
         "descriptors": descriptors,
         "operations": [operation.to_json() for operation in plan],

@@ -54,6 +54,9 @@ class Explanation:
             defaults = runner.Defaults(
                 limits={tier: settings.limits(tier) for tier in Tier},
                 predicted_network=NetworkMode(settings.sandbox.network),
+                allow_hosts=settings.network.allow,
+                host_sets=settings.network.sets,
+                ports=settings.network.ports,
                 strict=settings.sandbox.strict,
                 hidden=settings.sandbox.hide,
             )
@@ -159,6 +162,8 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             cpus=number("cpus"),
             pids=int(pids) if pids else None,
             network=NetworkMode(network) if network else None,
+            allow_hosts=tuple(values.get("allow_host", ())),
+            publish=tuple(values.get("publish", ())),
             workdir=os.path.join(cwd, workdir) if workdir else None,
             set_environment=given,
             clear_environment="clear_env" in values,

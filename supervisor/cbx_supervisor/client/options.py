@@ -49,7 +49,9 @@ OPTIONS = (
         "What it may see and touch",
         (
             ("", "--tier", "tier", "tier", "TIER", "at least safe, conditional, sequential or dangerous"),
-            ("", "--network", "network", "none|host", "MODE", "none or host"),
+            ("", "--network", "network", "network", "MODE", "none, allowlist or host"),
+            ("", "--allow-host", "allow_host", "text+", "HOST", "reach NAME[:PORT,...], *.NAME, an address, @SET"),
+            ("", "--publish", "publish", "text+", "PORTS", "lead HOSTPORT:PORT to the command's PORT"),
             ("", "--rw", "rw", "path+", "PATH", "may write below this path"),
             ("", "--ro", "ro", "path+", "PATH", "may not write below this path"),
             ("", "--hide", "hide", "path+", "PATH", "this path is empty for the command"),
@@ -299,7 +301,7 @@ CONVERTERS: "dict[str, Callable[[str], str]]" = {
     "count": _count,
     "tier": _tier,
     "names": _names,
-    "none|host": _choice("none", "host"),
+    "network": _choice("none", "allowlist", "host"),
     "auto|hold|never": _choice("auto", "hold", "never"),
     "priority": _choice("critical", "high", "normal", "low", "deferred"),
 }

@@ -27,7 +27,7 @@ def details(plan: dict[str, Any]) -> str:
     rows = [
         ("user", f"{policy['identity']['uid']}" + (", ids shifted" if policy["shifted"] else "")),
         ("directory", printable(policy["workdir"])),
-        ("network", policy["network"]),
+        ("network", _network(policy)),
         ("changes", _changes(plan)),
         ("memory", f"{memory / (1 << 20):g} MiB" if memory else "not limited"),
         ("CPU", f"{cpus:g} cores" if cpus else "not limited"),
@@ -39,6 +39,17 @@ def details(plan: dict[str, Any]) -> str:
         parts += ["locks:", *(f"  {lock['mode']}  {printable(lock['path'])}" for lock in plan["locks"]), ""]
     parts += ["policy:", *(f"  {name:<11}{value}" for name, value in rows), ""]
     return "\n".join([*parts, "mounts:", *(f"  {printable(step)}" for step in plan["mounts"])])
+
+
+def _network(policy: dict[str, Any]) -> str:
+    parts = [policy["network"]]
+    if policy["allow"]:
+        parts.append("to " + ", ".join(printable(entry) for entry in policy["allow"]))
+    elif policy["network"] == "allowlist":
+        parts.append("that is empty")
+    if policy["publish"]:
+        parts.append("publishes " + ", ".join(policy["publish"]))
+    return "; ".join(parts)
 
 
 def _changes(plan: dict[str, Any]) -> str:

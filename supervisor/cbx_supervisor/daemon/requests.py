@@ -23,7 +23,10 @@ T = TypeVar("T")
 VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
 _FLAGS = ("yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log")
-_MANY = ("arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after")
+_MANY = (
+    "arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after",
+    "allow_host", "publish",
+)  # fmt: skip
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", *_FLAGS,
@@ -139,7 +142,9 @@ def _options(fields: Fields) -> Options:
         memory=fields.typed("memory", _count, "a number of bytes"),
         cpus=fields.typed("cpus", _cores, "a number of cores"),
         pids=fields.typed("pids", _count, "a number of processes"),
-        network=fields.typed("network", NetworkMode, "none or host"),
+        network=fields.typed("network", NetworkMode, "none, allowlist or host"),
+        allow_hosts=tuple(fields.many("allow_host")),
+        publish=tuple(fields.many("publish")),
         workdir=_absolute(fields.one("workdir"), "workdir"),
         set_environment=dict(_pair(entry, "setenv") for entry in fields.many("setenv")),
         clear_environment=fields.flag("clear_env"),

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
@@ -40,6 +40,9 @@ from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import checkpoints, jobs
 from cbx_supervisor.store.database import Database
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.networking import Networks
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -88,6 +91,16 @@ class Executor:
         self.owner = leftovers.identity(paths.database)
         self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
+        self._networks: Networks | None = None
+
+    @property
+    def networks(self) -> Networks:
+        """What jobs with an allowlist or published ports need, from the first of them on."""
+        if self._networks is None:
+            from cbx_supervisor.execution.networking import Networks  # noqa: PLC0415  # few jobs need it
+
+            self._networks = Networks()
+        return self._networks
 
     def use(self, settings: Settings) -> None:
         """Go by these from now on: limits of jobs that are planned, slots, queues. What runs keeps what it has."""
@@ -325,6 +338,8 @@ class Executor:
             await asyncio.wait(pending, timeout=5.0)
         if left := (*self._recording, *self._afterwards):
             await asyncio.wait(left, timeout=5.0)
+        if self._networks is not None:
+            self._networks.close()
 
     def _plan(
         self, request: runner.Request, at_least: Reason | None, lessons: Mapping[str, Lesson], *, observe: bool
@@ -353,6 +368,9 @@ def _defaults(settings: Settings) -> runner.Defaults:
     return runner.Defaults(
         limits={tier: settings.limits(tier) for tier in Tier},
         predicted_network=NetworkMode(settings.sandbox.network),
+        allow_hosts=settings.network.allow,
+        host_sets=settings.network.sets,
+        ports=settings.network.ports,
         strict=settings.sandbox.strict,
         observe_every=settings.learning.observe_every,
     )

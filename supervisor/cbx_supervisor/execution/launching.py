@@ -103,7 +103,7 @@ class Init:
         self.pid = started.pid
         self.missing = started.missing
         self.control = Control(started.control)
-        self._pidfd = started.pidfd
+        self.pidfd = started.pidfd
         self.closed = False
         self._record = record
         self._on_terminal = on_terminal
@@ -120,7 +120,7 @@ class Init:
         self.closed = True
         self._loop.remove_reader(self.control.fileno())
         self.control.close()
-        os.close(self._pidfd)
+        os.close(self.pidfd)
 
     def _receive(self) -> None:
         try:

@@ -17,6 +17,7 @@ from cbx_supervisor.model.result import (
     CheckpointRef,
     Guarantees,
     MissingGuarantee,
+    NetworkUsage,
     ReasonItem,
     Result,
     Usage,
@@ -24,7 +25,7 @@ from cbx_supervisor.model.result import (
 )
 
 TIMEOUT, FAILED = 124, 125
-_USAGE = frozenset(Usage.__struct_fields__)
+_USAGE = frozenset(Usage.__struct_fields__) - {"network"}  # what init counts
 
 
 def iso(at: float | None) -> str | None:
@@ -105,6 +106,7 @@ def ran(
     checkpoint: CheckpointRef | None,
     note: str,
     shown: Sequence[str] | None = None,
+    network: NetworkUsage | None = None,
 ) -> Result:
     """A job that was launched. ``shown``: as for :func:`runner.guarantees`."""
     fields = common(job, planned.request, planned)
@@ -117,7 +119,7 @@ def ran(
     number = outcome["signal"]
     fields["exit_code"] = None if reason == "error" else outcome["exit_code"]
     fields["signal"] = None if number is None else signal_name(number)
-    fields["usage"] = _usage(outcome)
+    fields["usage"] = msgspec.structs.replace(_usage(outcome), network=network)
     fields["guarantees"] = _guarantees(runner.guarantees(planned, host, missing, outcome, shown=shown))
     message = _joined(f"job {job}: {_how(outcome, planned, status)}", note)
     return Result(**fields, state=state, reason=reason, status=status, message=message)

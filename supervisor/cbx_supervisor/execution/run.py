@@ -50,6 +50,7 @@ from cbx_supervisor.store import checkpoints as rows
 
 if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
+    from cbx_supervisor.execution.networking import JobNetwork
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -94,6 +95,7 @@ class Run:
         self.observe = True
         self.predicted = False
         self.recorded = False
+        self.network: JobNetwork | None = None
         self.note = ""
         self.record = f"{executor.paths.jobs}/{self.number}.json"
 
@@ -419,9 +421,12 @@ class Run:
             ended = await init.outcome()
         except BaseException:
             init.control.kill()
+            if self.network is not None:
+                self.network.close()
             raise
         finally:
             init.close()
+        network = None if self.network is None else await self.network.end()
         if self.live.output is not None:
             await self.live.output.drained()
         # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
@@ -442,6 +447,7 @@ class Run:
             leaks=leaks,
             changes=None if settled is None else settled.changes,
             checkpoint=None if settled is None else CheckpointRef(self._checkpoint_number(), settled.state.value),
+            network=network,
             note="; ".join(filter(None, (settled.message if settled else "", self.note))),
             shown=box.shown_as_is(planned.policy, view, self._places()),
         )
@@ -519,6 +525,8 @@ class Run:
             await written
         except BaseException:
             init.close()  # which calls it off
+            if self.network is not None:
+                self.network.close()
             await self.executor.launching.reaped(str(self.number))
             raise
         init.control.go()
@@ -532,7 +540,21 @@ class Run:
         started = await self.executor.launching.start(self._spec(planned, view, names), fds)
         # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
         self.executor.close(self.descriptors.release(), self.submission.uid)
-        return Init(started, self.record, self.caller.terminal)
+        init = Init(started, self.record, self.caller.terminal)
+        if planned.policy.relayed:
+            await self._connect(planned, init)
+        return init
+
+    async def _connect(self, planned: runner.Plan, init: Init) -> None:
+        """Lead the job's network to a relay while its init waits for the order to start."""
+        try:
+            self.network = await self.executor.networks.open(
+                planned.policy, init.pid, init.pidfd, self.executor.settings
+            )
+        except BaseException:
+            init.close()  # which calls it off
+            await self.executor.launching.reaped(str(self.number))
+            raise
 
     def _note_running(self, init: Init) -> None:
         if not init.closed:

@@ -31,6 +31,33 @@ class Guarantees(msgspec.Struct, frozen=True):
     missing: tuple[MissingGuarantee, ...] = ()
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """What an allowlist decided of a host and port: how often, and what went over it. Port None: a name looked up."""
+
+    host: str
+    port: int | None
+    protocol: str
+    allowed: bool
+    why: str = ""
+    count: int = 0
+    addresses: tuple[str, ...] = ()
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class NetworkUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What went through the job's relay; ``published`` are connections to its published ports."""
+
+    connections: int = 0
+    published: int = 0
+    refused: int = 0
+    lookups: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    decisions: tuple[Decision, ...] = ()
+    decisions_left_out: int = 0
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What the job used. Absent figures are those that this host does not count."""
 
@@ -43,6 +70,7 @@ class Usage(msgspec.Struct, frozen=True):
     oom_kills: int | None = None
     pids_peak: int | None = None
     pressure: dict[str, float] | None = None
+    network: NetworkUsage | None = None  # of jobs with an allowlist or published ports
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -79,7 +79,7 @@ def test_what_is_taken(argv, values, command):
         (["--cpus", "0", "x"], "between 0.001"),
         (["--cpus", "all", "x"], "number of cores"),
         (["--pids", "1.5", "x"], "whole number"),
-        (["--network", "bridge", "x"], "write none or host"),
+        (["--network", "bridge", "x"], "write none, allowlist or host"),
         (["--commit", "later", "x"], "write auto, hold or never"),
         (["--tier", "fast", "x"], "safe, conditional, sequential, dangerous"),
         (["-e", "=x", "x"], "NAME=VALUE"),

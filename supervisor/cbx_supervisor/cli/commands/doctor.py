@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cbx_sandbox.box import probe
+from cbx_sandbox.network import probe as network_probe
 from cbx_supervisor import paths as places
 from cbx_supervisor import rule_files
 from cbx_supervisor.cli import output
@@ -26,12 +27,23 @@ def command(as_json: bool) -> int:
     The exit status is 1 when something is missing. Most of it can only be tried as root.
     """
     directory = places.from_environment(os.environ, uid=os.getuid()).rules
-    findings = [*probe.probe(), rules_finding(directory, rule_files.read(directory))]
+    findings = [*probe.probe(), allowlist_finding(), rules_finding(directory, rule_files.read(directory))]
     if as_json:
         output.show_json({"findings": [describe(finding) for finding in findings]})
     else:
         output.show(render(findings))
     return int(any(finding.state == probe.MISSING for finding in findings))
+
+
+def allowlist_finding() -> probe.Finding:
+    """Say whether jobs can have an allowlist here."""
+    name = "network-allowlist"
+    if os.geteuid() != 0:
+        return probe.Finding(name, probe.UNKNOWN, "only root can try it", "run `sudo cbx-sandbox doctor`")
+    why, fix = network_probe.probe()
+    if why is not None:
+        return probe.Finding(name, probe.MISSING, why, fix)
+    return probe.Finding(name, probe.OK, "in a namespace of its own, one address was led to a relay, one refused")
 
 
 def rules_finding(directory: str, loaded: rule_files.Loaded) -> probe.Finding:

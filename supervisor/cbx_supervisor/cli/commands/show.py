@@ -44,6 +44,7 @@ def render(result: dict[str, Any]) -> str:
             ("memory peak", output.size(usage.get("memory_peak_bytes"))),
             ("read", output.size(usage.get("io_read_bytes"))),
             ("written", output.size(usage.get("io_write_bytes"))),
+            ("network", _network(usage.get("network"))),
             ("in force", ", ".join(guarantees.get("in_force") or [])),
             ("missing", [f"{missing['name']}: {missing['why']}" for missing in guarantees.get("missing") or []]),
             ("changes", output.counted(result.get("changes"))),
@@ -57,6 +58,25 @@ def render(result: dict[str, Any]) -> str:
             ("leaks", [str(leak) for leak in result.get("leaks") or []]),
         ]
     )
+
+
+def _network(usage: dict[str, Any] | None) -> list[str]:
+    """What an allowlisted network was used for: the sums, then each decision."""
+    if usage is None:
+        return []
+    sums = f"{usage['connections']} connections, {usage['refused']} refusals, {usage['lookups']} names looked up"
+    sums += f", {output.size(usage['sent_bytes'])} sent, {output.size(usage['received_bytes'])} received"
+    if usage["published"]:
+        sums += f", {usage['published']} to published ports"
+    lines = [sums, *(_decision(decision) for decision in usage["decisions"])]
+    return [*lines, f"and {usage['decisions_left_out']} more"] if usage["decisions_left_out"] else lines
+
+
+def _decision(decision: dict[str, Any]) -> str:
+    verdict = "allowed" if decision["allowed"] else f"refused: {decision['why']}"
+    port = "" if decision["port"] is None else f":{decision['port']}"
+    times = f" ({decision['count']} times)" if decision["count"] > 1 else ""
+    return f"{decision['protocol']} {decision['host']}{port} {verdict}{times}"
 
 
 def _state(result: dict[str, Any]) -> str:
