@@ -11,6 +11,7 @@ import crowd
 import peers
 from deciding import deciding
 from figures import Report, in_turns, print_samples
+from networks import networks
 from world import PROGRAM, World, children, settle
 
 SLOTS = {"safe": 16, "conditional": 8, "sequential": 4, "dangerous": 2}
@@ -156,4 +157,12 @@ def cpu(world: World, report: Report, runs: int) -> None:
     report.goal("CPU time of a fixed computation, inside / outside", ratio, 1.02)
 
 
-PARTS = {"start": start, "many": crowd.many, "queue": crowd.queue, "memory": memory, "cpu": cpu, "deciding": deciding}
+PARTS = {
+    "start": start,
+    "many": crowd.many,
+    "queue": crowd.queue,
+    "memory": memory,
+    "cpu": cpu,
+    "deciding": deciding,
+    "networks": networks,
+}
