@@ -190,7 +190,7 @@ class TestWaysAround:
         assert got[:3] == [[3, 0]] * 3  # no such name
         assert got[3] == [0, 0]  # text records of an allowed name: an empty answer
         assert got[4:6] == ["EPERM"] * 2
-        assert got[6:] == ["EPERM"] * 2
+        assert set(got[6:]) <= {"EPERM", "EAFNOSUPPORT"}
         assert ("1.1.1.1", 123, "udp") in decided(usage, allowed=False)
 
     CHANGES = (
@@ -207,7 +207,8 @@ class TestWaysAround:
         tool, *arguments = change
         done = net.run("--allow-host", "web.test", "--commit", "never", tools / f"my-{tool}", *arguments, tier=tier)
         assert done.returncode not in {0, 125, 126, 127}, done.stderr
-        assert b"not permitted" in done.stderr
+        # nft's kind of socket is not there at all, ip's may look and not change.
+        assert b"Protocol not supported" in done.stderr if tool == "nft" else b"not permitted" in done.stderr
 
     def test_the_rules_can_be_changed_where_nothing_forbids_it(self, tools):
         """The control: the same programs, as root of a namespace that is laid out the same."""
