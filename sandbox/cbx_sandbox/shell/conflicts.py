@@ -6,9 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from cbx_sandbox.shell import bundled
 from cbx_sandbox.shell.effects import Access, Thing
 
 if TYPE_CHECKING:
@@ -120,4 +120,4 @@ def thing(kind: Thing) -> ThingTable:
 
 @cache
 def _tables() -> Mapping[str, Any]:
-    return tomllib.loads(files(__name__.rpartition(".")[0]).joinpath("conflicts.toml").read_text("utf-8"))
+    return tomllib.loads(bundled.text(__name__.rpartition(".")[0], "conflicts.toml"))

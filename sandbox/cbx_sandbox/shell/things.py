@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from cbx_sandbox.shell import bundled
 from cbx_sandbox.shell.effects import Thing
 from cbx_sandbox.shell.matching import Patterns
 
@@ -34,7 +34,7 @@ def named(program: str, texts: Sequence[str]) -> Iterator[tuple[Thing, str, bool
 
 def tables() -> Mapping[str, Any]:
     """Return what the file says."""
-    return tomllib.loads(files(__name__.rpartition(".")[0]).joinpath("things.toml").read_text("utf-8"))
+    return tomllib.loads(bundled.text(__name__.rpartition(".")[0], "things.toml"))
 
 
 @cache

@@ -21,6 +21,7 @@ from cbx_sandbox.facts import HostFacts
 from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Identity, NetworkMode
+from cbx_sandbox.shell import handlers
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution.admission import Admission
@@ -232,11 +233,12 @@ class Executor:
         return await self.look(submission.uid, whole)
 
     async def warm(self) -> None:
-        """Have the parsers build their tables before somebody waits for them."""
+        """Have everything imported and the parsers build their tables before somebody waits for them."""
         identity = Identity(0, 0, (0,), "root", "/root")
         request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
         async with self._warming:
             if not self._warm:
+                handlers.load()
                 await self.look(0, functools.partial(self._plan, request, None, NO_LESSONS, observe=False))
                 self._warm = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
 
 import pytest
@@ -13,7 +14,7 @@ from cbx_sandbox.shell import rules
 from cbx_sandbox.shell.analysis import analyse
 from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.estimate import COSTS
-from cbx_sandbox.shell.handlers import HANDLERS
+from cbx_sandbox.shell.handlers import HANDLERS, MODULES
 from cbx_sandbox.shell.rules import checking
 from cbx_sandbox.shell.rules.catalogue import Definition
 from cbx_sandbox.shell.rules.examples import of as examples_of
@@ -143,3 +144,12 @@ def test_what_has_more_than_a_default_has_examples_both_ways(group: Definition) 
         assert len(tiers) >= 2
     elif rule.handler:
         assert tiers
+
+
+def test_handlers_are_found_in_the_modules_that_have_them() -> None:
+    for module, names in MODULES.items():
+        here = importlib.import_module(f"cbx_sandbox.shell.handlers.{module}").HANDLERS
+        assert set(names.split()) == here.keys()
+        assert all(HANDLERS[name] is here[name] for name in here)
+    assert len(HANDLERS) == len(set(HANDLERS))
+    assert "nothing" not in HANDLERS
