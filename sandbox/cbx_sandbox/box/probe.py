@@ -97,13 +97,18 @@ def _landlock(bench: trial.Bench, directory: str) -> Finding:
         return Finding(
             "landlock-writes", MISSING, "the kernel has it not, or not switched on", _FIXES["landlock-writes"]
         )
-    path = os.path.join(directory, "stdin")
-    with open(path, "w+", encoding="ascii") as file:
-        run = bench.run(_python("open('/proc/self/fd/0', 'w')"), stdin=file.fileno())
-    os.unlink(path)
-    holds = run.outcome["exit_code"] == 1
-    held = f"ABI {abi}; a descriptor could not be opened anew for writing"
-    return _finding("landlock-writes", holds=holds, held=held, broken="a descriptor was opened anew for writing")
+    # Read-only mounts do not keep anybody from writing into a FIFO: nothing else would stop this.
+    path = os.path.join(directory, "fifo")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        run = bench.run(_python(f"import os; os.open({path!r}, os.O_WRONLY | os.O_NONBLOCK)"))
+    finally:
+        os.close(reader)
+        os.unlink(path)
+    holds = run.outcome["exit_code"] == 1 and "PermissionError" in run.error
+    held = f"ABI {abi}; a FIFO of ours could not be opened for writing"
+    return _finding("landlock-writes", holds=holds, held=held, broken="a FIFO of ours was opened for writing")
 
 
 def _overlay(bench: trial.Bench, directory: str) -> Finding:
