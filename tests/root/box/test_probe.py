@@ -5,6 +5,7 @@ import os
 import pytest
 
 from cbx_sandbox.box import probe, trial
+from cbx_sandbox.box.finding import MISSING, OK
 from cbx_sandbox.linux import landlock
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
@@ -28,10 +29,10 @@ def found(tmp_path, own_mounts):
 def test_what_this_host_has_is_found(found):
     """The filter and the keyring everywhere, Landlock's parts by the kernel's version; what is missing has a fix."""
     states = found([*BY_FILTER, "own-keyring", *BY_LANDLOCK])
-    wanted = dict.fromkeys([*BY_FILTER, "own-keyring"], probe.OK)
-    wanted |= {name: probe.OK if landlock.abi() >= abi else probe.MISSING for name, abi in BY_LANDLOCK.items()}
+    wanted = dict.fromkeys([*BY_FILTER, "own-keyring"], OK)
+    wanted |= {name: OK if landlock.abi() >= abi else MISSING for name, abi in BY_LANDLOCK.items()}
     assert {name: finding.state for name, finding in states.items()} == wanted, states
-    assert all(finding.fix for finding in states.values() if finding.state == probe.MISSING)
+    assert all(finding.fix for finding in states.values() if finding.state == MISSING)
 
 
 def test_what_is_not_in_force_is_noticed(found, monkeypatch):
@@ -44,4 +45,4 @@ def test_what_is_not_in_force_is_noticed(found, monkeypatch):
     monkeypatch.setattr(trial.plan, "spec", bare)
     # A terminal would be needed to type into one: without it the kernel has an error of its own.
     states = found([*BY_FILTER, *BY_LANDLOCK])
-    assert {name: finding.state for name, finding in states.items()} == dict.fromkeys(states, probe.MISSING), states
+    assert {name: finding.state for name, finding in states.items()} == dict.fromkeys(states, MISSING), states

@@ -1,6 +1,6 @@
 """How findings look; the probes themselves are tried elsewhere."""
 
-from cbx_sandbox.box.probe import MISSING, OK, UNKNOWN, Finding
+from cbx_sandbox.box.finding import MISSING, OK, UNKNOWN, Finding
 from cbx_supervisor.cli.commands import doctor
 
 
