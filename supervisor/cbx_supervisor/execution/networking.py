@@ -20,7 +20,7 @@ from cbx_sandbox.policy import Policy, Published
 from cbx_supervisor.model.result import NetworkUsage
 from cbx_supervisor.settings import Settings
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 FIGURES_SECONDS = 10.0
 _MESSAGE_BYTES = 1 << 17
 

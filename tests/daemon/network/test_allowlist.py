@@ -41,6 +41,7 @@ def open_ways(world):
 
 @pytest.mark.usefixtures("open_ways")
 class TestNames:
+    @pytest.mark.vm
     def test_only_what_is_on_the_list_answers(self, net):
         """Case 131: other names, other ports, look-alikes and plain addresses are refused, whatever the spelling."""
         asked = [
@@ -111,6 +112,7 @@ class TestNames:
 class TestWhereNamesMayNotLead:
     NAMES = ("rebind.test", "loop.test", "meta.test", "mapped.test")
 
+    @pytest.mark.vm
     def test_an_allowed_name_does_not_lead_inside(self, net):
         """Cases 125, 126 and 133: loopback, private, metadata and the host itself, with everything allowed by name."""
         asked = [(name, 80) for name in (*self.NAMES, "self.test", "mixed.test")]
