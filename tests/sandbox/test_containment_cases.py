@@ -7,7 +7,6 @@ ROOT = Path(__file__).parents[1]
 
 # The cases of which this release shows nothing yet, and what they wait for.
 SECCOMP = "the system call filter of a later release"
-NETWORK = "network allow-lists, a later release"
 CHECKPOINT = "the checkpoint's tests (tests/root/checkpoint, tests/crash): diff, commit and rollback"
 DAEMON = "the daemon's tests (tests/daemon): the client, recovery, logs and locks between jobs"
 LATER: dict[int, str] = {
@@ -32,27 +31,13 @@ LATER: dict[int, str] = {
     110: SECCOMP,
     112: SECCOMP,
     113: SECCOMP,
-    114: SECCOMP,
     115: SECCOMP,
     116: SECCOMP,
     117: SECCOMP,
     119: SECCOMP,
-    120: "Landlock's scopes, a later release",
     122: "test_case_063 tries both",
-    126: NETWORK,
-    131: NETWORK,
-    132: NETWORK,
-    133: NETWORK,
-    134: NETWORK,
-    135: NETWORK,
-    136: NETWORK,
-    137: NETWORK,
-    138: NETWORK,
-    139: NETWORK,
-    140: NETWORK,
     142: SECCOMP,
     143: "per-user limits of inotify: a later release",
-    144: "no network objects are made but the namespace itself, which ends with the job",
     146: "with swap in the guest: a later release; test_case_145 has memory.swap.max in force",
     158: "by construction: pidfds and groups only, no number is kept",
     159: DAEMON,
@@ -63,7 +48,8 @@ LATER: dict[int, str] = {
 def shown() -> dict[int, list[str]]:
     """Every case number in the name of a test, and the tests."""
     found: dict[int, list[str]] = {}
-    for path in [*(ROOT / "root" / "box").glob("test_*.py"), *(ROOT / "sandbox").rglob("test_*.py")]:
+    folders = (ROOT / "root" / "box", ROOT / "daemon" / "network", ROOT / "sandbox")
+    for path in [path for folder in folders for path in folder.rglob("test_*.py")]:
         for name in re.findall(r"^ *def (test_case_\w+)", path.read_text(), re.MULTILINE):
             for number in re.findall(r"(?<=_)(\d{3})(?=_)", name):
                 found.setdefault(int(number), []).append(f"{path.relative_to(ROOT)}::{name}")

@@ -42,8 +42,8 @@ def open_ways(world):
 @pytest.mark.usefixtures("open_ways")
 class TestNames:
     @pytest.mark.vm
-    def test_only_what_is_on_the_list_answers(self, net):
-        """Case 131: other names, other ports, look-alikes and plain addresses are refused, whatever the spelling."""
+    def test_case_131_only_what_is_on_the_list_answers(self, net):
+        """Other names, other ports, look-alikes and plain addresses are refused, whatever the spelling."""
         asked = [
             ("web.test", 80), ("WEB.Test", 80), ("web.test.", 80), ("git.test", 22),
             ("web.test", 22), ("web.test", 443), ("other.test", 80), ("evil-web.test", 80), ("web.test.evil.test", 80),
@@ -62,8 +62,7 @@ class TestNames:
         assert usage["received_bytes"] > 4 * 13
         assert usage["lookups"] >= 11
 
-    def test_an_empty_list_is_nothing(self, net):
-        """Case 132."""
+    def test_case_132_an_empty_list_is_nothing(self, net):
         got, usage = net.job([], f"say([connect('web.test', 80), connect({the.WEB!r}, 80)])")
         assert got == ["EAI", "ECONNREFUSED"]
         assert usage["connections"] == 0
@@ -113,8 +112,8 @@ class TestWhereNamesMayNotLead:
     NAMES = ("rebind.test", "loop.test", "meta.test", "mapped.test")
 
     @pytest.mark.vm
-    def test_an_allowed_name_does_not_lead_inside(self, net):
-        """Cases 125, 126 and 133: loopback, private, metadata and the host itself, with everything allowed by name."""
+    def test_case_126_133_an_allowed_name_does_not_lead_inside(self, net):
+        """Loopback, private, metadata and the host itself, with everything allowed by name."""
         asked = [(name, 80) for name in (*self.NAMES, "self.test", "mixed.test")]
         asked += [
             (the.METADATA, 80),
@@ -159,8 +158,8 @@ class TestWhereNamesMayNotLead:
 
 @pytest.mark.usefixtures("open_ways")
 class TestWaysAround:
-    def test_other_protocols_and_resolvers(self, net):
-        """Cases 134 and 136: no UDP, no ICMP, no raw sockets; whichever resolver is asked, the same one answers."""
+    def test_case_134_136_other_protocols_and_resolvers(self, net):
+        """No UDP, no ICMP, no raw sockets; whichever resolver is asked, the same one answers."""
         code = """
         query = bytes.fromhex('123401000001000000000000') + b'\\x05other\\x04test\\0' + bytes.fromhex('00010001')
         text = bytes.fromhex('123401000001000000000000') + b'\\x03web\\x04test\\0' + bytes.fromhex('00100001')
@@ -220,8 +219,8 @@ class TestWaysAround:
             line = f"ip link set lo up && ip route add default dev lo && nft '{rules}' && {attack}"
             assert outside(["unshare", "-n", "sh", "-c", line]).returncode == 0, attack
 
-    def test_a_tls_name_that_is_not_allowed(self, net):
-        """Case 135: the connection's name and the one in TLS; what is not TLS passes."""
+    def test_case_135_a_tls_name_that_is_not_allowed(self, net):
+        """The connection's name and the one in TLS; what is not TLS passes."""
         hellos = {name: _hello(name).hex() for name in ("web.test", "hidden.test", "WEB.test")}
         code = f"""
 hellos = {hellos!r}

@@ -90,7 +90,7 @@ say([count, time.monotonic() - began])
         assert usage["sent_bytes"] == 7
 
     def test_names(self, net):
-        """Case 134: who looks up by the thousand is not answered."""
+        """Who looks up by the thousand is not answered."""
         code = """
 answers = {}
 for number in range(1100):
@@ -119,8 +119,8 @@ for _ in range(2):
     connection.close()
 """
 
-    def test_a_port_of_the_job(self, net, world):
-        """Case 140: reachable where it was published, on the host's loopback, and nowhere else."""
+    def test_case_140_a_port_of_the_job(self, net, world):
+        """Reachable where it was published, on the host's loopback, and nowhere else."""
         job = net.start(
             *("run", "--json", "--tier", "safe", "--publish", "7100:7000", "--publish", f"{the.HOST}:7200:7000", "--"),
             *the.hidden(self.SERVER),
@@ -151,8 +151,8 @@ for _ in range(2):
 
 
 class TestEnds:
-    def test_nothing_is_left_and_nothing_was_changed(self, net, world):
-        """Case 142, a sample: no namespace file, interface, rule or relay on the host, during the job or after it."""
+    def test_case_144_nothing_is_left_and_nothing_was_changed(self, net, world):
+        """A sample: no namespace file, interface, rule or relay on the host, during the job or after it."""
         before = (world.links(), world.ruleset())
         job = start(net, WAITING)
         assert b"hello" in job.stdout.readline()
@@ -164,8 +164,8 @@ class TestEnds:
         until(lambda: not relays(world))
         assert (world.links(), world.ruleset()) == before
 
-    def test_two_jobs_do_not_meet(self, net):
-        """Case 139: each has all addresses to itself; what one listens on, the other cannot reach."""
+    def test_case_139_two_jobs_do_not_meet(self, net):
+        """Each has all addresses to itself; what one listens on, the other cannot reach."""
         listens = """
 listener = socket.socket()
 listener.bind(('198.19.255.254', 7300))
@@ -201,8 +201,8 @@ sys.stdin.read()
         for one in (shell, again):
             one.close()
 
-    def test_without_its_relay_a_job_has_no_network(self, net, world):
-        """Case 137: it fails closed; the result says what is known of it."""
+    def test_case_137_without_its_relay_a_job_has_no_network(self, net, world):
+        """It fails closed; the result says what is known of it."""
         job = start(net, WAITING, "--json")
         assert b"hello" in job.stdout.readline()
         for relay in relays(world):

@@ -51,8 +51,8 @@ class TestNames:
 
 
 class TestRules:
-    def test_each_match_of_an_address_says_its_version(self):
-        """Case 138: a match on IPv4 alone would see bytes of IPv6."""
+    def test_case_138_each_match_of_an_address_says_its_version(self):
+        """A match on IPv4 alone would see bytes of IPv6."""
         made = allowlist("web.test", "10.0.0.0/8:22", "0.0.0.0/0:443", "[2001:db8::1]:443", "[::/0]:80")
         text = rules.ruleset(made, Names(made), relay_port=1, dns_port=2)
         for line in text.splitlines():
