@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm lint format bench accuracy fuzz vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy fuzz vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-vm: setup ## the guest's tests (QEMU, no KVM needed); builds the guest if i
 vm-image: setup ## build the guest and save its booted state, unless that is done
 	@.ci/packages vm
 	$(BIN)/python -m tests.vm.image
+
+crash: setup ## commits stopped and failed at every change they make; `make test-root` has a sample
+	CBX_CRASH=1 $(BIN)/python -m pytest -m crash $(elsewhere) --timeout=3600 $(ARGS) </dev/null
 
 lint: setup ## ruff, mypy and the arrows between packages
 	@failed=0; for check in 'ruff check' 'ruff format --check' mypy lint-imports; do \

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 
 import pytest
+from tests.crash.faults import STOPPED, Counter, in_child, stop
 from tests.daemon.conftest import until
+
+from cbx_sandbox.checkpoint.commit import commit
+from cbx_sandbox.checkpoint.session import Session
 
 pytestmark = pytest.mark.root
 
@@ -52,6 +58,27 @@ def test_it_survives_the_supervisor(supervisor, project):
     supervisor.start()
     assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})[0] == 200
     assert (project / "file").read_text() == "new\n"
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("point", [4, 12, 28])
+def test_an_interrupted_commit_is_over_before_anybody_is_answered(supervisor, project, point):
+    """Whole old and still held, or whole new and committed; never anything between."""
+    (project / "old").write_text("old\n")
+    number = held(supervisor, project, "echo new > file; mkdir d; echo n > d/n; rm old; echo more > other")
+    supervisor.stop()
+    with sqlite3.connect(supervisor.paths.database) as database:
+        session = Session.from_json(json.loads(database.execute("SELECT session FROM checkpoints").fetchone()[0]))
+    status, said = in_child(lambda: commit(session, keep=True).state.value, Counter(point, stop))
+    supervisor.start()
+    names = tuple(sorted({path.name for path in project.iterdir()} - {".git"}))
+    state = supervisor.get(f"/v1/checkpoints/{number}")["state"]
+    assert (status, state, names) in {
+        (STOPPED, "held", ("old",)), (STOPPED, "committed", ("d", "file", "other"))
+    }, said  # fmt: skip
+    if state == "held":
+        assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})[0] == 200
+    assert (project / "d" / "n").read_text() == "n\n"
 
 
 def test_a_conflict_changes_nothing(supervisor, project):

@@ -7,19 +7,24 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from cbx_sandbox.checkpoint import homes
-from cbx_sandbox.checkpoint.apply import REFUSALS, Applier, RacedError, explain
+from cbx_sandbox.checkpoint import homes, journal, transaction
+from cbx_sandbox.checkpoint.apply import REFUSALS, explain
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, Summary, live_path, split, summarise
 from cbx_sandbox.checkpoint.conflicts import Conflict, same_target
 from cbx_sandbox.checkpoint.diff import diff, live_root
 from cbx_sandbox.checkpoint.history import State
+from cbx_sandbox.checkpoint.places import RacedError
+from cbx_sandbox.checkpoint.plan import links_inside, plan, printable
+from cbx_sandbox.checkpoint.record import Record
+from cbx_sandbox.checkpoint.recover import refuse_unfinished
 from cbx_sandbox.checkpoint.resolve import Decision, OnConflict, Resolution, resolved
 from cbx_sandbox.checkpoint.select import EVERYTHING, Selection, choose
 from cbx_sandbox.checkpoint.session import Session, discard, gone
-from cbx_sandbox.checkpoint.stage import Plan, Staging, links_inside, plan, printable
+from cbx_sandbox.checkpoint.stage import Staging
+from cbx_sandbox.checkpoint.survey import survey
 from cbx_sandbox.errors import CbxError, DeniedError
 from cbx_sandbox.linux import files
-from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
+from cbx_sandbox.linux.credentials import Submitter
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,15 +50,18 @@ def commit(
     on_conflict: OnConflict = OnConflict.ABORT,
     paths: Sequence[tuple[bytes, OnConflict]] = (),
     selection: Selection = EVERYTHING,
+    keep: bool = False,
 ) -> CommitResult:
     """Apply ``changes`` (as :func:`diff` just returned them; None: look again) with the rights of ``rights``.
 
     ``rights`` defaults to the job's submitter. ``paths`` are absolute and decide the conflicts there and beneath.
-    All or nothing as long as this process lives: a step that fails takes back those before it. Raises DeniedError for
-    what the submitter may not do or what needs ``allow_privileged``, UsageError for a ``selection`` that cannot be
-    parted from the rest. The layers are gone after COMMITTED and EMPTY, have what was not selected after HELD, and are
-    as they were otherwise.
+    All or nothing: a step that fails takes back those before it, and what is interrupted is finished or taken back by
+    recover.recover. Raises DeniedError for what the submitter may not do or what needs ``allow_privileged``, UsageError
+    for a ``selection`` that cannot be parted from the rest, journal.InDoubtError. The layers are gone after COMMITTED
+    and EMPTY, have what was not selected after HELD, and are as they were otherwise. With ``keep`` the journal and what
+    the commit replaced stay until session.discard.
     """
+    refuse_unfinished(session)
     rights = rights or session.submitter
     wanted = list(diff(session) if changes is None else changes)
     summary = summarise(wanted)
@@ -69,16 +77,16 @@ def commit(
             return CommitResult(State.CONFLICT, summary, found.conflicts, decisions=tuple(found.decisions))
         _review(session, found.changes, allow_privileged=allow_privileged)
         try:
-            notes = _apply(session, found.changes, rights, forced=found.forced)
+            notes = _commit(
+                session, found.changes, rights, forced=found.forced, keep=keep, partial=not summarise(left).empty
+            )
         except RacedError as error:
             layer = next((change.layer for change in found.changes if change.path == error.path), 0)
             raced = Conflict(layer, error.path, error.reason, error.path)
             return CommitResult(State.CONFLICT, summary, (*found.conflicts, raced), decisions=tuple(found.decisions))
         found.kept = True
     still = summarise(left).empty
-    if still:
-        discard(session)
-    else:
+    if not still:
         _clear(session, wanted)
     return CommitResult(
         State.COMMITTED if still else State.HELD,
@@ -167,51 +175,86 @@ def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bo
         )
 
 
-def _apply(
-    session: Session, changes: Sequence[Change], rights: Submitter, *, forced: frozenset[tuple[int, bytes]]
+def _commit(
+    session: Session,
+    changes: Sequence[Change],
+    rights: Submitter,
+    *,
+    forced: frozenset[tuple[int, bytes]],
+    keep: bool,
+    partial: bool,
 ) -> list[str]:
-    """Stage everything, then do the steps of all layers; what fails takes all of them back."""
-    notes: list[str] = []
+    """Stage, write the record, do the steps; what fails before the end takes all of them back."""
     with contextlib.ExitStack() as stack:
-        ready: list[tuple[int, list[Change], Plan, Staging, Applier]] = []
-        for index, layer in enumerate(session.layers):
-            own = [change for change in changes if change.layer == index]
-            if not own:
-                continue
-            live_fd = stack.enter_context(live_root(session, index))
-            if not same_target(session, index, live_fd):
-                raise RacedError(b"", "the checkpoint's directory is not the one it was")
-            steps = plan(own, _Inside(live_fd, own, whole=layer.whole_mount))
-            notes += steps.notes
-            staging = stack.enter_context(Staging(layer, live_fd, rights))
-            staging.prepare(steps)
-            wins = frozenset(path for of, path in forced if of == index)
-            applier = stack.enter_context(Applier(live_fd, staging, rights, session.clocks[index], wins))
-            ready.append((index, own, steps, staging, applier))
-        for _, _, steps, staging, _ in ready:
-            staging.sync(steps)
-        _run(ready, rights)
-        for _, _, steps, staging, applier in ready:
-            staging.keep()
-            try:
-                applier.sync(steps.steps)
-            except OSError as error:
-                # Done is done: taking it back would need the same disk.
-                notes.append(f"the disk reports an error, the changes may not last: {explain(error)}")
+        parts, notes = _prepared(session, changes, rights, forced=forced, stack=stack)
+        written = stack.enter_context(contextlib.closing(_decided(session, parts, rights, partial=partial)))
+        _do(parts, rights, written)
+        try:
+            transaction.sync(parts)
+            transaction.finished(session, parts, written, keep=keep, partial=partial)
+        except OSError as error:
+            # It is decided: taking it back would need the same disk. The next start syncs it once more.
+            return [*notes, f"the disk reports an error, the changes may not last: {explain(error)}"]
     return notes
 
 
-def _run(ready: Sequence[tuple[int, list[Change], Plan, Staging, Applier]], rights: Submitter) -> None:
+def _decided(
+    session: Session, parts: Sequence[transaction.Part], rights: Submitter, *, partial: bool
+) -> journal.Journal:
+    """Put everything on disk, then the record: from here on it is committed. Raises OSError, InDoubtError."""
     try:
-        with acting_as(rights):
-            for _, _, steps, _, applier in ready:
-                applier.run(steps.steps)
-            for _, own, _, _, applier in ready:
-                applier.finish(own)
+        transaction.sync_layers(session, [(part.work.index, part.work.steps) for part in parts])
+        for part in parts:
+            part.staging.make()
+        for part in parts:
+            if part.work.home:
+                files.syncfs(part.staging.fd)
+        record = Record(session.checkpoint, rights, tuple(part.work for part in parts), partial)
+        directory = os.path.dirname(session.layers[parts[0].work.index].root)
+        return journal.create(directory, record.to_json())
+    except journal.InDoubtError:
+        raise
+    except BaseException:
+        for part in parts:
+            part.staging.remove()
+        raise
+
+
+def _prepared(
+    session: Session,
+    changes: Sequence[Change],
+    rights: Submitter,
+    *,
+    forced: frozenset[tuple[int, bytes]],
+    stack: contextlib.ExitStack,
+) -> tuple[list[transaction.Part], list[str]]:
+    """Decide on the steps and look at all that they will change; nothing is touched."""
+    notes: list[str] = []
+    parts = []
+    for index, layer in enumerate(session.layers):
+        own = [change for change in changes if change.layer == index]
+        if not own:
+            continue
+        live_fd = stack.enter_context(live_root(session, index))
+        if not same_target(session, index, live_fd):
+            raise RacedError(b"", "the checkpoint's directory is not the one it was")
+        steps = plan(own, _Inside(live_fd, own, whole=layer.whole_mount))
+        notes += steps.notes
+        upper = os.open(layer.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            work = survey(index, steps, own, upper, live_fd, rights, session.clocks[index])
+        finally:
+            os.close(upper)
+        work = dataclasses.replace(work, wins=frozenset(path for of, path in forced if of == index))
+        parts.append(transaction.Part(live_fd, stack.enter_context(Staging(layer, live_fd, rights, work))))
+    return parts, notes
+
+
+def _do(parts: Sequence[transaction.Part], rights: Submitter, written: journal.Journal) -> None:
+    try:
+        transaction.forward(parts, rights)
     except BaseException as error:
-        with acting_as(ROOT):
-            for *_, applier in reversed(ready):
-                applier.undo()
+        transaction.abandon(parts, rights, written)
         if isinstance(error, OSError):
             raise _worded(error) from error
         raise

@@ -1,4 +1,7 @@
-"""Copying what cannot be renamed: whole trees with all metadata, holes, and links among themselves."""
+"""Copying what cannot be renamed out of a layer: whole trees with all metadata, holes, and links among themselves.
+
+What overlayfs has written for itself is left behind.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import stat
 from typing import Self
 
+from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import split
 from cbx_sandbox.linux import files
 
@@ -29,29 +33,33 @@ class Copier:
         self._source.close()
         self._target.close()
 
-    def copy(self, name: bytes, as_name: bytes) -> None:
-        """Copy ``name`` and all beneath it to ``as_name``, which must be free."""
-        self._source.go(b"")
+    def copy(self, path: bytes, as_name: bytes) -> None:
+        """Copy ``path`` and all beneath it to ``as_name``, which must be free."""
+        directory, name = split(path)
+        self._source.go(directory)
         self._target.go(b"")
-        self._entry(name, files.statx(self._source.fd, name), as_name)
-        if not stat.S_ISDIR(files.statx(self._source.fd, name).mode):
+        status = files.statx(self._source.fd, name)
+        self._entry(name, status, as_name)
+        if not stat.S_ISDIR(status.mode):
             return
         self._source.enter(name)
+        above = self._source.depth
         walked: list[bytes] = [as_name]
-        for inner, status in files.walk(self._source):
-            here = b"/".join([as_name, *self._source.names[1:]])
+        for inner, entry in files.walk(self._source):
+            here = b"/".join([as_name, *self._source.names[above:]])
             self._target.go(here)
-            self._entry(inner, status, inner)
-            if stat.S_ISDIR(status.mode):
+            self._entry(inner, entry, inner)
+            if stat.S_ISDIR(entry.mode):
                 walked.append(here + b"/" + inner)
         # Times of directories, and their modes, come when nothing is put into them any more: the deepest first.
-        for path in reversed(walked):
-            original = b"/".join([name, *path.split(b"/")[1:]])
-            self._finish(original, path)
+        for made in reversed(walked):
+            self._finish(path + made[len(as_name) :], made)
 
     def _entry(self, name: bytes, status: files.Statx, as_name: bytes) -> None:
         target = self._target.fd
         kind = stat.S_IFMT(status.mode)
+        if kind == stat.S_IFCHR and status.rdev == 0:
+            return  # overlayfs' mark for what is not there
         if kind != stat.S_IFDIR and status.nlink > 1:
             key = status.device, status.ino
             if key in self._links:
@@ -96,7 +104,10 @@ def copy_metadata(source_dir: int, source: bytes, target_dir: int, target: bytes
     """Owner, attributes, mode and times, in the order in which the kernel lets them stand."""
     status = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     os.chown(target, status.st_uid, status.st_gid, dir_fd=target_dir, follow_symlinks=False)
-    for key, value in files.xattrs(source_dir, source).items():
+    for stored, value in files.xattrs(source_dir, source).items():
+        key = inodes.unescape(stored)
+        if key == stored and key.startswith(inodes.OVERLAY):
+            continue  # overlayfs' own
         with _tolerating(errno.EOPNOTSUPP):  # the target's file system may lack this kind
             files.set_xattr(target_dir, target, key, value)
     if not stat.S_ISLNK(status.st_mode):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, absolute, beneath, split
-from cbx_sandbox.checkpoint.stage import printable
+from cbx_sandbox.checkpoint.plan import printable
 from cbx_sandbox.errors import UsageError
 
 _WHOLE = {Kind.ADDED, Kind.REPLACED, Kind.TYPE, Kind.RENAMED}  # what is beneath comes along

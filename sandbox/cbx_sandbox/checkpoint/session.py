@@ -6,12 +6,14 @@ was changed before has a smaller one, all that is changed later has T0 or more (
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cbx_sandbox.checkpoint import journal
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint.layers import LayerSpec
 from cbx_sandbox.errors import CbxError
@@ -194,7 +196,40 @@ def sync(session: Session) -> None:
             os.close(fd)
 
 
+def directories(session: Session) -> list[str]:
+    """The directories that hold the session's layers, one on each file system: its journal is in one of them."""
+    return list(dict.fromkeys(os.path.dirname(layer.root) for layer in session.layers))
+
+
 def discard(session: Session) -> None:
-    """Roll back: remove the layers. The live tree was never touched. Twice is no error; needs no free space."""
+    """Roll back: remove the layers. The live tree was never touched. Twice is no error; needs no free space.
+
+    A journal goes first: without one, nobody will look for what is in the layers.
+    """
+    for directory in directories(session):
+        with contextlib.suppress(NotADirectoryError):
+            journal.remove(directory)
     for layer in session.layers:
         layer_store.remove(layer)
+
+
+def keep_replaced(session: Session) -> None:
+    """After a commit: remove the layers, but for the stages, which hold what the commit replaced."""
+    for layer in session.layers:
+        try:
+            stage = os.open(f"{layer.root}/stage", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            layer_store.remove(layer)
+            continue
+        try:
+            root = os.open(layer.root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                for name in (b"upper", b"work"):
+                    files.remove_tree(root, name)
+            finally:
+                os.close(root)
+            for entry in os.listdir(stage):
+                if not entry.isdecimal():  # of no use without the layer
+                    files.remove_tree(stage, os.fsencode(entry))
+        finally:
+            os.close(stage)

@@ -1,381 +1,335 @@
-"""From changes to steps, and the layer's objects made ready for them.
+"""The layer's objects in one directory on the target's own file system, clean of overlayfs' marks, and the way back.
 
-``plan`` decides and touches nothing. ``Staging`` moves each object out of the layer into one directory on the target's
-own file system, where it is cleaned of overlayfs' marks: from there a step is a single rename.
+From there a step is a single rename. Everything here is told by the record alone and may be done twice: what is done
+already is seen from where an inode is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import enum
-import functools
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Self
 
 from cbx_sandbox.checkpoint import copying, inodes
-from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, split
+from cbx_sandbox.checkpoint.changes import Kind, split
 from cbx_sandbox.checkpoint.layers import LayerSpec
+from cbx_sandbox.checkpoint.plan import Step
+from cbx_sandbox.checkpoint.record import LayerWork
+from cbx_sandbox.checkpoint.survey import arriving, placed
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import Submitter
 
-FEW = 32  # up to so many entries are synced one by one: syncfs waits for everybody's writes
-_PLACES = {Kind.ADDED, Kind.CHANGED, Kind.TYPE, Kind.REPLACED}
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HOME = b"trusted.cbx.stage"  # on the layer's stage: where in the target the objects are copied to
+_HOME_NAME = re.compile(rb"\.cbx-[0-9a-f]{16}")
 
 
-class Action(enum.StrEnum):
-    """What a step does to one name of the live tree. A slot is a numbered name in the stage."""
-
-    OUT = "out"  # the live object goes to the slot
-    IN = "in"  # the slot's object goes to a name that is free
-    SWAP = "swap"  # the two change places
-    LINK = "link"  # another name for the live object at ``base``, by way of the slot
-    SET = "set"  # metadata, in place
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """One step. ``path`` is where the object is when the step's turn comes."""
-
-    action: Action
-    path: bytes
-    slot: int
-    change: Change
-    base: bytes = b""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps of one layer in order; which of the carried files become links of live ones; what to tell."""
-
-    steps: tuple[Step, ...]
-    relinks: tuple[tuple[Change, Change], ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def plan(changes: Sequence[Change], inside: Callable[[Meta], bool]) -> Plan:
-    """Order the steps of one layer's ``changes``. ``inside`` tells whether all links of a live file are in the target.
-
-    First everything that moves leaves its old place, the deepest first; then names change, parents first; then links
-    are made; metadata of directories comes last, the deepest first, since it may forbid what comes before.
-    """
-    links = _Links(changes, inside)
-    slots = iter(range(len(changes) * 2))
-    moved = sorted((c for c in changes if c.kind is Kind.RENAMED), key=lambda c: c.live.count(b"/"), reverse=True)
-    taken = {change.path: next(slots) for change in moved}
-    takes = [Step(Action.OUT, change.live, taken[change.path], change) for change in moved]
-    names: list[Step] = []
-    late: list[Step] = []
-    directories: list[Step] = []
-    for change in changes:
-        if change.carried or change.implied or change in links.already:
-            continue
-        swap = Action.IN if change.old is None else Action.SWAP
-        if change in links.bases:
-            late.append(Step(Action.LINK, change.path, next(slots), change, links.bases[change].path))
-        elif change.kind is Kind.DELETED:
-            names.append(Step(Action.OUT, change.path, next(slots), change))
-        elif change.kind in _PLACES or change in links.broken:
-            names.append(Step(swap, change.path, next(slots), change))
-        elif change.kind is Kind.RENAMED:
-            action = Action.IN if change.over is None else Action.SWAP
-            names.append(Step(action, change.path, taken[change.path], change))
-        if change.kind in {Kind.META, Kind.RENAMED} and change not in links.broken and set(change.aspects) - {"links"}:
-            step = Step(Action.SET, change.path, -1, change)
-            (directories if change.new is not None and change.new.is_dir else late).append(step)
-    directories.reverse()
-    return Plan((*takes, *names, *late, *directories), tuple(links.relinks), tuple(links.notes))
-
-
-class _Links:
-    """What becomes of files with several names."""
-
-    def __init__(self, changes: Sequence[Change], inside: Callable[[Meta], bool]) -> None:
-        self.bases: dict[Change, Change] = {}
-        self.already: set[Change] = set()
-        self.broken: set[Change] = set()
-        self.relinks: list[tuple[Change, Change]] = []
-        self.notes: list[str] = []
-        groups: dict[int, list[Change]] = {}
-        for change in changes:
-            if change.new is not None and change.new.is_file and not change.implied:
-                if change.new.nlink > 1:
-                    groups.setdefault(change.new.inode, []).append(change)
-                else:
-                    self._single(change, inside)
-        for group in groups.values():
-            self._group(group, inside)
-
-    def _single(self, change: Change, inside: Callable[[Meta], bool]) -> None:
-        old = change.old
-        if old is None or old.nlink < 2:
-            return
-        if change.kind is Kind.META and inside(old):
-            return  # metadata belongs to the inode: all its names get it, as they would have without an overlay
-        self._break(change)
-
-    def _break(self, change: Change) -> None:
-        self.broken.add(change)
-        self.notes.append(f"{printable(change.path)} is no longer a hard link of its other names")
-
-    def _group(self, group: list[Change], inside: Callable[[Meta], bool]) -> None:
-        """Names of one new inode. If one of them is the live file as it was, the others become its links."""
-        unchanged = [change for change in group if change.kind is Kind.META and change.old is not None]
-        base = next((c for c in unchanged if c.old is not None and (c.old.nlink == 1 or inside(c.old))), None)
-        if base is None or base.old is None:
-            for change in unchanged:
-                if change.old is not None and change.old.nlink > 1:
-                    self._break(change)
-                else:
-                    self.broken.add(change)
-            return
-        for change in group:
-            if change is base:
-                continue
-            if change.old is not None and change.old.inode == base.old.inode:
-                self.already.add(change)
-            elif change.carried:
-                self.relinks.append((change, base))
-            else:
-                self.bases[change] = base
-
-
-def printable(path: bytes) -> str:
-    """A path for a message."""
-    return path.decode("utf-8", "backslashreplace").encode("unicode_escape").decode("ascii")
+class StageError(CbxError):
+    """The stage of a commit that was begun cannot be found."""
 
 
 class Staging:
-    """The objects of one layer, out of it and ready; leaving the block without :meth:`keep` puts everything back."""
+    """The stage of one layer, as the record has it. As root throughout."""
 
-    def __init__(self, layer: LayerSpec, live_fd: int, rights: Submitter) -> None:
-        self._layer = layer
+    def __init__(self, layer: LayerSpec, live_fd: int, rights: Submitter, work: LayerWork) -> None:
+        self.layer = layer
+        self.work = work
         self._live_fd = live_fd
         self._rights = rights
-        self._back: list[Callable[[], None]] = []
         self._closing = contextlib.ExitStack()
-        self._kept = False
+        self._paths = {step.path: step.slot for step in work.steps if arriving(step)}
+        self._home = -1
         self.fd = -1  # the directory of the slots, on the target's file system
-        self.root_times: tuple[int, int] | None = None  # of the target, before something was put beside its entries
-        self.modes: dict[int, int] = {}  # slots with directories that had to be made writable to be moved
 
     def __enter__(self) -> Self:
-        try:
-            self._set_up()
-        except BaseException:
-            self._closing.close()
-            raise
         return self
 
-    def _set_up(self) -> None:
-        self._own = self._open(self._layer.upper)
-        root = self._open(self._layer.root)
-        self._first = self._directory(root, b"stage")
-        if self._layer.same_filesystem:
-            self.fd = self._first
-            os.fchown(self.fd, self._rights.uid, self._rights.gid)
-            return
-        # Beside the target's own entries, out of everybody's reach: 0700 root around what the submitter may rename in.
-        home = b".cbx-" + secrets.token_hex(8).encode()
-        status = os.fstat(self._live_fd)
-        self.root_times = status.st_mtime_ns, status.st_ctime_ns
-        with _times_kept(self._live_fd):
-            os.mkdir(home, 0o700, dir_fd=self._live_fd)
-        home_fd = self._open(home, self._live_fd)
-        self._closing.callback(self._remove_home, home, home_fd)
-        self.fd = self._directory(home_fd, b"stage")
-        os.fchown(self.fd, self._rights.uid, self._rights.gid)
-
-    def _remove_home(self, home: bytes, home_fd: int) -> None:
-        files.remove_beneath(home_fd)
-        # The owner of the target may have put something else in its place: only what was made here goes.
-        with _times_kept(self._live_fd), contextlib.suppress(OSError):
-            if os.path.samestat(os.stat(home, dir_fd=self._live_fd, follow_symlinks=False), os.fstat(home_fd)):
-                os.rmdir(home, dir_fd=self._live_fd)
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
 
     def _open(self, path: str | bytes, dir_fd: int | None = None) -> int:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
         self._closing.callback(os.close, fd)
         return fd
 
-    def _directory(self, dir_fd: int, name: bytes) -> int:
-        try:
-            os.mkdir(name, 0o700, dir_fd=dir_fd)
-        except FileExistsError as error:
-            raise CbxError(
-                "cannot commit: an earlier commit of this checkpoint was cut short",
-                details=f"what it held is in {self._layer.root}/stage",
-            ) from error
-        return self._open(name, dir_fd)
+    # -- before the record --------------------------------------------------------------------------------------------
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._closing:
-            if not self._kept:
-                while self._back:
-                    self._back.pop()()
-                os.rmdir(f"{self._layer.root}/stage")
-
-    def keep(self) -> None:
-        """The steps are done: nothing goes back into the layer."""
-        self._kept = True
-
-    def prepare(self, ready: Plan) -> None:
-        """Fill the slots of ``ready``."""
-        with files.Cursor(self._own) as upper:
-            # From the end: what is inside another object leaves it before that moves.
-            for step in reversed(ready.steps):
-                if step.action not in {Action.IN, Action.SWAP}:
-                    continue
-                if step.change.kind is Kind.RENAMED:
-                    self._move(upper, step, b"%d-left" % step.slot)
-                else:
-                    self._move(upper, step, b"%d" % step.slot)
-                    self._clean(step)
-        if not self._layer.same_filesystem:
-            with copying.Copier(self._first, self.fd) as copier:
-                for name in sorted(map(os.fsencode, os.listdir(self._first))):
-                    if not name.endswith(b"-left"):
-                        copier.copy(name, name)
-        slots = {step.path: step.slot for step in ready.steps if step.action in {Action.IN, Action.SWAP}}
-        for change, base in ready.relinks:
-            self._relink(_slot_path(change.path, slots), base)
-
-    def _move(self, upper: files.Cursor, step: Step, slot: bytes) -> None:
-        directory, name = split(step.path)
-        with _times_kept(upper.go(directory)):
-            os.rename(name, slot, src_dir_fd=upper.fd, dst_dir_fd=self._first)
-        self._back.append(functools.partial(self._move_back, step.path, slot))
-
-    def _move_back(self, path: bytes, slot: bytes) -> None:
-        directory, name = split(path)
-        status = os.stat(slot, dir_fd=self._first, follow_symlinks=False)
-        with files.Cursor(self._own, os.O_PATH) as upper, _times_kept(upper.go(directory)):
-            os.rename(slot, name, src_dir_fd=self._first, dst_dir_fd=upper.fd)
-            # Some file systems count a new parent as a change of the directory (xfs).
-            times = status.st_atime_ns, status.st_mtime_ns
-            os.utime(name, ns=times, dir_fd=upper.fd, follow_symlinks=False)
-
-    def _clean(self, step: Step) -> None:
-        """Take overlayfs' marks and whiteouts out of a slot, and make its directory one that can be moved."""
-        slot = b"%d" % step.slot
-        self._unmark(slot, b"")
-        new = step.change.new
-        if new is None or not new.is_dir:
+    def make(self) -> None:
+        """Make the stage. Where the layer is on another file system, everything is copied into it now."""
+        clear(self.layer, self._live_fd)
+        root = self._open(self.layer.root)
+        os.mkdir(b"stage", 0o700, dir_fd=root)
+        own = self._open(b"stage", root)
+        if self.layer.same_filesystem:
+            self._take(own)
+            self.work = placed(self.work, os.fstat(own).st_ino, b"")
             return
-        with files.Cursor(self._first) as cursor:
-            cursor.enter(slot)
-            for name, status in files.walk(cursor):
-                inner = b"/".join([*cursor.names, name])
-                if stat.S_ISCHR(status.mode) and status.rdev == 0:
-                    self._drop_whiteout(cursor.fd, name, inner)
-                    continue
-                self._unmark(inner, name, cursor.fd)
-        if not self._rights.is_root and new.mode & 0o300 != 0o300:
-            # Moving a directory changes its ".." and so needs the right to write it (rename(2)).
-            self.modes[step.slot] = stat.S_IMODE(new.mode)
-            files.chmod(self._first, slot, stat.S_IMODE(new.mode) | 0o700)
-            self._back.append(functools.partial(files.chmod, self._first, slot, stat.S_IMODE(new.mode)))
+        # Beside the target's own entries, out of everybody's reach: 0700 root around what the submitter may rename in.
+        home = b".cbx-" + secrets.token_hex(8).encode()
+        files.set_xattr(own, b"", _HOME, home)
+        os.fsync(own)  # a crash must leave nothing in the live tree that nobody knows of
+        with times_kept(self._live_fd):
+            os.mkdir(home, 0o700, dir_fd=self._live_fd)
+        self._home = self._open(home, self._live_fd)
+        files.set_xattr(own, b"", _HOME, b"%s %d" % (home, os.fstat(self._home).st_ino))
+        os.mkdir(b"stage", 0o700, dir_fd=self._home)
+        self._take(self._open(b"stage", self._home))
+        self._copy()
+        stage = os.fstat(self.fd).st_ino
+        self.work = placed(self.work, stage, home, {slot: self._inode(b"%d" % slot) or 0 for slot in self.work.slots})
 
-    def _unmark(self, path: bytes, name: bytes, dir_fd: int | None = None) -> None:
-        directory = self._first if dir_fd is None else dir_fd
-        for key, value in files.xattrs(directory, name or path).items():
-            if not key.startswith(inodes.OVERLAY):
-                continue
-            files.remove_xattr(directory, name or path, key)
-            plain = inodes.unescape(key)
-            if plain != key:
-                files.set_xattr(directory, name or path, plain, value)
-            self._back.append(functools.partial(self._mark, path, key, plain, value))
+    def _take(self, fd: int) -> None:
+        self.fd = fd
+        os.fchown(fd, self._rights.uid, self._rights.gid)
 
-    def _mark(self, path: bytes, key: bytes, plain: bytes, value: bytes) -> None:
+    def _copy(self) -> None:
+        upper = self._open(self.layer.upper)
+        steps = [step for step in self.work.steps if arriving(step) and step.change.kind is not Kind.RENAMED]
+        with copying.Copier(upper, self.fd) as copier:
+            for step in steps:
+                copier.copy(step.path, b"%d" % step.slot)
+                if step.slot in self.work.modes:
+                    files.chmod(self.fd, b"%d" % step.slot, self.work.modes[step.slot] | 0o700)
+        with files.Cursor(self.fd, os.O_PATH) as stage:
+            for path in self._paths:
+                # What has a step of its own does not come with the directory around it.
+                carrying = self._carrying(split(path)[0])
+                if carrying in {step.path for step in steps}:
+                    directory, name = split(b"%d" % self._paths[carrying] + path[len(carrying) :])
+                    with times_kept(stage.go(directory)):
+                        files.remove_tree(stage.fd, name)
+        for path, base, inode in self.work.links:
+            self._relink(path, base, inode)
+
+    def _carrying(self, path: bytes) -> bytes:
+        while path and path not in self._paths:
+            path = split(path)[0]
+        return path
+
+    def _staged(self, path: bytes) -> bytes:
+        """Where an object of the layer is in the stage: beneath the slot of the directory that carries it."""
+        carrying = self._carrying(path)
+        return b"%d" % self._paths[carrying] + path[len(carrying) :]
+
+    # -- after the record, and again ----------------------------------------------------------------------------------
+
+    def find(self) -> None:
+        """Open the stage that the record speaks of. Raises StageError: it is not there, or another."""
+        try:
+            if self.work.home:
+                self._home = self._open(self.work.home, self._live_fd)
+                self.fd = self._open(b"stage", self._home)
+            else:
+                self.fd = self._open(f"{self.layer.root}/stage")
+        except OSError as error:
+            raise StageError(f"cannot find the stage of {self.layer.target}: {error.strerror}") from error
+        if os.fstat(self.fd).st_ino != self.work.stage:
+            raise StageError(f"cannot find the stage of {self.layer.target}: there is another in its place")
+
+    def fill(self, *, again: bool = False) -> None:
+        """Move the layer's objects into their slots and clean them; ``again`` expects to find some of it done."""
+        if not self.layer.same_filesystem:
+            return
+        with files.Cursor(self._open(self.layer.upper)) as upper:
+            # From the end: what is inside another object leaves it before that moves.
+            for step in reversed(self.work.steps):
+                if arriving(step):
+                    self._move(upper, step, again=again)
+        with files.Cursor(self.fd, os.O_PATH) as stage:
+            for path, key, value in self.work.marks:
+                if self._waits(path):
+                    self._unmark(stage, self._staged(path), key, value)
+            for path in self.work.whiteouts:
+                if self._waits(path):
+                    directory, name = split(self._staged(path))
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=stage.go(directory))
+            for path, *times in self.work.times:
+                if path not in self._paths and self._carrying(path) and self._waits(path):
+                    os.utime(files.inside(stage.go(self._staged(path))), ns=(times[0], times[1]))
+        for slot, mode in self.work.modes.items():
+            if self._inode(b"%d" % slot) == self.work.slots.get(slot):
+                files.chmod(self.fd, b"%d" % slot, mode | 0o700)
+        for path, base, inode in self.work.links:
+            if self._waits(path):
+                self._relink(path, base, inode)
+
+    def _waits(self, path: bytes) -> bool:
+        """Whether the slot that ``path`` is in has not gone live yet."""
+        slot = self._paths[self._carrying(path)]
+        return self._inode(b"%d" % slot) == self.work.slots[slot]
+
+    def _slot_of(self, step: Step) -> bytes:
+        return b"%d-left" % step.slot if step.change.kind is Kind.RENAMED else b"%d" % step.slot
+
+    def _inode(self, name: bytes) -> int | None:
+        return inode_at(self.fd, name)
+
+    def _move(self, upper: files.Cursor, step: Step, *, again: bool) -> None:
+        directory, name = split(step.path)
+        try:
+            fd = upper.go(directory)
+            there = again and inode_at(fd, name) != self.work.slots[step.slot]
+        except OSError:
+            if not again:
+                raise
+            return  # it went with the directory around it
+        if not there:
+            files.renameat2(fd, name, self.fd, self._slot_of(step), files.RENAME_NOREPLACE)
+
+    @staticmethod
+    def _unmark(stage: files.Cursor, path: bytes, key: bytes, value: bytes) -> None:
         directory, name = split(path)
-        with files.Cursor(self._first, os.O_PATH) as cursor:
-            fd = cursor.go(directory)
-            if plain != key:
-                files.remove_xattr(fd, name, plain)
-            files.set_xattr(fd, name, key, value)
+        fd = stage.go(directory)
+        plain = inodes.unescape(key)
+        if plain != key:
+            files.set_xattr(fd, name, plain, value)
+        if key in files.xattrs(fd, name):
+            files.remove_xattr(fd, name, key)
 
-    def _drop_whiteout(self, dir_fd: int, name: bytes, path: bytes) -> None:
-        with _times_kept(dir_fd):
-            os.unlink(name, dir_fd=dir_fd)
-        self._back.append(functools.partial(self._make_whiteout, path))
+    def _aside(self, path: bytes) -> bytes:
+        # A name of its own for each: a path can be longer than a name may be.
+        return b"link-%d" % [link[0] for link in self.work.links].index(path)
 
-    def _make_whiteout(self, path: bytes) -> None:
-        directory, name = split(path)
-        with files.Cursor(self._first, os.O_PATH) as cursor, _times_kept(cursor.go(directory)):
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=cursor.fd)
-
-    def _relink(self, path: bytes, base: Change) -> None:
+    def _relink(self, path: bytes, base: bytes, inode: int) -> None:
         """Make a file of a new directory a link of the live file that it is a link of for the job."""
-        aside = b"%s-link" % secrets.token_hex(8).encode()
-        base_dir, base_name = split(base.live)
-        with files.Cursor(self._live_fd, os.O_PATH) as live:
+        staged, aside = self._staged(path), self._aside(path)
+        if self._is_at(staged, inode):
+            return
+        base_dir, base_name = split(base)
+        with files.Cursor(self._live_fd, os.O_PATH) as live, contextlib.suppress(FileExistsError):
             os.link(base_name, aside, src_dir_fd=live.go(base_dir), dst_dir_fd=self.fd, follow_symlinks=False)
-        self._exchange(path, aside)
-        self._back.append(functools.partial(os.unlink, aside, dir_fd=self.fd))
-        self._back.append(functools.partial(self._exchange, path, aside))
+        self._exchange(staged, aside)
+
+    def _is_at(self, staged: bytes, inode: int) -> bool:
+        directory, name = split(staged)
+        with files.Cursor(self.fd, os.O_PATH) as stage:
+            return inode_at(stage.go(directory), name) == inode
 
     def _exchange(self, path: bytes, aside: bytes) -> None:
         directory, name = split(path)
-        with files.Cursor(self.fd, os.O_PATH) as cursor, _times_kept(cursor.go(directory)):
+        with files.Cursor(self.fd, os.O_PATH) as cursor, times_kept(cursor.go(directory)):
             files.renameat2(self.fd, aside, cursor.fd, name, files.RENAME_EXCHANGE)
 
-    def sync(self, ready: Plan) -> None:
-        """Put what is staged on disk before a name leads to it."""
-        staged = [step for step in ready.steps if step.action in {Action.IN, Action.SWAP}]
-        trees = any(step.change.new is not None and step.change.new.is_dir for step in staged)
-        if trees or len(staged) > FEW:
-            files.syncfs(self.fd)
-            return
-        for step in staged:
-            sync_entry(self.fd, b"%d" % step.slot)
+    # -- the way back -------------------------------------------------------------------------------------------------
+
+    def empty(self) -> None:
+        """Make the layer what it was before :meth:`fill`. The live tree has given everything back by then."""
+        if self.layer.same_filesystem:
+            self._unlink()
+            with files.Cursor(self._open(self.layer.upper), os.O_PATH) as upper:
+                for step in self.work.steps:
+                    if arriving(step):
+                        self._move_back(upper, step)
+                self._mark_again(upper)
+        self.remove()
+
+    def _unlink(self) -> None:
+        for path, _, inode in self.work.links:
+            if not self._waits(path):
+                continue
+            if self._is_at(self._staged(path), inode):
+                self._exchange(self._staged(path), self._aside(path))
+
+    def _move_back(self, upper: files.Cursor, step: Step) -> None:
+        directory, name = split(step.path)
+        slot = self._slot_of(step)
+        if self._inode(slot) == self.work.slots[step.slot]:
+            files.renameat2(self.fd, slot, upper.go(directory), name, files.RENAME_NOREPLACE)
+
+    def _mark_again(self, upper: files.Cursor) -> None:
+        for path in self.work.whiteouts:
+            directory, name = split(path)
+            with contextlib.suppress(FileExistsError):
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=upper.go(directory))
+        for path, key, value in self.work.marks:
+            directory, name = split(path)
+            fd = upper.go(directory)
+            files.set_xattr(fd, name, key, value)
+            plain = inodes.unescape(key)
+            if plain != key and plain in files.xattrs(fd, name):
+                files.remove_xattr(fd, name, plain)
+        for path, slot in self._paths.items():
+            if slot in self.work.modes and self.work.slots[slot] == inode_at(upper.go(split(path)[0]), split(path)[1]):
+                files.chmod(upper.fd, split(path)[1], self.work.modes[slot])
+        for path, *times in sorted(self.work.times, key=lambda entry: len(entry[0]), reverse=True):
+            os.utime(files.inside(upper.go(path)), ns=(times[0], times[1]))
+
+    def remove(self) -> None:
+        """Remove the stage and all in it."""
+        self.leave_home()
+        clear(self.layer, self._live_fd)
+
+    def leave_home(self) -> None:
+        """What was taken out of the target goes with the directory that was made there."""
+        if self._home >= 0:
+            _remove_home(self._live_fd, self._home_name(), self._home)
+
+    def _home_name(self) -> bytes:
+        own = os.open(f"{self.layer.root}/stage", _DIRECTORY)
+        try:
+            return files.xattrs(own).get(_HOME, b"").split(b" ")[0]
+        finally:
+            os.close(own)
 
 
-def _slot_path(path: bytes, slots: dict[bytes, int]) -> bytes:
-    """Where a carried object is in the stage: beneath the slot of the directory that carries it."""
-    inner: list[bytes] = []
-    while path not in slots:
-        path, name = split(path)
-        inner.append(name)
-    return b"/".join([b"%d" % slots[path], *reversed(inner)])
-
-
-@contextlib.contextmanager
-def _times_kept(dir_fd: int) -> Iterator[None]:
-    """Keep the times of a directory while its entries change."""
-    before = os.fstat(dir_fd)
-    yield
-    os.utime(files.inside(dir_fd), ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def sync_entry(dir_fd: int, name: bytes) -> None:
-    """Put one file or directory on disk; other types have nothing of their own, and missing ones need nothing."""
+def clear(layer: LayerSpec, live_fd: int) -> None:
+    """Remove a stage, also what a commit that was cut short before its record left of one."""
     try:
-        mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            return
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        own = os.open(f"{layer.root}/stage", _DIRECTORY)
     except FileNotFoundError:
         return
     try:
-        os.fsync(fd)
+        home, _, inode = files.xattrs(own).get(_HOME, b"").partition(b" ")
+    finally:
+        os.close(own)
+    if _HOME_NAME.fullmatch(home):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(live_fd, home) as fd:
+            # The owner of the target may have put something else in its place: only what was made here is emptied.
+            if os.fstat(fd).st_ino == int(inode or 0):
+                _remove_home(live_fd, home, fd)
+            elif not inode and os.fstat(fd).st_uid == 0:
+                with contextlib.suppress(OSError):  # made, and not yet on record: then it is empty
+                    os.rmdir(home, dir_fd=live_fd)
+    root = os.open(layer.root, _DIRECTORY)
+    try:
+        files.remove_tree(root, b"stage")
+    finally:
+        os.close(root)
+
+
+@contextlib.contextmanager
+def _opened(dir_fd: int, name: bytes) -> Iterator[int]:
+    fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    try:
+        yield fd
     finally:
         os.close(fd)
 
 
-def links_inside(live_fd: int, wanted: set[int]) -> Iterator[int]:
-    """Of the inodes ``wanted``, those whose every name lies in the tree at ``live_fd``; one walk of it, on demand."""
-    found = dict.fromkeys(wanted, 0)
-    with files.Cursor(live_fd) as cursor:
-        for _, status in files.walk(cursor):
-            if status.ino in found and stat.S_ISREG(status.mode):
-                found[status.ino] += 1
-                if found[status.ino] == status.nlink:
-                    yield status.ino
+def _remove_home(live_fd: int, home: bytes, home_fd: int) -> None:
+    files.remove_beneath(home_fd)
+    with times_kept(live_fd), contextlib.suppress(OSError):
+        if os.path.samestat(os.stat(home, dir_fd=live_fd, follow_symlinks=False), os.fstat(home_fd)):
+            os.rmdir(home, dir_fd=live_fd)
+
+
+def inode_at(dir_fd: int, name: bytes) -> int | None:
+    """The inode that has a name, or None."""
+    try:
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@contextlib.contextmanager
+def times_kept(dir_fd: int) -> Iterator[None]:
+    """Keep the times of a directory while its entries change."""
+    before = os.fstat(dir_fd)
+    yield
+    os.utime(files.inside(dir_fd), ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -10,15 +10,16 @@ import os
 import time
 from typing import Any
 
-from cbx_sandbox.checkpoint import homes, leftovers
+from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import mountinfo
+from cbx_supervisor.daemon import interrupted
 from cbx_supervisor.execution.launching import read_record
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, verdict
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.result import CheckpointRef, Result, Who
 from cbx_supervisor.paths import Paths
+from cbx_supervisor.settings import History
 from cbx_supervisor.store import checkpoints, jobs
 from cbx_supervisor.store.database import Database
 
@@ -26,12 +27,14 @@ from cbx_supervisor.store.database import Database
 def recover(database: Database, paths: Paths) -> list[int]:
     """Close the books on unfinished jobs and checkpoints; returns the jobs' numbers."""
     now = time.time()
+    committed = interrupted.finish(database, paths)
     open_checkpoints = {checkpoint.job: checkpoint for checkpoint in database.read(checkpoints.opened)}
     unfinished = database.read(jobs.unfinished)
     futures = []
     for row in unfinished:
         held = open_checkpoints.get(row.job.number)
-        result = _result(row, paths, held, now)
+        reference = None if held is None else CheckpointRef(held.id, CheckpointState.HELD.value)
+        result = _result(row, paths, committed.get(row.job.number, reference), now)
         futures.append(database.write(jobs.ended(result, now)))
     futures += [
         database.write(checkpoints.decided(checkpoint.id, CheckpointState.HELD, now, message=_held(checkpoint)))
@@ -43,26 +46,24 @@ def recover(database: Database, paths: Paths) -> list[int]:
     return [row.job.number for row in unfinished]
 
 
-def unrecorded(database: Database, paths: Paths) -> list[tuple[str, int]]:
-    """Layers of this supervisor's that nobody will decide on any more: directory and number.
+def unrecorded(database: Database, paths: Paths, kept: History, *, first: bool = False) -> list[tuple[str, int]]:
+    """Layers of this supervisor's that nobody will ask for any more: directory and number.
 
-    Made just before a crash, which came before they were written down; or decided on, and not removed before it came.
-    To be asked before the first job, whose layers are on no record for a moment either.
+    Decided on, and what they replaced is not kept any longer. ``first``: also those on no record, made just before a
+    crash; to be asked before the first job, whose layers are on no record for a moment either.
     """
     owner = leftovers.identity(paths.database)
-    mounts = mountinfo.visible(mountinfo.read())
-    elsewhere = [home for mount in mounts if not mount.remote and (home := homes.claimed(mount, paths.state))]
-    return [
-        (home, number)
-        for home in (paths.layers, *elsewhere)
-        for number in leftovers.find(home, owner)
-        if _is_over(database, number)
-    ]
+    found = [(home, number) for home in interrupted.layer_homes(paths) for number in leftovers.find(home, owner)]
+    rows = {number: _row(database, number) for _, number in found}
+    since = time.time() - kept.undo_hours * 3600
+    undoable = sorted(number for number, row in rows.items() if row is not None and row.undoable(since))
+    keep = set(undoable[max(0, len(undoable) - kept.undo_max) :])
+    over = {number for number, row in rows.items() if (first if row is None else row.state.final)} - keep
+    return [(home, number) for home, number in found if number in over]
 
 
-def _is_over(database: Database, number: int) -> bool:
-    row = database.read(lambda connection: checkpoints.find(connection, number))
-    return row is None or row.state.final
+def _row(database: Database, number: int) -> Checkpoint | None:
+    return database.read(lambda connection: checkpoints.find(connection, number))
 
 
 def _held(checkpoint: Checkpoint) -> str:
@@ -77,7 +78,7 @@ def _held(checkpoint: Checkpoint) -> str:
     return "its supervisor ended while the job ran"
 
 
-def _result(row: jobs.Row, paths: Paths, held: Checkpoint | None, now: float) -> Result:
+def _result(row: jobs.Row, paths: Paths, checkpoint: CheckpointRef | None, now: float) -> Result:
     job = row.job
     common: dict[str, Any] = {
         "job": job.number,
@@ -86,7 +87,7 @@ def _result(row: jobs.Row, paths: Paths, held: Checkpoint | None, now: float) ->
         "identity": Who(job.uid, job.gid),
         "workdir": job.workdir,
         "ended": iso(now),
-        "checkpoint": None if held is None else CheckpointRef(held.id, CheckpointState.HELD.value),
+        "checkpoint": checkpoint,
     }
     if row.state == "queued":
         message = f"job {job.number} was never started: its supervisor ended while it waited"

@@ -84,7 +84,9 @@ class Service:
             report = await self._ready(launching)
             for job in recovery.recover(self.database, self.paths):
                 self.log("job of an earlier supervisor", job=job)
-            left = await asyncio.to_thread(recovery.unrecorded, self.database, self.paths)
+            left = await asyncio.to_thread(
+                recovery.unrecorded, self.database, self.paths, self._first_settings.history, first=True
+            )
             self.executor = Executor(
                 taken=max((number for _, number in left), default=0),
                 paths=self.paths,
@@ -174,12 +176,13 @@ class Service:
         await asyncio.to_thread(self.log.start)
         with contextlib.suppress(CbxError):
             await self.executor.warm()
-        for home_, number in left:
-            await self._remove_layers(home_, number)
         while True:
+            for home_, number in left:
+                await self._remove_layers(home_, number)
             await self._forget_old_jobs()
             await self.retention.expire()
             await asyncio.sleep(PRUNED_EVERY)
+            left = await asyncio.to_thread(recovery.unrecorded, self.database, self.paths, self.settings.history)
 
     async def _show_life(self, watched: float) -> None:
         """Tell the service manager that work goes on: only while the store writes and decisions are made in time."""
@@ -193,7 +196,7 @@ class Service:
     async def _remove_layers(self, directory: str, number: int) -> None:
         try:
             await self.executor.on_files(0, leftovers.remove, directory, number)
-            self.log("layers removed that were on no record", directory=directory, checkpoint=number)
+            self.log("layers removed that nobody asks for", directory=directory, checkpoint=number)
         except CbxError as error:
             self.log("layers not removed", directory=directory, checkpoint=number, error=str(error))
 

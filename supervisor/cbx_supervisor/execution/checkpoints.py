@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import bases, homes, leftovers, listing
+from cbx_sandbox.checkpoint import bases, homes, leftovers, listing, recover
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
@@ -136,7 +136,8 @@ def as_changes(summary: Summary) -> Changes:
 
 
 def roll_back(session: Session, why: str) -> Settled:
-    """Throw the changes away."""
+    """Throw the changes away. Raises CbxError: a commit of them has begun, and is not over."""
+    recover.refuse_unfinished(session)
     sessions.discard(session)
     return Settled(CheckpointState.ROLLED_BACK, None, f"changes rolled back: {why}")
 
@@ -189,6 +190,7 @@ def apply(session: Session, changes: list[Change] | None, rights: Submitter, wis
             on_conflict=wish.on_conflict,
             paths=wish.paths,
             selection=wish.selection,
+            keep=True,
         )
     except ConflictError as error:
         return hold(session, None, error.brief, CheckpointState.CONFLICT)

@@ -44,3 +44,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     pinned: bool = False  # kept until somebody decides
     label: str = ""
+
+    def undoable(self, since: float) -> bool:
+        """True if it was committed after ``since`` (Unix time), so that what it replaced is still there."""
+        return self.state is CheckpointState.COMMITTED and self.decided is not None and self.decided > since

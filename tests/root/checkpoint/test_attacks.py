@@ -12,8 +12,7 @@ import pytest
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import Kind, State
 
-from cbx_sandbox.checkpoint import apply, conflicts, homes, layers
-from cbx_sandbox.checkpoint import stage as checkpoint_stage
+from cbx_sandbox.checkpoint import apply, conflicts, homes, layers, transaction
 from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
@@ -255,10 +254,10 @@ def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
         box.shell("echo a > a; mkdir precious; echo p > precious/p")
         session = box.run("echo job >> a")
         assert not session.layers[0].same_filesystem
-        real = checkpoint_stage.Staging.sync
+        real = transaction.forward
 
-        def swapping(staging, plan):
-            real(staging, plan)
+        def swapping(*arguments, **options):
+            real(*arguments, **options)
             home = next(name for name in seen if name.startswith(".cbx-"))
             box.shell(f"mv {home} away; mv precious {home}")
 
@@ -271,7 +270,7 @@ def test_stage_beside_the_targets_entries_is_swapped(mounted, monkeypatch):
             make(path, *arguments, **options)
 
         monkeypatch.setattr(os, "mkdir", watching)
-        monkeypatch.setattr(checkpoint_stage.Staging, "sync", swapping)
+        monkeypatch.setattr(transaction, "forward", swapping)
         assert checkpoint.commit(session).state is State.COMMITTED
         home = next(name for name in seen if name.startswith(".cbx-"))
         assert os.listdir(f"{box.live}/{home}") == ["p"]
@@ -288,14 +287,14 @@ def test_a_file_swapped_before_its_metadata_is_set(box, monkeypatch, change, oth
     box.shell("echo a > a")
     session = box.run(change)
     make = {"file": "echo precious > a", "symlink": "echo precious > target; ln -s target a", "directory": "mkdir a"}
-    real, before = apply.Applier._rights_to_write, {}
+    real, before = apply.rights_to_write, {}
 
-    def swapping(applier, step, fd, name):
+    def swapping(*arguments):
         box.shell(f"mv a away; {make[other]}")
         before.update(harness.manifest(box.live))
-        return real(applier, step, fd, name)
+        return real(*arguments)
 
-    monkeypatch.setattr(apply.Applier, "_rights_to_write", swapping)
+    monkeypatch.setattr(apply, "rights_to_write", swapping)
     result = checkpoint.commit(session, allow_privileged=True)
     assert [conflict.reason for conflict in result.conflicts] == [conflicts.REPLACED]
     monkeypatch.undo()

@@ -1,0 +1,101 @@
+"""A commit that stops at any of its changes ends in the whole old or the whole new tree, and loses neither."""
+
+import contextlib
+import os
+
+import pytest
+from tests.crash import faults
+from tests.crash.faults import Counter, Trial, in_child, verdict
+from tests.root.checkpoint import harness
+
+from cbx_sandbox.checkpoint import journal
+
+pytestmark = [pytest.mark.root, pytest.mark.crash]
+
+ALL = bool(os.environ.get("CBX_CRASH"))  # make crash: every state, not a sample
+
+
+def points(count, wanted):
+    """All changes from the first to the last, or so many of them, evenly."""
+    step = 1 if ALL else max(1, count // wanted)
+    return range(1, count + 1, step)
+
+
+@contextlib.contextmanager
+def trial_on(where, who):
+    trial = Trial(where, who)
+    try:
+        yield trial
+    finally:
+        trial.close()
+
+
+def run(where, who, at, act, before=None):
+    """One state: commit with the fault, then recovery, then a look."""
+    with trial_on(where, who) as trial:
+        status, said = in_child(trial.commit, Counter(at, act), before)
+        assert status in {0, faults.STOPPED}
+        again, what = in_child(trial.recover)
+        assert again == 0
+        return verdict(trial, NEW[where, who], said.partition(" ")[2]), what
+
+
+NEW: dict = {}
+
+
+def counted(where, who):
+    if (where, who) not in COUNT:
+        NEW[where, who], COUNT[where, who] = faults.expected(where, who)
+    return COUNT[where, who]
+
+
+COUNT: dict = {}
+
+
+@pytest.mark.parametrize("who", [harness.ROOT, harness.USER], ids=["root", "user"])
+@pytest.mark.parametrize("fault", ["stop", "EIO", "ENOSPC"])
+def test_at_every_change(fault, who):
+    """On the root file system: stopped, and refused with the two errors that disks give."""
+    where = harness.SCRATCH
+    act = {"stop": faults.stop, "EIO": faults.EIO, "ENOSPC": faults.ENOSPC}[fault]
+    seen = {at: run(where, who, at, act) for at in points(counted(where, who), 30)}
+    assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
+    if fault == "stop":
+        assert {found[0] for found in seen.values()} == {"old", "new"}
+
+
+@pytest.mark.parametrize("kind", ["xfs", "btrfs"])
+def test_on_other_file_systems(mounted, kind):
+    """The same, where change times and directories behave otherwise."""
+    where = mounted(kind)
+    seen = {at: run(where, harness.ROOT, at, faults.stop) for at in points(counted(where, harness.ROOT), 30)}
+    assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
+
+
+def test_recovery_is_stopped_too():
+    """Recovery that is itself stopped at any change is done again, and ends whole."""
+    where, who = harness.SCRATCH, harness.ROOT
+    count = counted(where, who)
+    bad = {}
+    for first in points(count, 6):
+        for second in points(count, 8):
+            with trial_on(where, who) as trial:
+                in_child(trial.commit, Counter(first, faults.stop))
+                in_child(trial.recover, Counter(second, faults.stop))
+                status, what = in_child(trial.recover)
+                found = verdict(trial, NEW[where, who], "")
+                if status != 0 or found not in {"old", "new"}:
+                    bad[first, second] = (found, what)
+    assert bad == {}
+
+
+def test_control_without_a_journal():
+    """The harness sees what a commit without a record does: it ends torn when it is stopped half way."""
+
+    def without():
+        journal.create = lambda directory, _: journal.Journal(directory, os.open("/dev/null", os.O_RDWR))
+
+    where, who = harness.SCRATCH, harness.ROOT
+    count = counted(where, who)
+    seen = [run(where, who, at, faults.stop, without)[0] for at in range(count // 3, count, max(1, count // 12))]
+    assert any(found.startswith(("torn", "lost")) for found in seen)
