@@ -41,6 +41,7 @@ def open_ways(world):
 
 @pytest.mark.usefixtures("open_ways")
 class TestNames:
+    @pytest.mark.vm
     def test_case_131_only_what_is_on_the_list_answers(self, net):
         """Other names, other ports, look-alikes and plain addresses are refused, whatever the spelling."""
         asked = [
@@ -110,6 +111,7 @@ class TestNames:
 class TestWhereNamesMayNotLead:
     NAMES = ("rebind.test", "loop.test", "meta.test", "mapped.test")
 
+    @pytest.mark.vm
     def test_case_126_133_an_allowed_name_does_not_lead_inside(self, net):
         """Loopback, private, metadata and the host itself, with everything allowed by name."""
         asked = [(name, 80) for name in (*self.NAMES, "self.test", "mixed.test")]
