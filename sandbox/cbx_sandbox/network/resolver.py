@@ -22,7 +22,10 @@ STREAM_SECONDS = 10.0
 REMEMBERED_SECONDS = 60.0  # what a name was resolved to is what is connected to
 LOOKUPS_A_SECOND = 50.0
 _DATAGRAM = 1 << 16
-_NO_SUCH_NAME = "no such name"
+
+
+class NoSuchName(Refusal):
+    """Nobody has that name."""
 
 
 class NameServer:
@@ -90,20 +93,21 @@ class NameServer:
             if not name.endswith(".arpa"):
                 self._ledger.denied(name, 0, "not on the allowlist", "dns")
             return dns.missing(question)
+        stand_in = self._names.stand_in(name)
+        if stand_in is None:
+            # Also names that nobody has are counted: a query below an allowed name carries data as it is.
+            self._ledger.denied(name, 0, "too many names", "dns")
+            return dns.failed(question)
         try:
             addresses = await self.resolve(name)
-        except Refusal as why:
-            if why.args[0] == _NO_SUCH_NAME:
-                return dns.missing(question)
+        except NoSuchName:
+            return dns.missing(question)
+        except Refusal:
             return dns.failed(question)
         if not any(self._allowlist.may_lead_somewhere(address, ports) for address in addresses):
             listed = ", ".join(str(address) for address in addresses[:4])
             self._ledger.denied(name, 0, f"leads to {listed}, where names may not lead", "dns")
             return dns.missing(question)
-        stand_in = self._names.stand_in(name)
-        if stand_in is None:
-            self._ledger.denied(name, 0, "too many names", "dns")
-            return dns.failed(question)
         return dns.answer(question, stand_in)
 
     async def resolve(self, name: str) -> list[Address]:
@@ -117,8 +121,9 @@ class NameServer:
             async with asyncio.timeout(RESOLVE_SECONDS):
                 found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            gone = error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}
-            raise Refusal(_NO_SUCH_NAME if gone else f"cannot be resolved: {error.strerror}") from error
+            if error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}:
+                raise NoSuchName("there is no such name") from error
+            raise Refusal(f"cannot be resolved: {error.strerror}") from error
         except (OSError, UnicodeError, TimeoutError) as error:
             raise Refusal("cannot be resolved") from error
         texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)

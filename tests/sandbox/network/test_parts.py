@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
+
+import dns.message
+import dns.rcode
 
 from cbx_sandbox.allowlist import STAND_INS, Allowlist, parse
 from cbx_sandbox.network import rules
 from cbx_sandbox.network.ledger import MAX_DECISIONS, Ledger
 from cbx_sandbox.network.names import MAX_NAMES, OWN, Names
+from cbx_sandbox.network.resolver import NameServer
 
 
 def allowlist(*texts):
@@ -97,3 +102,16 @@ class TestLedger:
         assert found["decisions_left_out"] == 1000 - MAX_DECISIONS
         assert found["refused"] == 1000
         assert max(len(d["host"]) for d in found["decisions"]) <= 255
+
+
+class TestNameServer:
+    def test_who_has_looked_up_too_many_names_is_not_answered(self):
+        """Also before anybody is asked: whether such a name exists is not found out."""
+        made = allowlist("*.test")
+        names, ledger = Names(made), Ledger()
+        for number in range(MAX_NAMES):
+            names.stand_in(f"n{number}.test")
+        server = NameServer(made, names, ledger)
+        answer = asyncio.run(server.answer(dns.message.make_query("more.test", "A").to_wire()))
+        assert dns.message.from_wire(answer).rcode() == dns.rcode.SERVFAIL
+        assert [(d["host"], d["why"]) for d in ledger.describe()["decisions"]] == [("more.test", "too many names")]
