@@ -11,6 +11,7 @@ import crowd
 import peers
 from deciding import deciding
 from figures import Report, in_turns, print_samples
+from layers import layers
 from networks import networks
 from world import PROGRAM, World, children, settle
 
@@ -165,4 +166,5 @@ PARTS = {
     "cpu": cpu,
     "deciding": deciding,
     "networks": networks,
+    "layers": layers,
 }

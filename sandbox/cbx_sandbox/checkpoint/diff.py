@@ -160,14 +160,31 @@ class _Walk:
 
     def _blank(self, frame: _Frame, name: bytes, entry: UpperEntry) -> Change:
         """A change with everything filled in that does not depend on its kind."""
+        return self._made(frame, name, entry, Kind.ADDED, self._lookup(frame.live, name), entry.meta)
+
+    def _made(
+        self,
+        frame: _Frame,
+        name: bytes,
+        entry: UpperEntry,
+        kind: Kind,
+        old: Meta | None,
+        new: Meta | None,
+        *,
+        carried: bool = False,
+        aspects: tuple[str, ...] = (),
+    ) -> Change:
+        # At once, not as a copy of a blank one: a layer may have very many entries.
         path = join(frame.path, name)
         source = path if frame.live is None else join(frame.live, name)
         return Change(
-            kind=Kind.ADDED,
+            kind=kind,
             layer=self._layer.index,
             path=path,
-            old=self._lookup(frame.live, name),
-            new=entry.meta,
+            old=old,
+            new=new,
+            aspects=aspects,
+            carried=carried,
             source=None if source == path else source,
             origin=entry.origin,
             parent=frame.origin,
@@ -176,29 +193,28 @@ class _Walk:
 
     def _entry(self, frame: _Frame, name: bytes, entry: UpperEntry) -> Change | None:
         """What an entry that is no directory stands for; None if nothing changed."""
-        blank = self._blank(frame, name, entry)
-        old, new = blank.old, entry.meta
+        old, new = self._lookup(frame.live, name), entry.meta
         if entry.whiteout:
-            return dataclasses.replace(blank, kind=Kind.DELETED, new=None) if old is not None else None
+            return self._made(frame, name, entry, Kind.DELETED, old, None) if old is not None else None
         if old is None:
-            return self._flagged(dataclasses.replace(blank, carried=frame.carried), frame.meta)
+            return self._flagged(
+                self._made(frame, name, entry, Kind.ADDED, None, new, carried=frame.carried), frame.meta
+            )
         if stat.S_IFMT(old.mode) != stat.S_IFMT(new.mode):
-            return self._flagged(dataclasses.replace(blank, kind=Kind.TYPE), frame.meta)
+            return self._flagged(self._made(frame, name, entry, Kind.TYPE, old, new), frame.meta)
         differing = aspects(old, new)
-        if new.is_file and not self._same_content(blank, name):
+        if new.is_file and not self._same_content(old, new, name):
             differing = ("content", *differing)
         elif new.is_file and new.nlink > 1:
             differing = ("links", *differing)
         kind = Kind.CHANGED if {"content", "target", "device"} & set(differing) else Kind.META
         if not differing:
             return None
-        return self._flagged(dataclasses.replace(blank, kind=kind, aspects=differing), frame.meta)
+        return self._flagged(self._made(frame, name, entry, kind, old, new, aspects=differing), frame.meta)
 
-    def _same_content(self, change: Change, name: bytes) -> bool:
-        assert change.old is not None
-        assert change.new is not None
+    def _same_content(self, old: Meta, new: Meta, name: bytes) -> bool:
         # The live cursor still stands where _lookup left it.
-        return change.old.size == change.new.size and same_content(self._live.fd, name, self._upper.fd, name)
+        return old.size == new.size and same_content(self._live.fd, name, self._upper.fd, name)
 
     def _directory(self, above: _Frame, name: bytes, entry: UpperEntry) -> tuple[Change | None, _Frame]:
         """What a directory stands for, and how the walk goes on inside."""

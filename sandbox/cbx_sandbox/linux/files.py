@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 from cbx_sandbox.linux import libc
 
@@ -47,7 +47,6 @@ FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
 
 _OPENAT2, _CLOSE_RANGE = 437, 436  # the same number on every architecture (asm-generic)
 _RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276}
-_STATX = {"x86_64": 332, "aarch64": 291, "riscv64": 291}
 _NAME_TO_HANDLE_AT = {"x86_64": 303, "aarch64": 264, "riscv64": 264}
 _MACHINE = os.uname().machine
 
@@ -80,9 +79,8 @@ def renameat2(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int = 0
     libc.syscall(_RENAMEAT2[_MACHINE], old_dir, old, new_dir, new, flags, name="renameat2")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Statx:
-    """What statx(2) tells beyond os.stat: the mount, the time of birth, the attributes."""
+class Statx(NamedTuple):
+    """What statx(2) tells beyond os.stat: the mount, the time of birth, the attributes. A tuple: quickly made."""
 
     mode: int
     uid: int
@@ -99,6 +97,7 @@ class Statx:
     attributes: int
 
 
+_statx = libc.function("statx", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 _STATX_LAYOUT = struct.Struct("=IIQIIIHxxQQQQ qIxxxx qIxxxx qIxxxx qIxxxx IIII Q")
 
 
@@ -107,7 +106,7 @@ def statx(dir_fd: int, name: bytes = b"") -> Statx:
     buffer = ctypes.create_string_buffer(256)
     flags = AT_SYMLINK_NOFOLLOW | (0 if name else AT_EMPTY_PATH)
     mask = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
-    libc.syscall(_STATX[_MACHINE], dir_fd, name, flags, mask, buffer, name="statx")
+    libc.check(_statx(dir_fd, name, flags, mask, buffer), "statx")
     (
         got, _block, attributes, nlink, uid, gid, mode, ino, size, _blocks, _attributes_mask,
         _as, _an, bs, bn, cs, cn, ms, mn, rmajor, rminor, major, minor, mount_id,

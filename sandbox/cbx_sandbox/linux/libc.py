@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -38,6 +40,12 @@ def syscall_holding_gil(number: int, *arguments: object, name: str) -> int:
     """As :func:`syscall`, without letting go of the interpreter: for calls that return in two processes."""
     result = _libc_holding_gil.syscall(ctypes.c_long(number), *map(_convert, arguments))
     return check(result, name)
+
+
+def function(name: str, *types: type[Any]) -> Callable[..., int]:
+    """The libc function ``name`` with the types of its arguments: for what is called very often; see :func:`check`."""
+    found: Callable[..., int] = ctypes.CFUNCTYPE(ctypes.c_int, *types, use_errno=True)((name, _libc))
+    return found
 
 
 def call(name: str, *arguments: object) -> int:
