@@ -60,6 +60,28 @@ def test_it_survives_the_supervisor(supervisor, project):
     assert (project / "file").read_text() == "new\n"
 
 
+def test_a_commit_is_undone_and_done_again(supervisor, project):
+    """Also by another supervisor; not twice, and not when somebody has changed what it made."""
+    (project / "old").write_text("old\n")
+    number = held(supervisor, project, "echo new > file; rm old")
+    page = f"/v1/checkpoints/{number}"
+    assert supervisor.http("POST", f"{page}/undo", {})[0] == 400
+    assert supervisor.http("POST", f"{page}/commit", {})[0] == 200
+    supervisor.stop()
+    supervisor.start()
+    status, shown = supervisor.http("POST", f"{page}/undo", {})
+    assert (status, shown["state"]) == (200, "undone"), shown
+    assert ((project / "old").read_text(), (project / "file").exists()) == ("old\n", False)
+    assert supervisor.http("POST", f"{page}/undo", {})[0] == 400
+    status, shown = supervisor.http("POST", f"{page}/redo", {})
+    assert (status, shown["state"]) == (200, "committed"), shown
+    assert ((project / "old").exists(), (project / "file").read_text()) == (False, "new\n")
+    (project / "file").write_text("edited\n")
+    status, problem = supervisor.http("POST", f"{page}/undo", {})
+    assert status == 409, problem
+    assert (project / "file").read_text() == "edited\n"
+
+
 @pytest.mark.crash
 @pytest.mark.parametrize("point", [4, 12, 28])
 def test_an_interrupted_commit_is_over_before_anybody_is_answered(supervisor, project, point):

@@ -13,6 +13,7 @@ class State(enum.StrEnum):
     HELD = "held"  # waits for somebody to decide
     COMMITTED = "committed"
     ROLLED_BACK = "rolled-back"
+    UNDONE = "undone"  # was committed, and taken back later
     EMPTY = "empty"  # the job changed nothing
     CONFLICT = "conflict"  # held, because a commit met changes underneath
 
@@ -25,7 +26,8 @@ class State(enum.StrEnum):
 _NEXT: dict[State, frozenset[State]] = {
     State.HELD: frozenset({State.COMMITTED, State.ROLLED_BACK, State.CONFLICT}),
     State.CONFLICT: frozenset({State.COMMITTED, State.ROLLED_BACK, State.CONFLICT}),
-    State.COMMITTED: frozenset(),
+    State.COMMITTED: frozenset({State.UNDONE}),
+    State.UNDONE: frozenset({State.COMMITTED}),
     State.ROLLED_BACK: frozenset(),
     State.EMPTY: frozenset(),
 }
@@ -35,7 +37,9 @@ def follow(state: State, wanted: State, checkpoint: int) -> State:
     """The state after ``state`` when ``wanted`` is asked for; rolling back twice is no error. Raises UsageError."""
     if wanted in _NEXT[state] or (state is wanted and wanted is State.ROLLED_BACK):
         return wanted
-    verb = {State.COMMITTED: "commit", State.ROLLED_BACK: "roll back"}.get(wanted, f"mark as {wanted}")
+    verb = {State.COMMITTED: "commit", State.ROLLED_BACK: "roll back", State.UNDONE: "undo"}.get(
+        wanted, f"mark as {wanted}"
+    )
     raise UsageError(f"cannot {verb} checkpoint {checkpoint}: it is {state}")
 
 

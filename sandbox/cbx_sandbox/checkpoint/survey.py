@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import Change, Kind, join, split
@@ -130,7 +130,7 @@ class _Live:
                 if path in found:
                     continue
                 leaving = step.action is Action.OUT and step.change.kind is Kind.RENAMED
-                source = path if leaving else self._source(path)
+                source = path if leaving else before(path, self._renamed)
                 try:
                     status = os.fstat(live.go(source))
                 except OSError:
@@ -147,15 +147,16 @@ class _Live:
             if path not in found and closed(status.st_mode, status.st_uid, self._rights):
                 found[path] = _parent(path, source, status)
 
-    def _source(self, path: bytes) -> bytes:
-        """Where a directory is before the steps."""
-        head, rest = path, b""
-        while head:
-            if head in self._renamed:
-                return join(self._renamed[head], rest) if rest else self._renamed[head]
-            head, name = split(head)
-            rest = join(name, rest) if rest else name
-        return path
+
+def before(path: bytes, renamed: Mapping[bytes, bytes]) -> bytes:
+    """Where a path is before the steps; ``renamed`` has the old paths of what moves, by the new ones."""
+    head, rest = path, b""
+    while head:
+        if head in renamed:
+            return join(renamed[head], rest) if rest else renamed[head]
+        head, name = split(head)
+        rest = join(name, rest) if rest else name
+    return path
 
 
 def _parent(path: bytes, source: bytes, status: os.stat_result) -> Parent:

@@ -58,10 +58,12 @@ def _finished(row: Checkpoint) -> tuple[CheckpointState, str]:
         became = recover.recover(Session.from_json(row.session), keep=True)
     except (CbxError, OSError) as error:
         return CheckpointState.HELD, str(error)
-    if became is recover.Recovered.COMMITTED and row.state is CheckpointState.COMMITTED:
+    if became.value == row.state.value:
         return row.state, row.message
     if became is recover.Recovered.COMMITTED:
         return CheckpointState.COMMITTED, "committed; the commit was interrupted and finished at the next start"
+    if became is recover.Recovered.UNDONE:
+        return CheckpointState.UNDONE, "undone; the undo was interrupted and finished at the next start"
     if row.state is CheckpointState.OPEN:
         return CheckpointState.HELD, "its commit was interrupted before it was decided: nothing was changed"
     return row.state, row.message

@@ -133,6 +133,14 @@ PAGES: tuple[Page, ...] = (
         "Throw the changes away", (messages.CheckpointShown,), body=messages.Nothing,
     ),
     Page(
+        "POST", "/v1/checkpoints/{number}/undo", "checkpoint undo", checkpoints.undo,
+        "Put back what a commit has replaced", (messages.CheckpointShown,), body=messages.Nothing,
+    ),
+    Page(
+        "POST", "/v1/checkpoints/{number}/redo", "checkpoint redo", checkpoints.redo,
+        "Do a commit again that was undone", (messages.CheckpointShown,), body=messages.Nothing,
+    ),
+    Page(
         "GET", "/v1/reports/accuracy", "report accuracy", reports.accuracy, "How right the predictions were",
         query=(_SINCE,),
     ),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.checkpoint import history, listing, render, select
+from cbx_sandbox.checkpoint import undo as undoing
 from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.commit import preview
 from cbx_sandbox.checkpoint.diff import diff
@@ -95,6 +96,26 @@ class Review:
                 return found
             settled = await self.executor.on_files(uid, work.roll_back, _session(found), "as asked")
             return await self._decide(found, settled, uid, pid, "rolled back")
+
+    async def undo(self, checkpoint: Checkpoint, *, uid: int, pid: int, again: bool = False) -> Checkpoint:
+        """Take a commit back, or do it ``again`` after that. Raises ConflictError: what it made was changed."""
+        wanted = CheckpointState.COMMITTED if again else CheckpointState.UNDONE
+        needed = CheckpointState.UNDONE if again else CheckpointState.COMMITTED
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            if found.state is not needed or found.session is None:
+                verb = "redo" if again else "undo"
+                raise UsageError(f"cannot {verb} checkpoint {found.id}: it is {found.state.value}")
+            session = Session.from_json(found.session)
+            directories = await self.executor.on_files(uid, undoing.touched, session)
+            locks = await self._lock(-found.id, uid, directories)
+            try:
+                await self.executor.on_files(uid, undoing.redo if again else undoing.undo, session)
+                settled = work.Settled(wanted, None, "done again" if again else "undone: what it had replaced is back")
+                return await self._decide(found, settled, uid, pid, "redone" if again else "undone")
+            finally:
+                self.executor.admission.release(-found.id)
+                locks.close()
 
     async def expire(self, checkpoint: Checkpoint, why: str, *, still: Callable[[Checkpoint], bool]) -> None:
         """Roll back what nobody decided on, if that is ``still`` so when its turn comes."""

@@ -16,12 +16,13 @@ class CheckpointState(enum.StrEnum):
     CONFLICT = "conflict"
     COMMITTED = "committed"
     ROLLED_BACK = "rolled-back"
+    UNDONE = "undone"
     EMPTY = "empty"
 
     @property
     def final(self) -> bool:
         """True if nothing can happen to it any more."""
-        return self in {CheckpointState.COMMITTED, CheckpointState.ROLLED_BACK, CheckpointState.EMPTY}
+        return self not in {CheckpointState.OPEN, CheckpointState.HELD, CheckpointState.CONFLICT}
 
     @property
     def waits(self) -> bool:
@@ -46,5 +47,5 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
 
     def undoable(self, since: float) -> bool:
-        """True if it was committed after ``since`` (Unix time), so that what it replaced is still there."""
-        return self.state is CheckpointState.COMMITTED and self.decided is not None and self.decided > since
+        """True if it was committed, or undone, after ``since`` (Unix time): what it replaced is still there."""
+        return self.state in {CheckpointState.COMMITTED, CheckpointState.UNDONE} and (self.decided or 0) > since

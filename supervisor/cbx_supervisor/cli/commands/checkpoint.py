@@ -116,6 +116,22 @@ def rollback(checkpoints: tuple[int, ...], as_json: bool) -> None:
 
 
 @command.command()
+@click.argument("checkpoint", type=ID)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def undo(checkpoint: int, as_json: bool) -> None:
+    """Put back what a commit has replaced, unless somebody has changed what it made."""
+    _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/undo"), checkpoint, "undone", as_json=as_json)
+
+
+@command.command()
+@click.argument("checkpoint", type=ID)
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def redo(checkpoint: int, as_json: bool) -> None:
+    """Do a commit again that was undone."""
+    _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/redo"), checkpoint, "done again", as_json=as_json)
+
+
+@command.command()
 @click.argument("checkpoints", metavar="CHECKPOINT...", type=ID, nargs=-1, required=True)
 def pin(checkpoints: tuple[int, ...]) -> None:
     """Keep checkpoints until somebody decides, however old they get."""

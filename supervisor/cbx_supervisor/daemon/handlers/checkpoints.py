@@ -143,6 +143,25 @@ async def roll_back(request: Request) -> Response:
     )
 
 
+async def undo(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/undo."""
+    return await _turned(request, again=False)
+
+
+async def redo(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/redo."""
+    return await _turned(request, again=True)
+
+
+async def _turned(request: Request, *, again: bool) -> Response:
+    await body_of(request, Nothing)
+    checkpoint, peer = await _found(request), peer_of(request)
+    verb = "redo" if again else "undo"
+    await require(request, Right.DECIDE, f"{verb} checkpoint {checkpoint.id}", owner=checkpoint.uid)
+    review = service_of(request).review
+    return json_answer(_shown(request, await review.undo(checkpoint, uid=peer.uid, pid=peer.pid, again=again)))
+
+
 async def _found(request: Request) -> Checkpoint:
     service, number = service_of(request), number_of(request)
     found = await asyncio.to_thread(service.database.read, lambda connection: checkpoints.find(connection, number))

@@ -1,0 +1,201 @@
+"""A commit taken back later: what it replaced lies in its stage, and goes live again by the same renames.
+
+Only as long as nobody has changed anything that it put in place: each object must be the very inode, with a change time
+before the one that the commit noted at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cbx_sandbox.checkpoint import journal, transaction
+from cbx_sandbox.checkpoint.changes import Kind, absolute, join, split
+from cbx_sandbox.checkpoint.conflicts import CHANGED, CLOCK, GONE, MADE, REPLACED
+from cbx_sandbox.checkpoint.journal import Entry
+from cbx_sandbox.checkpoint.plan import Action, Step, printable
+from cbx_sandbox.checkpoint.record import LayerWork, Record, outgoing
+from cbx_sandbox.checkpoint.session import Session, boot_id, clock_offset, directories
+from cbx_sandbox.checkpoint.survey import before
+from cbx_sandbox.errors import CbxError, ConflictError, DeniedError, UsageError
+from cbx_sandbox.linux import files
+
+_STEP_NS = 10_000_000  # reading two clocks is not exact
+
+
+def undo(session: Session) -> None:
+    """Put back what the commit has replaced, with the rights that the commit had.
+
+    Raises UsageError: nothing is kept of it; ConflictError: somebody has changed what it made, and nothing was done;
+    DeniedError, CbxError: the system refuses, and everything is as the commit left it.
+    """
+    _turn(session, Entry.DONE, Entry.UNDO)
+
+
+def redo(session: Session) -> None:
+    """Do a commit again that was undone. Raises as :func:`undo` does."""
+    _turn(session, Entry.UNDONE, Entry.REDO)
+
+
+def touched(session: Session) -> list[str]:
+    """The existing directories in which an undo changes names: what is to be locked. Raises UsageError."""
+    _, record, _ = _kept(session, {Entry.DONE, Entry.UNDONE})
+    found = set()
+    for work in record.layers:
+        target = session.layers[work.index].target
+        for parent in work.parents:
+            for path in (parent.path, parent.source):
+                name = os.fsdecode(absolute(path, target))
+                if os.path.isdir(name) and not os.path.islink(name):
+                    found.add(os.path.realpath(name))
+    return sorted(found) or sorted(session.targets)
+
+
+def _kept(session: Session, wanted: set[Entry]) -> tuple[str, Record, Mapping[str, Any]]:
+    for directory in directories(session):
+        records = journal.read(directory)
+        if records and records[-1][0] in wanted and records[-1][1]:
+            return directory, Record.from_json(records[0][1]), records[-1][1]
+    raise UsageError(
+        f"cannot undo or redo checkpoint {session.checkpoint}: what its commit replaced is not kept",
+        hint="history.undo_hours says how long it is; a copy to another file system is not undone",
+    )
+
+
+def _turn(session: Session, stands: Entry, wanted: Entry) -> None:
+    directory, record, noted = _kept(session, {stands})
+    with transaction.opened(session, record) as parts:
+        _refuse_edited(session, parts, noted, back=wanted is Entry.UNDO)
+        journal.trim(directory)
+        written = journal.opened(directory)
+        assert written is not None
+        with contextlib.closing(written):
+            written.append(wanted)
+            try:
+                _go(parts, record, back=wanted is Entry.UNDO)
+            except (CbxError, OSError) as error:
+                written.append(Entry.REDO if wanted is Entry.UNDO else Entry.UNDO)
+                _go(parts, record, back=wanted is not Entry.UNDO)
+                transaction.sync_all(parts)
+                written.append(stands, transaction.clocks(parts))
+                if isinstance(error, OSError):
+                    path = error.filename if isinstance(error.filename, bytes) else b""
+                    kind = DeniedError if isinstance(error, PermissionError) else CbxError
+                    raise kind(
+                        f"cannot change {printable(path)}: {error.strerror}", details="nothing was changed"
+                    ) from error
+                raise
+            transaction.sync_all(parts)
+            written.append(Entry.UNDONE if wanted is Entry.UNDO else Entry.DONE, transaction.clocks(parts))
+
+
+def _go(parts: Sequence[transaction.Part], record: Record, *, back: bool) -> None:
+    if back:
+        transaction.backward(parts, record.rights, record.rights)
+    else:
+        transaction.forward(parts, record.rights, again=True, staged=True)
+
+
+def _refuse_edited(
+    session: Session, parts: Sequence[transaction.Part], noted: Mapping[str, Any], *, back: bool
+) -> None:
+    clocks = dict(noted["clocks"])
+    same_boot = noted["boot_id"] == boot_id()
+    was_set = (
+        abs(clock_offset() - noted["clock_offset_ns"]) > _STEP_NS
+        if same_boot
+        else any(time.time_ns() < clock for clock in clocks.values())
+    )
+    found = []
+    for part in parts:
+        target = session.layers[part.work.index].target
+        with files.Cursor(part.live_fd) as live:
+            look = _Look(live, part.work, clocks[part.work.index], back=back)
+            found += [(absolute(path, target), reason) for path, reason in look.edited()]
+    if was_set:
+        found.insert(0, (b"", CLOCK))
+    if found:
+        lines = [f"{printable(path)}: {reason}".removeprefix(": ") for path, reason in found[:20]]
+        more = f"\nand {len(found) - 20} more" if len(found) > 20 else ""
+        raise ConflictError(
+            f"cannot change back {len(found)} paths: they are not what checkpoint {session.checkpoint} left",
+            details="\n".join(lines) + more,
+            hint="nothing was changed; a later checkpoint that changed the same paths has to be undone first",
+        )
+
+
+class _Look:
+    """Whether the live tree is what the commit, or its undo, has left."""
+
+    def __init__(self, live: files.Cursor, work: LayerWork, clock: int, *, back: bool) -> None:
+        self._live = live
+        self._work = work
+        self._clock = clock
+        self._back = back
+        changes = [step.change for step in work.steps]
+        self._renamed = {change.path: change.live for change in changes if change.kind is Kind.RENAMED}
+
+    def edited(self) -> Iterator[tuple[bytes, str]]:
+        """The paths that are not, and why."""
+        steps = self._work.steps
+        filled = {step.path for step in steps if step.action is not Action.OUT}
+        emptied = {step.path for step in steps if step.action is Action.OUT}
+        for step in steps:
+            if self._back and step.action is Action.OUT:
+                wanted = None if step.path not in filled else -1
+            elif self._back:
+                wanted = self._there(step)
+            else:
+                over = outgoing(step)
+                wanted = over.inode if over is not None else (None if step.path not in emptied else -1)
+                if step.action is Action.SET and step.change.kind is Kind.RENAMED:
+                    wanted = -1  # it is still where it came from: its OUT looks at it
+            if wanted != -1 and (reason := self._look(step, wanted)):
+                yield reason
+
+    def _there(self, step: Step) -> int:
+        if step.action is Action.SET:
+            return 0 if step.change.old is None else step.change.old.inode
+        return self._work.incoming(step)
+
+    def _look(self, step: Step, wanted: int | None) -> tuple[bytes, str] | None:
+        leaving = step.action is Action.OUT and step.change.kind is Kind.RENAMED
+        path = step.path
+        if not (self._back or leaving):
+            directory, name = split(path)
+            path = (
+                join(before(directory, self._renamed), name)
+                if step.action is not Action.SET
+                else before(path, self._renamed)
+            )
+        directory, name = split(path)
+        try:
+            fd = self._live.go(directory)
+            status = os.stat(name or files.inside(fd), dir_fd=fd if name else None, follow_symlinks=not name)
+        except OSError:
+            return None if wanted is None else (step.path, GONE)
+        if wanted is None:
+            return step.path, MADE
+        if status.st_ino != wanted:
+            return step.path, REPLACED
+        # The entries of a directory that only its metadata was changed of are anybody's.
+        moved = step.action is not Action.SET
+        if not stat.S_ISDIR(status.st_mode) and status.st_ctime_ns >= self._clock:
+            return step.path, CHANGED
+        if stat.S_ISDIR(status.st_mode) and moved and step.change.kind is not Kind.RENAMED:
+            return self._beneath(path, status)
+        return None
+
+    def _beneath(self, path: bytes, status: os.stat_result) -> tuple[bytes, str] | None:
+        if status.st_ctime_ns >= self._clock:
+            return path, CHANGED
+        self._live.go(path)
+        start = self._live.depth
+        for name, inner in files.walk(self._live):
+            if inner.ctime_ns >= self._clock:
+                return join(path, b"/".join([*self._live.names[start:], name])), CHANGED
+        return None

@@ -1,0 +1,120 @@
+"""A commit is undone and done again, whatever was in it; and not when somebody has changed what it made."""
+
+import functools
+import os
+from pathlib import Path
+
+import pytest
+from tests.crash import faults
+from tests.crash.faults import Trial
+from tests.root.checkpoint import checkpoint, harness
+from tests.root.checkpoint.workloads import WORKLOADS
+
+from cbx_sandbox.checkpoint import recover
+from cbx_sandbox.checkpoint.undo import redo, touched, undo
+from cbx_sandbox.errors import ConflictError, UsageError
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("who", [harness.ROOT, harness.USER], ids=["root", "user"])
+def test_back_and_forth(who):
+    """Undone, the tree is what it was, times included; done again, what it became; as often as one likes."""
+    trial = Trial(harness.SCRATCH, who)
+    try:
+        assert trial.commit() == "committed"
+        new = trial.state()
+        for _ in range(2):
+            undo(trial.session)
+            assert trial.state() == trial.old
+            redo(trial.session)
+            assert trial.state() == new
+        assert touched(trial.session)
+        with pytest.raises(UsageError):
+            redo(trial.session)
+    finally:
+        trial.close()
+
+
+EDITS = {
+    "changed": "echo more >> a", "replaced": "echo x > t; mv t a", "removed": "rm a", "added within": "echo x > n/m/x",
+    "in the way": "echo x > b", "metadata": "chmod 600 h", "mode put back": "chmod 600 a; chmod 644 a",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_what_was_edited_since_is_not_undone(edit):
+    """Nothing is lost of what others did: refused with the path, and nothing is changed."""
+    trial = Trial(harness.SCRATCH)
+    try:
+        trial.commit()
+        trial.box.shell(edit)
+        edited = trial.state()
+        with pytest.raises(ConflictError) as caught:
+            undo(trial.session)
+        assert trial.box.live in caught.value.details
+        assert trial.state() == edited
+    finally:
+        trial.close()
+
+
+def test_control_what_lies_beside_is_nobodys_business():
+    """An edit elsewhere does not keep anybody from undoing, and stays."""
+    trial = Trial(harness.SCRATCH)
+    try:
+        trial.commit()
+        trial.box.shell("echo mine > mine; echo mine > d/mine")
+        undo(trial.session)
+        assert Path(f"{trial.box.live}/d/mine").read_text() == "mine\n"
+        assert os.path.exists(f"{trial.box.live}/b")
+    finally:
+        trial.close()
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_every_workload(workload):
+    """Each of the workloads leaves the tree that was there before."""
+    with harness.box(harness.SCRATCH) as box:
+        box.shell("git init -q . 2>/dev/null; true")
+        before = harness.manifest(box.live)
+        session = box.begin()
+        box.inside(WORKLOADS[workload])
+        if checkpoint.commit(session, allow_privileged=True, keep=True).state is checkpoint.State.COMMITTED:
+            undo(session)
+        assert harness.manifest(box.live) == before
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("act", [faults.stop, faults.EIO], ids=["stop", "EIO"])
+def test_interrupted_at_every_change(act):
+    """An undo that is stopped, or fails, at any of its changes ends whole: undone, or as it was."""
+    bad = {}
+    at = 0
+    while True:
+        at += 1 if os.environ.get("CBX_CRASH") else 5
+        trial = Trial(harness.SCRATCH)
+        try:
+            trial.commit()
+            new = trial.state()
+            counter = faults.Counter(at, act)
+            status, said = faults.in_child(functools.partial(undo, trial.session), counter)
+            again, what = faults.in_child(trial.recover)
+            if again != 0 or trial.state() not in (new, trial.old):
+                bad[at] = what
+            if status == 0 and int(said.split()[0]) < at:
+                break
+        finally:
+            trial.close()
+    assert bad == {}
+    assert at > 20
+
+
+def test_recovery_knows_what_was_undone():
+    """After an undo there is nothing to be finished."""
+    trial = Trial(harness.SCRATCH)
+    try:
+        trial.commit()
+        undo(trial.session)
+        assert recover.recover(trial.session) is recover.Recovered.UNDONE
+    finally:
+        trial.close()
