@@ -55,6 +55,7 @@ class Deputies:
         os.mkdir(self.deeds, 0o700)
         self.addresses: dict[str, str] = {}
         self.listening: dict[str, socket.socket] = {}
+        self.threads: list[threading.Thread] = []
         for name, (place, path) in PLACES.items():
             self.addresses[name] = self._address(place, path)
             self.listening[name] = socket.socket(socket.AF_UNIX)
@@ -62,7 +63,8 @@ class Deputies:
             if place != "@":
                 os.chmod(self.addresses[name], 0o777)
             self.listening[name].listen()
-            threading.Thread(target=self._serve, args=(name,), daemon=True).start()
+            self.threads.append(threading.Thread(target=self._serve, args=(name,), daemon=True))
+            self.threads[-1].start()
 
     def _address(self, place: str, path: str) -> str:
         if place == "@":
@@ -107,6 +109,8 @@ say()
         for listening in self.listening.values():
             listening.shutdown(socket.SHUT_RDWR)
             listening.close()
+        for thread in self.threads:
+            thread.join()  # with another thread alive nobody can go back to his old mounts (setns(2))
         for directory in self.directories.values():
             shutil.rmtree(directory)
 
