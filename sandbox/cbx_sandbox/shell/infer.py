@@ -172,6 +172,8 @@ class Interpreter(Follower):
         value = kept(value)
         self.state.variables[name] = value
         self.state.arrays.pop(name, None)
+        if name in self.record.evaluated:
+            self.arithmetic(value)
         environment.assigned(self, name, value, where)
 
     def _with_environment(self, assigns: tuple[Assign, ...], action: Callable[[], str]) -> str:

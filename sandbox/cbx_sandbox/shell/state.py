@@ -148,6 +148,7 @@ class Record:
     calls: dict[str, None] = field(default_factory=dict)  # the forms of the calls
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})
+    evaluated: set[str] = field(default_factory=set)  # integers and references: what they get is arithmetic
     opaque: bool = False
     placed: bool = True  # all that is at least sequential says where it writes, or that it does not
     tier: Tier = SAFE

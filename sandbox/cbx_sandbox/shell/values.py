@@ -128,6 +128,8 @@ def _operate(part: Param, value: str | None, values: Values) -> str:
     if operator.lstrip(":") in {"-", "=", "+", "?"}:
         return _default(part, value, values)
     argument = expand_one(part.argument, values)
+    if operator == ":":
+        values.arithmetic(argument)
     if operator == "@P":
         values.executes("an expansion that executes what the variable holds")
         return HOLE

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
 
+_NAMES = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNED = re.compile(
     r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
 )
@@ -168,10 +169,15 @@ class Variables(Paths):
             self.executes_unknown("arithmetic that executes what is quoted in it", (-1, -1))
         for found in _ASSIGNED.finditer(text):
             self.state.variables[found.group(1) or found.group(2)] = HOLE
-        for name in set(re.findall(r"[A-Za-z_]\w*", text)):
-            value = self.state.variables.get(name)
+        names, seen = _NAMES.findall(text), set[str]()
+        while names:  # the value of a variable is an expression again
+            name = names.pop()
+            value = None if name in seen else self.state.variables.get(name)
+            seen.add(name)
             if value and ("$(" in value or "`" in value):
                 self.executes_unknown("arithmetic that executes what a variable holds", (-1, -1))
+            elif value:
+                names += _NAMES.findall(value)
 
     def executes(self, why: str) -> None:
         """Note that an expansion executes text."""

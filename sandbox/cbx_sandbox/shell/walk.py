@@ -131,7 +131,8 @@ class Walker(Variables):
                     text = expand_one(word, self)
                     if HOLE not in text and len(node.words) > 1:
                         self.looks(self.absolute(text) if text else None, self.where(word.start, word.end))
-                    if node.computes and re.search(r"\[.*(?:\$\(|`)", text):
+                    quotes = "$(" in text or "`" in text
+                    if node.computes and (not quotes or re.search(r"\[.*(?:\$\(|`)", text)):
                         self.arithmetic(text)
             case ArithCommand():
                 self.arithmetic(expand_one(node.inner, self))
@@ -260,6 +261,8 @@ class Walker(Variables):
             values += expand(word, self)
         for value in values:
             self.matched(value, (-1, -1))
+            if node.name in self.record.evaluated:
+                self.arithmetic(value.text)
         many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
         if node.select or many or any(value.many for value in values):
             own = not node.select and all(marks.own(value.text) for value in values)

@@ -97,6 +97,7 @@ def every() -> tuple[Goal, ...]:
         differential,
         effects,
         hidden,
+        observed,
         parsing,
         speed,
         strangers,
@@ -104,7 +105,7 @@ def every() -> tuple[Goal, ...]:
         tiers,
     )
 
-    modules = (tiers, hidden, talk, strangers, parsing, differential, effects, speed, coverage)
+    modules = (tiers, hidden, talk, strangers, parsing, differential, effects, observed, speed, coverage)
     return tuple(sorted((goal for module in modules for goal in module.GOALS), key=_order))
 
 

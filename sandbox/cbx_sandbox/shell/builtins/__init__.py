@@ -110,7 +110,7 @@ def _something(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every bu
 
 
 BUILTINS: dict[str, Callable[[Interpreter, Call], str]] = {
-    **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue", "wait"), _nothing),
+    **dict.fromkeys((":", "true", "false", "exit", "return", "break", "continue"), _nothing),
     **dict.fromkeys(("umask", "ulimit", "bg", "fg", "disown", "suspend", "logout", "times"), _nothing),
     **dict.fromkeys(("type", "dirs", "caller", "help"), _something),
     **dict.fromkeys(("cd", "pushd", "popd", "chdir"), _cd),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.words import Arg
 
 _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?[a-zA-Z])")
 
@@ -39,18 +40,24 @@ def _unescape(text: str) -> str:
 def _printf(run: Interpreter, call: Call) -> str:
     args = list(call.args)
     if len(args) >= 2 and args[0].text == "-v":
-        name = args[1].text.partition("[")[0]
-        run.assign(name, HOLE, call.where)
-        run.arithmetic(args[1].text)
-        return ""
+        return _printed_to(run, call, args[1].text, args[2:])
     if args and args[0].text.startswith("-v"):
-        run.assign(args[0].text[2:], HOLE, call.where)
-        return ""
+        return _printed_to(run, call, args[0].text[2:], args[1:])
     if args and args[0].text == "--":
         args.pop(0)
     if not args or any(arg.many or arg.pattern for arg in args):
         return HOLE
     return _format(args[0].text, [arg.text for arg in args[1:]])
+
+
+def _printed_to(run: Interpreter, call: Call, target: str, args: list[Arg]) -> str:
+    name = target.partition("[")[0]
+    run.assign(name, HOLE, call.where)
+    run.arithmetic(target)
+    if name in run.record.evaluated:
+        for arg in args:
+            run.arithmetic(arg.text)
+    return ""
 
 
 def _format(pattern: str, values: list[str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Call, Interpreter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
+_EVALUATED = re.compile(r"-[A-Za-z]*[in]")  # integers and references
 
 
 def _declare(run: Interpreter, call: Call) -> str:
@@ -35,7 +36,26 @@ def _declare(run: Interpreter, call: Call) -> str:
             run.assign(name.rstrip("+"), HOLE if nameref or name.endswith("+") or arg.pattern else value, call.where)
         elif call.name == "local" and _NAME.match(name):
             run.state.variables[name] = ""
+    if any(_EVALUATED.match(arg.text) for arg in call.args):
+        _evaluate(run, call, nameref=nameref)
     return HOLE if not call.args or call.args[0].text.startswith("-") else ""
+
+
+def _evaluate(run: Interpreter, call: Call, *, nameref: bool) -> None:
+    """Note integers, whose values are arithmetic whenever they get one, and references, which may be subscripts."""
+    for arg in call.args:
+        name, equals, value = arg.text.partition("=")
+        name = name.rstrip("+")
+        if not _NAME.match(name):
+            continue
+        run.record.evaluated |= {name, value} if nameref else {name}
+        for text in (value if equals else name, *(run.state.arrays.get(name) or ())):
+            run.arithmetic(text)
+
+
+def _wait(run: Interpreter, call: Call) -> str:
+    subscripts(run, call)
+    return ""
 
 
 def _set(run: Interpreter, call: Call) -> str:
@@ -84,6 +104,8 @@ def _read(run: Interpreter, call: Call) -> str:
             if arg.text.endswith("a"):
                 continue
         elif not arg.text.startswith("-") and _NAME.match(arg.text):
+            if arg.text in run.record.evaluated:
+                run.arithmetic(call.stdin or "")
             run.assign(arg.text, unknown, call.where)
             run.state.arrays[arg.text] = None
     for name in ("REPLY", "MAPFILE"):
@@ -134,4 +156,5 @@ VARIABLES: dict[str, Callable[[Interpreter, Call], str]] = {
     "shift": _shift,
     "unset": _unset,
     "let": _let,
+    "wait": _wait,
 }
