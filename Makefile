@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy fuzz vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos fuzz vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ bench: setup ## side by side with peers, as ratios
 
 accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus beside the own rows
 	$(BIN)/python -m tests.bench.accuracy $(if $(REPORTS),--junit $(REPORTS)/accuracy.xml,) $(ARGS)
+
+chaos: setup ## 500 jobs while the supervisor is killed 20 times; ARGS='--jobs N --kills N --seed N'
+	$(BIN)/python -m tests.daemon.durable.campaign $(ARGS)
 
 # RUNS bounds the work, not the time; a crash is written to the folder that libFuzzer names, and belongs into a test.
 RUNS ?= 20000

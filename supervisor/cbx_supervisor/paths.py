@@ -33,6 +33,11 @@ class Paths(NamedTuple):
         return f"{self.runtime}/cbx.sock"
 
     @property
+    def launcher_socket(self) -> str:
+        """Where the launcher waits for the next supervisor."""
+        return f"{self.runtime}/launcher.sock"
+
+    @property
     def pid_file(self) -> str:
         """The supervisor's process id, for people."""
         return f"{self.runtime}/supervisor.pid"

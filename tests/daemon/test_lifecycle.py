@@ -74,25 +74,6 @@ def test_sigterm_ends_jobs_and_records_them(supervisor):
     assert supervisor.get(f"/v1/jobs/{job}")["state"] == "cancelled"
 
 
-def test_after_kill_9_nothing_runs_on_unseen(supervisor, project):
-    """The next supervisor ends what was left, calls it lost, and holds its changes."""
-    line = f"echo changed > {project}/file; sleep 100"
-    call = supervisor.run(line, ("cwd", os.fsencode(project)), ("tier", b"SEQUENTIAL_REQUIRED"))
-    job = call.job()
-    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
-    until(lambda: any("file" in names for _, _, names in os.walk(supervisor.paths.layers)))
-    supervisor.stop(signal.SIGKILL)
-    supervisor.start()
-    found = supervisor.get(f"/v1/jobs/{job}")
-    assert found["state"] in {"lost", "exited"}
-    assert found["status"] != 0
-    assert supervisor.get(f"/v1/checkpoints/{found['checkpoint']['id']}")["state"] == "held"
-    assert not (project / "file").exists()
-    sleeping = subprocess.run(["pgrep", "-fx", "sleep 100"], capture_output=True, text=True, check=False).stdout.split()
-    groups = [Path(f"/proc/{pid}/cgroup").read_text() for pid in sleeping if os.path.exists(f"/proc/{pid}/cgroup")]
-    assert not any(supervisor.paths.cgroup in group for group in groups)
-
-
 def test_sockets_are_root_s_and_state_is_private(supervisor):
     """Whatever the umask of who started it."""
     for path in (supervisor.paths.exec_socket, supervisor.paths.http_socket):

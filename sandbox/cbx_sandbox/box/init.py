@@ -17,7 +17,7 @@ import socket
 import time
 from typing import Any
 
-from cbx_sandbox.box import cgroup, diskwatch, network, operations, payload, spare, terminal
+from cbx_sandbox.box import cgroup, diskwatch, joblog, network, operations, payload, spare, terminal
 from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
@@ -27,6 +27,8 @@ from cbx_sandbox.linux import keyring, mountinfo, mounts, namespaces, privileges
 # Nobody of the host: a root job has init's uid otherwise, and could set its scheduler, affinity, nice and limits.
 INIT_ID = 0x3FFFFFFF
 REAP_PATIENCE = 10.0  # s that killed processes may take to die before they are reported
+OUTPUT_CHUNK = 1 << 16
+OUTPUT_LAST = 64  # pieces that a pipe may still hold when all that wrote to it are dead
 # cgroup v1 tells that memory has run out before it chooses and counts a victim, and tells once.
 OOM_PATIENCE, OOM_INTERVAL = 5.0, 0.02
 
@@ -141,7 +143,8 @@ class Init:
         self.began = time.monotonic()
         self.kill_at: float | None = None
         self.give_up_at: float | None = None  # what was killed is dead by then, or cannot be killed
-        self.child_pidfd = self.oom_event = self.wakeup = self.report = -1
+        self.child_pidfd = self.oom_event = self.wakeup = self.report = self.output = -1
+        self.log: joblog.Writer | None = None
 
     # ── building ──
 
@@ -184,6 +187,13 @@ class Init:
     def await_go(self) -> None:
         """Wait for the order to start the command: the box is built while the supervisor writes the start down."""
         self.step = "order to start"
+        if (lease := self.handed.descriptors.get("lease", -1)) >= 0:
+            # No supervisor may be there any more to take the job back when its caller goes.
+            poll = select.poll()
+            poll.register(lease, 0)
+            poll.register(self.control, select.POLLIN)
+            if self.control.fileno() not in dict(poll.poll()):
+                raise OSError(errno.ECANCELED, "its caller is gone")
         if self.control.recv(256) != b"go":
             raise OSError(errno.ECANCELED, "the supervisor took the job back")
 
@@ -201,6 +211,8 @@ class Init:
             os.chown(tty, self.stage.owner + self.spec["identity"]["uid"], -1)
             socket.send_fds(self.control, [b'{"event":"pty"}'], [master])
             os.close(master)
+        if (log := self.handed.descriptors.get("log")) is not None:
+            self._keep_output(log)
         self.step = "fork"
         self.report, report_write = os.pipe2(os.O_CLOEXEC)
         self.child, self.child_pidfd = self._fork(report_write)
@@ -227,6 +239,25 @@ class Init:
             payload.run(self.spec, standing, self.handed.v1_procs)
         return pid, pidfd
 
+    def _keep_output(self, log: int) -> None:
+        """Nobody reads it: it goes through a pipe into a log, since a file that can be written is in no lock set."""
+        self.step = "output log"
+        self.log = joblog.Writer(log, self.spec["log_bytes"])
+        self.output, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.output, False)
+        self.handed.descriptors |= {"stdout": write, "stderr": os.dup(write)}
+
+    def _copy_output(self) -> int | None:
+        """Copy one piece of what has come; its bytes, 0 at the end, None if nothing has come."""
+        if self.log is None:
+            return 0
+        try:
+            data = os.read(self.output, OUTPUT_CHUNK)
+        except BlockingIOError:
+            return None
+        self.log.write(data)
+        return len(data)
+
     def _let_go(self) -> None:
         # Init must not hold the command's ends of pipes open: their readers wait for the end of file.
         for name in ("stdin", "stdout", "stderr"):
@@ -244,7 +275,16 @@ class Init:
         deadline = None if timeout is None else self.began + timeout
         poll = select.poll()
         lease = self.handed.descriptors.get("lease", -1)
-        for fd in (self.child_pidfd, self.wakeup, self.control.fileno(), lease, self.oom_event, self.report):
+        watched = (
+            self.child_pidfd,
+            self.wakeup,
+            self.control.fileno(),
+            lease,
+            self.oom_event,
+            self.report,
+            self.output,
+        )
+        for fd in watched:
             if fd >= 0:
                 # The lease is asked for its hang-up only: nothing is ever written to it.
                 poll.register(fd, 0 if fd == lease else select.POLLIN)
@@ -273,6 +313,8 @@ class Init:
                 elif fd == self.report:
                     poll.unregister(fd)
                     self._hear()
+                elif fd == self.output and self._copy_output() == 0:
+                    poll.unregister(fd)  # every process has closed it
             if out_of_memory_until and self.meter.oom_kills():
                 out_of_memory_until = 0.0
                 self._stop("oom", gently=False)
@@ -359,6 +401,9 @@ class Init:
         """Leave nothing alive, take the overlays down, write the record."""
         wall = time.monotonic() - self.began
         unkillable = self._end_everything()
+        for _ in range(OUTPUT_LAST):
+            if not self._copy_output():
+                break
         usage = self.meter.usage()
         frozen = self._unmount_overlays() if not unkillable else False
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)

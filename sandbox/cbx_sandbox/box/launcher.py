@@ -1,15 +1,18 @@
 """The launcher: a small single-threaded process, parent of all inits. It forks so that nobody else has to.
 
 A Python process with threads or an event loop must not fork; this one imports little, keeps no state of jobs but
-their groups, and survives the supervisor: jobs that run go on and leave their exit records.
+their groups and the ways to their inits, and survives the supervisor: jobs that run go on and leave their exit
+records, and the next supervisor finds this process at the socket where it listens.
 
 Protocol, on a SOCK_SEQPACKET socket: a request is ``launch`` with descriptors, the first of which is a memory file
-with the BoxSpec as JSON, the others in the order of its ``descriptors``. Answers are JSON objects: ``ready`` once,
-``started`` (with the control socket and a pidfd), ``failed``, ``reaped``.
+with the BoxSpec as JSON, the others in the order of its ``descriptors``. Answers are JSON objects: ``hello`` to who
+connects, with the version of this protocol; ``adopted`` for each job that runs and ``ready``, once a connection;
+``started`` (as ``adopted``: with the control socket and a pidfd), ``failed``, ``reaped``.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import errno
@@ -22,6 +25,7 @@ import select
 import signal
 import socket
 import stat
+import struct
 import sys
 from typing import Any
 
@@ -31,6 +35,8 @@ from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
 
 REQUEST_FD = 3
+VERSION = 1  # of the protocol; a supervisor that speaks another one ends this launcher and starts its own
+REMEMBERED = 4096  # jobs that were started: more than can be on their way when a supervisor dies
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
 
 
@@ -44,35 +50,44 @@ class Running:
     job: str
     group: cgroup.JobGroup
     userns: tuple[int, int] | None
+    control: socket.socket  # the supervisor's end, for the next one; what init says waits in it meanwhile
 
 
 class Launcher:
     """The loop: requests in, children out."""
 
-    def __init__(self, connection: socket.socket, groups: cgroup.Groups) -> None:
+    def __init__(
+        self, connection: socket.socket | None, groups: cgroup.Groups, listener: socket.socket | None = None
+    ) -> None:
         self.connection = connection
+        self.listener = listener
+        self.stays = connection is None  # a service of its own: waits for supervisors for ever
+        self.report: dict[str, object] = {}
+        self.started: collections.deque[str] = collections.deque(maxlen=REMEMBERED)
         self.groups = groups
         self.namespaces = userns.Pool()
         self.spares = spare.Pool(groups)
         self.running: dict[int, Running] = {}
         self.last_capability = privileges.last_capability()
-        self.connected = True
         self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        """Serve until the supervisor is gone and the last job has ended."""
+        """Serve until the supervisor is gone and the last job has ended, one supervisor after the other."""
         poll = select.poll()
-        poll.register(self.connection, select.POLLIN)
         poll.register(self.wakeup, select.POLLIN)
         nursery = Nursery(self.groups, self.last_capability)
         poll.register(nursery, select.POLLIN)
-        while self.connected or self.running or self.spares.unfinished():
+        # All that the last supervisor asked for comes before the next one is heard.
+        first = self.connection or self.listener
+        if first is not None:
+            poll.register(first, select.POLLIN)
+        while self.stays or self.connection or self.running or self.spares.unfinished():
             # Making a box slows down the start of a job beside it: unless few are left, that waits for a quiet moment.
-            more = self.connected and self.spares.wanted(idle=True) is not None
+            more = self.connection is not None and self.spares.wanted(idle=True) is not None
             events = poll.poll(IDLE_MS if more else None)
-            if self.connected and (wanted := self.spares.wanted(idle=not events)) is not None:
+            if self.connection is not None and (wanted := self.spares.wanted(idle=not events)) is not None:
                 self.spares.order(wanted, nursery)
             for fd, _ in events:
                 if fd == self.wakeup:
@@ -80,13 +95,44 @@ class Launcher:
                 elif fd == nursery.fileno():
                     if not self.spares.receive(nursery):
                         poll.unregister(nursery)
-                elif not self._serve():
-                    self.connected = False
-                    self.spares.discard()
+                elif self.listener is not None and fd == self.listener.fileno():
+                    if (found := self._welcome()) is not None:
+                        poll.unregister(self.listener)
+                        poll.register(found, select.POLLIN)
+                elif self.connection is not None and not self._serve(self.connection):
                     poll.unregister(self.connection)
+                    self._hung_up()
+                    if self.listener is not None:
+                        poll.register(self.listener, select.POLLIN)
             self._reap(nursery)
+        if self.listener is not None:
+            self.listener.close()
         nursery.close()
         os.waitpid(nursery.pid, 0)
+
+    def _hung_up(self) -> None:
+        assert self.connection is not None
+        self.connection.close()
+        self.connection = None
+        self.spares.discard()
+
+    def _welcome(self) -> socket.socket | None:
+        """Take the next supervisor and tell it what runs."""
+        assert self.listener is not None
+        connection, _ = self.listener.accept()
+        uid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if uid != 0:
+            connection.close()
+            return None
+        self.connection = connection
+        self.send({"event": "hello", "version": VERSION})
+        for pid, job in self.running.items():
+            pidfd = os.pidfd_open(pid)
+            message: dict[str, object] = {"event": "adopted", "job": job.job, "pid": pid}
+            self.send(message | {"missing": job.group.missing}, [job.control.fileno(), pidfd])
+            os.close(pidfd)
+        self.send({"event": "ready", **self.report, "known": list(self.started), "kept": True})
+        return connection
 
     def try_shifting(self) -> str | None:
         """None if the host's root can be shown with shifted ids; else why not (containers on overlayfs cannot)."""
@@ -106,12 +152,14 @@ class Launcher:
 
     def send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
         """Answer the supervisor; it may be gone, which ``run`` finds out."""
+        if self.connection is None:
+            return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self.connection, [json.dumps(message).encode()], fds or [])
 
-    def _serve(self) -> bool:
+    def _serve(self, connection: socket.socket) -> bool:
         try:
-            data, fds, _, _ = socket.recv_fds(self.connection, 64, MAX_DESCRIPTORS)
+            data, fds, _, _ = socket.recv_fds(connection, 64, MAX_DESCRIPTORS)
         except ConnectionResetError:
             return False
         if not data:
@@ -152,7 +200,9 @@ class Launcher:
             own["record"] = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             given = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
             theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-            with theirs, ours:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(ours)
+                stack.callback(theirs.close)
                 given["control"] = ours.fileno()
                 if waiting is not None:
                     pid, pidfd = _hand_over(waiting, {"spec": spec_fd, **given}, namespace)
@@ -161,7 +211,10 @@ class Launcher:
                     if pid == 0:
                         ours.detach()
                         self._become_init(spec, group, given, namespace)
-                self.running[pid] = Running(spec["job"], group, namespace)
+                self.running[pid] = Running(spec["job"], group, namespace, theirs)
+                stack.pop_all()
+                ours.close()
+                self.started.append(spec["job"])
                 message: dict[str, object] = {"event": "started", "job": spec["job"], "pid": pid}
                 self.send(message | {"missing": group.missing}, [theirs.fileno(), pidfd])
                 os.close(pidfd)
@@ -214,6 +267,7 @@ class Launcher:
             if ended is None:
                 self.spares.reaped(pid)
                 continue
+            ended.control.close()
             left = ended.group.remove()
             if ended.userns is not None:
                 self.namespaces.release(ended.userns)
@@ -364,29 +418,52 @@ def _directories(path: str) -> list[str]:
     return [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
 
 
+def listen(path: str) -> socket.socket:
+    """Where the next supervisor finds this launcher; what an earlier one left there is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    listener.listen(1)
+    return listener
+
+
 def main() -> None:
-    """``python -I -S -m … NAME``: serve on descriptor 3 with the cgroup name given as argument."""
+    """``cbx-launcher NAME [SOCKET]``: jobs in cgroups called NAME, for a supervisor on descriptor 3.
+
+    With SOCKET it listens there for the next one. ``cbx-launcher --service NAME SOCKET`` waits there for the first one,
+    too, and stays when it has nothing to do.
+    """
+    arguments = sys.argv[1:]
+    service = arguments[:1] == ["--service"]
+    name, *rest = arguments[1:] if service else arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A job sees its group and its /run as its own user: what nobody may read says so where it is made.
     os.umask(0o022)
-    connection = socket.socket(fileno=REQUEST_FD)
-    connection.set_inheritable(False)
-    groups = cgroup.Groups(mountinfo.read(), sys.argv[1])
+    connection = None
+    if not service:
+        connection = socket.socket(fileno=REQUEST_FD)
+        connection.set_inheritable(False)
+    groups = cgroup.Groups(mountinfo.read(), name)
     groups.prepare()
     profiles.programs()  # every payload is forked from here
     stale = clear_stale(groups)
-    launcher = Launcher(connection, groups)
+    launcher = Launcher(connection, groups, listen(rest[0]) if rest else None)
     # Inits are forked from here: what the collector never touches stays shared with them.
     gc.disable()
     gc.freeze()
-    report = {
+    launcher.report = {
         "missing": groups.missing(),
         "hybrid": groups.layout.hybrid,
         "landlock": landlock.abi(),
         "unshifted": launcher.try_shifting(),
         "ended": stale,
     }
-    launcher.send({"event": "ready", **report})
+    launcher.send({"event": "ready", **launcher.report})
     launcher.run()
     groups.remove()
 

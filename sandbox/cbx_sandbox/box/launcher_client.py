@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 from typing import Any
 
-from cbx_sandbox.box.launcher import REQUEST_FD
+from cbx_sandbox.box.launcher import REQUEST_FD, VERSION
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec, LimitSpec
 from cbx_sandbox.errors import CbxError
@@ -23,7 +26,8 @@ class Ready:
     """The launcher serves.
 
     ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
-    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended.
+    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``kept``: it served
+    another supervisor before, for which it started the jobs ``known``, the last few thousand.
     """
 
     missing: dict[str, str]
@@ -31,6 +35,8 @@ class Ready:
     landlock: int
     unshifted: str | None
     ended: list[str]
+    known: list[str] = dataclasses.field(default_factory=list)
+    kept: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +51,11 @@ class Started:
     missing: dict[str, str]
     control: int
     pidfd: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adopted(Started):
+    """A job that an earlier supervisor asked for, and whose init has not ended; it may still wait for ``go``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,19 +76,23 @@ class Reaped:
     leaks: list[str]
 
 
-Event = Ready | Started | Failed | Reaped
+Event = Ready | Started | Adopted | Failed | Reaped
+HELLO_SECONDS = 5.0  # for a launcher to answer; it never works for so long on one thing
 
 
 class LauncherClient:
     """A connection to one launcher process. Non-blocking to read: watch ``fileno()`` for reading."""
 
-    def __init__(self, name: str) -> None:
-        """Start a launcher whose groups are called ``name``."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        with theirs:
-            self.process = _spawn(name, theirs.fileno())
-        self.socket = ours
-        ours.setblocking(False)
+    def __init__(self, name: str, path: str | None = None) -> None:
+        """Find the launcher that listens at ``path``, or start one whose groups are called ``name``."""
+        self.process: subprocess.Popen[bytes] | None = None  # the one that was started here
+        found = None if path is None else _connected(path)
+        if found is None:
+            found, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+            with theirs:
+                self.process = _spawn([name] if path is None else [name, path], theirs.fileno())
+        self.socket = found
+        found.setblocking(False)
 
     def fileno(self) -> int:
         """The descriptor to watch."""
@@ -119,13 +134,37 @@ class LauncherClient:
 
 def _event(message: dict[str, Any], fds: list[int]) -> Event:
     kind = message.pop("event")
-    if kind == "started":
-        return Started(**message, control=fds[0], pidfd=fds[1])
+    if kind in {"started", "adopted"}:
+        return (Started if kind == "started" else Adopted)(**message, control=fds[0], pidfd=fds[1])
     kinds: dict[str, type[Ready | Failed | Reaped]] = {"ready": Ready, "failed": Failed, "reaped": Reaped}
     return kinds[kind](**message)
 
 
-def _spawn(name: str, fd: int) -> subprocess.Popen[bytes]:
+def _connected(path: str) -> socket.socket | None:
+    """A connection to the launcher of an earlier supervisor; None if there is none that can be talked to.
+
+    One that does not answer, or speaks otherwise, is ended: a new launcher then ends its jobs.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    connection.settimeout(HELLO_SECONDS)
+    try:
+        connection.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    pid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    hello: bytes | None = None
+    with contextlib.suppress(OSError):
+        hello = connection.recv(_MESSAGE_BYTES)
+    if hello and json.loads(hello) == {"event": "hello", "version": VERSION}:
+        return connection
+    connection.close()
+    if hello != b"":  # at the end of file it was just ending
+        os.kill(pid, signal.SIGKILL)
+    return None
+
+
+def _spawn(arguments: list[str], fd: int) -> subprocess.Popen[bytes]:
     # dup2 onto the fixed number in the child; -I: nothing of the environment or the working directory is trusted.
     # cgroupspy brings logging and threading, whose handlers would run after every fork: 130 page faults, 0.5 ms. Here
     # is one thread that logs nothing, so they are not registered at all.
@@ -135,7 +174,7 @@ os.register_at_fork = lambda **handlers: None
 from cbx_sandbox.box.launcher import main
 main()"""
     return subprocess.Popen(
-        [sys.executable, "-I", "-c", code, name], pass_fds=(fd,), stdin=subprocess.DEVNULL, cwd="/", env={}
+        [sys.executable, "-I", "-c", code, *arguments], pass_fds=(fd,), stdin=subprocess.DEVNULL, cwd="/", env={}
     )
 
 

@@ -200,6 +200,7 @@ def spec(
     record: str,
     landlock: int,
     terminal: TerminalSpec | None = None,
+    log_bytes: int = 0,
 ) -> BoxSpec:
     """The launcher's order for one job."""
     identity = policy.identity
@@ -225,4 +226,5 @@ def spec(
         "landlock": landlock,
         "tcp": uses_tcp(policy),
         "seccomp": policy.tier.value + (LOGGED if policy.seccomp_log else ""),
+        "log_bytes": log_bytes,
     }

@@ -43,7 +43,8 @@ class BoxSpec(TypedDict):
     """One job, as the launcher starts it.
 
     ``job`` names the cgroup: making it is the token of the start. Descriptors travel beside the object, in the order
-    of ``descriptors``: "stdin", "stdout", "stderr", "lease" and one "lock:PATH" for each locked directory.
+    of ``descriptors``: "stdin", "stdout", "stderr", "lease", "log" (instead of the two that are written, at most
+    ``log_bytes``) and one "lock:PATH" for each locked directory.
     ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
     the view of the job. ``landlock`` is the ABI to use, 0 for none; ``tcp`` is False where no port may be used at all.
     ``seccomp`` names the filter (box/profiles), "" for none.
@@ -65,4 +66,5 @@ class BoxSpec(TypedDict):
     landlock: int
     tcp: bool
     seccomp: str
+    log_bytes: NotRequired[int]
     hostname: NotRequired[str]

@@ -47,6 +47,7 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
+        assert self.client.process is not None
         self.client.process.wait()
 
     def why(self, limit: str, otherwise: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import environment
-from cbx_sandbox.shell.checks import glyphs
+from cbx_sandbox.shell.checks import Check, glyphs
 from cbx_sandbox.shell.effects import Access, Certainty, Effects, Facts
 from cbx_sandbox.shell.estimate import Estimate, combine, priority
 from cbx_sandbox.shell.infer import Interpreter
@@ -16,8 +16,6 @@ from cbx_sandbox.shell.words import Arg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from cbx_sandbox.shell.checks import Check
 
 __all__ = ["Analysis", "Facts", "analyse", "analyse_argv"]
 

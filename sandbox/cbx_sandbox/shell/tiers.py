@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cbx_sandbox.shell.effects import Span
+from cbx_sandbox.shell.effects import Span  # not for the checker alone: who stores a reason reads its types
 
 
 class Tier(StrEnum):

@@ -15,6 +15,10 @@ class ClientError(Exception):
         self.status = status
 
 
+class UnreachableError(ClientError):
+    """No supervisor answers, and this caller cannot start one; or it went away before it had answered."""
+
+
 def printable(text: str) -> str:
     """Escape what a terminal would act on: control characters and bytes that are no text.
 

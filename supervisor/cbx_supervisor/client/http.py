@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from cbx_supervisor.client.connection import open_socket, runtime_directory
-from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.failure import ClientError, UnreachableError
 
 NO_CONTENT = 204
 RETRY_SECONDS = 1.0  # before a lost stream is asked for again
+PATIENCE = 30.0  # s for the next supervisor to come up
+BETWEEN_SECONDS = 0.2
 LONG_POLL_SECONDS = 50  # of one `wait` request; the loop asks again
+
+
+class LostError(UnreachableError):
+    """The supervisor went away before it had answered."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -67,7 +73,7 @@ class Api:
             while part := response.read1(1 << 16):
                 yield part
         except (http.client.HTTPException, OSError) as why:
-            raise ClientError(
+            raise UnreachableError(
                 f"cannot talk to the supervisor: {why or type(why).__name__}", hint="it may have ended; try again"
             ) from None
         finally:
@@ -94,11 +100,27 @@ class Api:
             time.sleep(RETRY_SECONDS)
 
     def wait(self, job: int) -> dict[str, Any]:
-        """Wait for a job's end, however long it takes, and return its result."""
+        """Wait for a job's end, however long it takes and whichever supervisor tells it, and return its result."""
         while True:
-            result = self.get(f"/v1/jobs/{job}/wait", timeout=LONG_POLL_SECONDS)
+            result = self._lasting(f"/v1/jobs/{job}/wait", timeout=LONG_POLL_SECONDS)
             if result is not None:
                 return dict(result)
+
+    def _lasting(self, path: str, **query: str | int | None) -> Any:
+        """As :meth:`get`; when the supervisor goes away, ask the next one."""
+        end, lost = time.monotonic() + LONG_POLL_SECONDS + PATIENCE, False
+        while True:
+            try:
+                return self.get(path, **query)
+            except LostError:
+                lost = True
+                if time.monotonic() > end:
+                    raise
+            except UnreachableError:
+                # Whoever was never answered is told at once.
+                if not lost or time.monotonic() > end:
+                    raise
+                time.sleep(BETWEEN_SECONDS)
 
     def _request(self, method: str, path: str, body: dict[str, object] | None) -> tuple[int, bytes]:
         connection = _UnixConnection("cbx", timeout=self._timeout)
@@ -109,7 +131,7 @@ class Api:
             response = connection.getresponse()
             content = response.read()
         except (http.client.HTTPException, OSError) as why:
-            raise ClientError(
+            raise LostError(
                 f"cannot talk to the supervisor: {why or type(why).__name__}", hint="it may have ended; try again"
             ) from None
         finally:

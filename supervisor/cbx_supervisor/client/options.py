@@ -89,6 +89,14 @@ OPTIONS = (
         "Its place in the queue",
         (
             ("", "--after", "after", "count+", "JOB", "not before this job has succeeded"),
+            (
+                "",
+                "--idempotency-key",
+                "idempotency_key",
+                "text",
+                "KEY",
+                "who asks again with this key gets the first job",
+            ),
             ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
         ),
     ),

@@ -52,7 +52,10 @@ class Reporter:
         """Take a frame that is not the last one."""
         if kind == "accepted":
             job = _number(fields, "job")
-            self._emit(b'{"event":"accepted","job":%d}' % job)
+            duplicate = b',"duplicate":true' if "duplicate" in fields else b""
+            self._emit(b'{"event":"accepted","job":%d%b}' % (job, duplicate))
+            if duplicate and not self._quiet:
+                write(2, f"cbx: job {job} was submitted with the same key before\n")
             if self._detached:
                 write(1, b'{"job":%d}\n' % job if self._json else b"%d\n" % job)
         elif kind == "waiting":

@@ -74,19 +74,35 @@ def _run(values: options.Values, command: list[str]) -> int:
     lease = None
     if not detached:
         passed["lease"], lease = posix.pipe2(posix.O_CLOEXEC)
-    head = [("kind", b"run"), ("version", VERSION), ("fds", ",".join(passed).encode()), ("cwd", cwd)]
+    # By the token the next supervisor knows the job again, should this one go away.
+    head = [("kind", b"run"), ("version", VERSION), ("cwd", cwd), ("token", posix.urandom(16).hex().encode())]
     connection = Connection(server)
+
+    def ask(where: Connection, *more: tuple[str, bytes]) -> None:
+        where.send([*head, ("fds", ",".join(passed).encode()), *more, *fields], list(passed.values()))
+
+    def arrived() -> None:
+        if passed:
+            streams.close_sent()
+            posix.close(passed["cwd"])
+            if lease is not None:
+                posix.close(passed["lease"])
+            passed.clear()
+
     try:
-        connection.send(head + fields, list(passed.values()))
+        ask(connection)
     except ValueError as why:  # frame.FrameError
         raise ClientError(f"{why}", hint="the command, its environment and its options have 4 MiB") from None
     except OSError:
         pass  # it hung up before it had read everything; why it did is read next
-    streams.close_sent()
-    posix.close(passed["cwd"])
-    if lease is not None:
-        posix.close(passed["lease"])
-    session = Session(connection, Signals(), streams.copies, reporter.event, detached=detached)
+    signals = Signals()
+
+    def again() -> Connection:
+        from cbx_supervisor.client.again import reconnect
+
+        return reconnect(signals.reader, lambda where: ask(where, ("again", b"1")))
+
+    session = Session(connection, signals, streams.copies, reporter.event, arrived, again, detached=detached)
     kind, last = session.wait()
     status = reporter.end(kind, last)
     if "ask" in last and _may_ask(values):

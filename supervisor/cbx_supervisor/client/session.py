@@ -3,6 +3,7 @@
 import _signal  # type: ignore[import-not-found]  # typeshed has no stub; `signal` itself builds enums for 5 ms
 import posix
 import select
+import time
 
 from cbx_supervisor.client.failure import ClientError
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from cbx_supervisor.client.terminal import Terminal
 
 FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "WINCH", "TSTP", "CONT")
+MAX_LOSSES = 5
+SHORT_SECONDS = 1.0  # a connection that lasts longer was one
+GONE = "cannot tell how the command ended: the supervisor went away"
+LATER = "`cbx-sandbox list` shows what became of it once a supervisor runs again"
 DRAIN_MS = 1000  # after the result, for output that is still on its way
 NAMES: dict[int, str] = {getattr(_signal, "SIG" + name): name for name in FORWARDED}
 
@@ -60,12 +65,19 @@ class Session:
         signals: Signals,
         copies: "list[Copy]",
         on_event: "Callable[[str, Fields], None]",
+        on_arrival: "Callable[[], None]",
+        reconnect: "Callable[[], Connection]",
         *,
         detached: bool = False,
     ) -> None:
         self._connection = connection
         self._signals = signals
         self._on_event = on_event
+        self._on_arrival = on_arrival
+        self._reconnect = reconnect
+        self._accepted = False
+        self._losses = 0  # of connections, one after the other, that did not last
+        self._since = 0.0
         self._detached = detached
         self._copiers = [_copier(source, target) for source, target in copies]
         self._terminal: Terminal | None = None
@@ -78,6 +90,7 @@ class Session:
         try:
             while self._end is None:
                 self._turn(None)
+            self._on_arrival()
             self._drain()
         finally:
             self._restore()
@@ -109,18 +122,28 @@ class Session:
     def _receive(self) -> None:
         frames = self._connection.receive()
         if frames is None:
-            raise ClientError(
-                "cannot tell how the command ended: the supervisor went away",
-                hint="`cbx-sandbox list` shows what became of it once a supervisor runs again",
-            )
+            self._connection.close()
+            now = time.monotonic()
+            self._losses = self._losses + 1 if now - self._since < SHORT_SECONDS else 1
+            if self._losses > MAX_LOSSES:
+                raise ClientError(GONE, hint=LATER)
+            self._connection = self._reconnect()
+            self._since = time.monotonic()
+            return
         for fields in frames:
             kind = fields.get("kind", [b""])[0].decode("ascii", "replace")
             if kind == "pty":
                 self._attach(self._connection.take_descriptor())
             elif kind in {"result", "error"}:
                 self._end = (kind, fields)
+            elif kind == "started":
+                self._on_arrival()
             elif kind == "accepted":
-                self._on_event(kind, fields)
+                if not self._accepted:
+                    self._accepted = True
+                    self._on_event(kind, fields)
+                if "started" in fields:
+                    self._on_arrival()
                 if self._detached:
                     self._end = (kind, fields)
             else:

@@ -11,7 +11,7 @@ import select
 import sys
 
 from cbx_supervisor.client.connection import MOVABLE, open_socket, shown
-from cbx_supervisor.client.failure import ClientError, printable
+from cbx_supervisor.client.failure import ClientError, UnreachableError, printable
 
 STATE = b"/var/lib/cbx"  # cbx_supervisor.paths has the same; a test compares the two
 IDLE_EXIT_SECONDS = 300
@@ -24,7 +24,7 @@ def start_supervisor(runtime: bytes) -> None:
     """Start a supervisor and return once its sockets are open, or raise."""
     if posix.getuid() != 0:
         command = sys.executable.rpartition("/")[0] + "/cbx-supervisor"
-        raise ClientError(
+        raise UnreachableError(
             "cannot run: no supervisor is running, and only root may start one", hint=f"run: sudo {printable(command)}"
         )
     _make_directory(runtime, 0o755)

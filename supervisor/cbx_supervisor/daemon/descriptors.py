@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterable, Sequence
 
 from cbx_sandbox.errors import UsageError
-from cbx_supervisor.execution.output import OutputLog
 from cbx_supervisor.execution.submission import Descriptors, Submission
 
 _STANDARD = ("stdin", "stdout", "stderr")
@@ -103,11 +102,9 @@ def _check_directory(fd: int, path: str) -> None:
     raise UsageError(f"cannot start in {path}: it is not the caller's directory any more", hint="cd there again")
 
 
-def detach(passed: Descriptors, submission: Submission, log: str, limit: int) -> OutputLog:
-    """A job that nobody waits for reads nothing, unless it was asked to, and writes to a log of its own."""
-    output = OutputLog(log, limit)
-    passed.put("stdout", output.writer)
-    passed.put("stderr", os.dup(output.writer))
+def detach(passed: Descriptors, submission: Submission) -> None:
+    """A job that nobody waits for reads nothing, unless it was asked to; what it writes goes into its log."""
+    for name in ("stdout", "stderr"):
+        passed.drop(name)
     if not (submission.interactive and "stdin" in passed):
-        passed.put("stdin", os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    return output
+        passed.drop("stdin")

@@ -65,7 +65,7 @@ def run(argv: list[str]) -> int:
     # A process that forks has no threads: the launcher is started before anything here has one.
     from cbx_sandbox.box.launcher_client import LauncherClient  # noqa: PLC0415
 
-    launcher = LauncherClient(paths.cgroup)
+    launcher = LauncherClient(paths.cgroup, paths.launcher_socket)
     # What follows imports much; the launcher starts up meanwhile.
     from cbx_supervisor.daemon.log import Log  # noqa: PLC0415
     from cbx_supervisor.daemon.service import Service  # noqa: PLC0415

@@ -1,49 +1,96 @@
-"""What a supervisor before this one left unfinished: put right before the sockets open.
+"""What a supervisor before this one left unfinished: sorted before the sockets open.
 
-The launcher has ended every process of theirs by then. A job whose init came to write its record keeps its status; one
-without a record is lost, which is never success. Changes that nobody decided on are held.
+The launcher says which inits live, and which jobs it ever started; the exit records say how others ended. A job that
+is on disk and was never started waits again. One that ran, and that neither knows of, is lost, which is never success.
+Changes that nobody can decide on any more are held.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import time
-from typing import Any
 
+from cbx_sandbox.box.launcher_client import Adopted, Ready
+from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.daemon import interrupted
+from cbx_supervisor.execution import resuming
 from cbx_supervisor.execution.launching import read_record
-from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, verdict
+from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
-from cbx_supervisor.model.result import CheckpointRef, Result, Who
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import History
-from cbx_supervisor.store import checkpoints, jobs
+from cbx_supervisor.store import checkpoints, jobs, kept
 from cbx_supervisor.store.database import Database
 
 
-def recover(database: Database, paths: Paths) -> list[int]:
-    """Close the books on unfinished jobs and checkpoints; returns the jobs' numbers."""
-    now = time.time()
+@dataclasses.dataclass(slots=True)
+class Found:
+    """What to do about each job that is not over, and what was closed at once."""
+
+    running: list[tuple[Unfinished, Adopted]] = dataclasses.field(default_factory=list)
+    ended: list[tuple[Unfinished, Outcome]] = dataclasses.field(default_factory=list)
+    waiting: list[Unfinished] = dataclasses.field(default_factory=list)  # start them again: nobody else knows of them
+    awaited: list[Unfinished] = dataclasses.field(default_factory=list)  # their clients may come again
+    closed: list[int] = dataclasses.field(default_factory=list)
+    unwanted: list[Adopted] = dataclasses.field(default_factory=list)  # inits that wait for a start that is not on disk
+
+
+def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, Adopted]) -> Found:
+    """Sort the unfinished jobs, and close the books on those that nobody can go on with."""
+    found, left, now = Found(), dict(adopted), time.time()
     committed = interrupted.finish(database, paths)
     open_checkpoints = {checkpoint.job: checkpoint for checkpoint in database.read(checkpoints.opened)}
-    unfinished = database.read(jobs.unfinished)
-    futures = []
-    for row in unfinished:
-        held = open_checkpoints.get(row.job.number)
-        reference = None if held is None else CheckpointRef(held.id, CheckpointState.HELD.value)
-        result = _result(row, paths, committed.get(row.job.number, reference), now)
-        futures.append(database.write(jobs.ended(result, now)))
+    known, futures = set(ready.known), []
+    for row in database.read(jobs.unfinished):
+        number = row.job.number
+        held = open_checkpoints.get(number)
+        job = Unfinished(row.job, row.state, database.read(lambda c, n=number: kept.find(c, n)), held)  # type: ignore[misc]
+        init = left.pop(str(number), None)
+        same_boot = job.kept.boot_id == sessions.boot_id()
+        record = read_record(_record(paths, number)) if same_boot else None
+        if number in committed:
+            # It had ended, and its commit had begun: what became of that is decided.
+            result = resuming.result_of(job, record, now, committed[number])
+            futures.append(database.write(jobs.ended(result, now)))
+            found.closed.append(number)
+            found.unwanted += [] if init is None else [init]
+        elif row.state == "queued":
+            found.unwanted += [] if init is None else [init]
+            _wait_again(found, job)
+        elif init is not None:
+            found.running.append((job, init))
+            open_checkpoints.pop(number, None)
+        elif record is not None:
+            found.ended.append((job, record))
+            open_checkpoints.pop(number, None)
+        elif row.state == "starting" and same_boot and ready.kept and str(number) not in known:
+            _wait_again(found, job)
+            if held is not None:
+                text = "its job had not been started when its supervisor ended"
+                futures.append(
+                    database.write(checkpoints.decided(held.id, CheckpointState.ROLLED_BACK, now, message=text))
+                )
+                del open_checkpoints[number]
+        else:
+            futures.append(database.write(jobs.ended(resuming.result_of(job, None, now), now)))
+            found.closed.append(number)
+    found.unwanted += left.values()
     futures += [
         database.write(checkpoints.decided(checkpoint.id, CheckpointState.HELD, now, message=_held(checkpoint)))
         for checkpoint in open_checkpoints.values()
     ]
     for future in futures:
         future.result()
-    _remove_records(paths)
-    return [row.job.number for row in unfinished]
+    return found
+
+
+def _wait_again(found: Found, job: Unfinished) -> None:
+    (found.waiting if job.job.detached else found.awaited).append(job)
 
 
 def unrecorded(database: Database, paths: Paths, kept: History, *, first: bool = False) -> list[tuple[str, int]]:
@@ -78,40 +125,17 @@ def _held(checkpoint: Checkpoint) -> str:
     return "its supervisor ended while the job ran"
 
 
-def _result(row: jobs.Row, paths: Paths, checkpoint: CheckpointRef | None, now: float) -> Result:
-    job = row.job
-    common: dict[str, Any] = {
-        "job": job.number,
-        "command": job.command,
-        "tier": job.tier,
-        "identity": Who(job.uid, job.gid),
-        "workdir": job.workdir,
-        "ended": iso(now),
-        "checkpoint": checkpoint,
-    }
-    if row.state == "queued":
-        message = f"job {job.number} was never started: its supervisor ended while it waited"
-        return Result(**common, state="cancelled", reason="cancelled", status=75, message=message)
-    outcome = read_record(f"{paths.jobs}/{job.number}.json")
-    if outcome is None:
-        message = f"job {job.number} was lost: its supervisor ended, and it left no record"
-        return Result(**common, state="lost", reason="lost", status=FAILED, message=message)
-    state, reason, status = verdict(outcome)
-    number = outcome["signal"]
-    return Result(
-        **common,
-        state=state,
-        reason=reason,
-        status=status,
-        exit_code=outcome["exit_code"],
-        signal=None if number is None else signal_name(number),
-        message=f"job {job.number} ended while no supervisor ran",
-    )
-
-
-def _remove_records(paths: Paths) -> None:
+def remove_records(paths: Paths, found: Found) -> None:
+    """Remove the records of jobs that are over: a number that is started again must find none."""
+    wanted = {job.job.number for job, _ in (*found.running, *found.ended)}
     try:
         for name in os.listdir(paths.jobs):
-            os.unlink(f"{paths.jobs}/{name}")
+            if name not in {f"{number}.json" for number in wanted}:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{paths.jobs}/{name}")
     except OSError as error:
         raise CbxError(f"cannot clear {paths.jobs}: {error.strerror}") from error
+
+
+def _record(paths: Paths, number: int) -> str:
+    return f"{paths.jobs}/{number}.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import grp
+import hashlib
 import math
 import os
 import pwd
@@ -22,15 +23,23 @@ T = TypeVar("T")
 
 VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
-_FLAGS = ("yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log")
+_FLAGS = (
+    "yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log", "again",
+)  # fmt: skip
 _MANY = (
     "arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after",
     "allow_host", "publish",
 )  # fmt: skip
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
-    "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", *_FLAGS,
+    "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", "token", "idempotency_key",
+    *_FLAGS,
 )  # fmt: skip
+# What says nothing of what is to be done: two requests that differ in these only are the same one.
+_CIRCUMSTANCES = frozenset(
+    {"env", "fds", "rows", "cols", "tty", "token", "again", "idempotency_key", "session", "detach"}
+)
+_LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
 _LARGEST = 1 << 62
 
@@ -62,6 +71,11 @@ class Fields:
         if value not in {None, "1"}:
             raise UsageError(f"cannot take {key}={value}: the only value is 1")
         return value is not None
+
+    def digest(self) -> str:
+        """What tells this request from one that asks for something else."""
+        asked = {key: values for key, values in self._values.items() if key not in _CIRCUMSTANCES}
+        return hashlib.sha256(repr(sorted(asked.items())).encode("utf-8", "surrogateescape")).hexdigest()
 
     def typed(self, key: str, convert: Callable[[str], T], kind: str) -> T | None:
         """The value of ``key`` converted, or None."""
@@ -131,6 +145,9 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
         after=tuple(fields.typed_many("after", _count, "a job's number")),
         importance=_importance(fields, may_loosen),
         terminal=_terminal(fields),
+        token=_name(fields, "token"),
+        again=fields.flag("again"),
+        key=None if (key := _name(fields, "idempotency_key")) is None else (key, fields.digest()),
         sudo_uid=int(sudo) if (sudo := environment.get("SUDO_UID", "")).isdecimal() and len(sudo) < 11 else None,
     )
 
@@ -233,6 +250,14 @@ def _absolute(path: str | None, key: str) -> str | None:
 
 def _paths(fields: Fields, key: str) -> tuple[str, ...]:
     return tuple(path for value in fields.many(key) if (path := _absolute(value, key)) is not None)
+
+
+def _name(fields: Fields, key: str) -> str | None:
+    value = fields.one(key)
+    if value is not None and not 0 < len(os.fsencode(value)) <= _LONGEST_NAME:
+        raise UsageError(f"cannot take {key}: it must have 1 to {_LONGEST_NAME} bytes")
+    # As text that every database takes: bytes that are none are escaped.
+    return None if value is None else value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _names(fields: Fields, key: str) -> frozenset[str]:

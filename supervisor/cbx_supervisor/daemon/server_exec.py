@@ -23,8 +23,10 @@ from cbx_supervisor.daemon import peers, requests
 from cbx_supervisor.execution.executor import Executor
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import printable
+from cbx_supervisor.execution.returning import Claim
 from cbx_supervisor.execution.submission import Descriptors, Ending, Submission
 from cbx_supervisor.model import result as results
+from cbx_supervisor.model.result import Result
 from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol import frame
 from cbx_supervisor.store import audit
@@ -136,6 +138,10 @@ class ExecServer:
             raise NotStartedError("cannot serve this connection: too many of your files hang", hint="try again later")
 
 
+def _duplicate(submission: Submission) -> list[tuple[str, bytes]]:
+    return [] if submission.again else [("duplicate", b"1")]
+
+
 class Connection:
     """One caller. Also the executor's way back to it."""
 
@@ -148,6 +154,7 @@ class Connection:
         self._fds: list[int] = []
         self._live: LiveJob | None = None
         self._detached = False
+        self._accepted = False
         self._requested = False
         self._open = True
         self._closing = False
@@ -165,9 +172,20 @@ class Connection:
 
     def accepted(self, job: int) -> None:
         """The job is on disk."""
-        self._send([("kind", b"accepted"), ("job", str(job).encode())])
+        self._say_accepted(job)
         if self._detached:
             self._finish()
+
+    def started(self, job: int) -> None:
+        """What it passed has arrived: it need not keep that for another supervisor."""
+        if self._accepted:
+            self._send([("kind", b"started")])
+        else:
+            self._say_accepted(job, ("started", b"1"))
+
+    def _say_accepted(self, job: int, *more: tuple[str, bytes]) -> None:
+        self._accepted = True
+        self._send([("kind", b"accepted"), ("job", str(job).encode()), *more])
 
     def waiting(self, text: str) -> None:
         """It waits, and for whom."""
@@ -249,21 +267,75 @@ class Connection:
             passed = owned.named(requests.names_of_descriptors(fields))
             stack.callback(lambda: self._close_files(passed.release()))
             submission = requests.submission(fields, self.peer, lambda: self._server.may(self.peer, Right.LOOSEN))
-            live = None if submission.dry_run else self._server.executor.submit(submission)
-            if live is not None:
-                stack.callback(self._server.executor.forget, live)
-            if live is not None and submission.detached:
-                limit = self._server.executor.settings.sandbox.output_log_mb << 20
-                log = self._server.executor.paths.log_of(live.number)
-                live.output = received.detach(passed, submission, log, limit)
+            known = submission.again or submission.key is not None
+            live = None if submission.dry_run or known else self._server.executor.submit(submission)
+            if submission.detached:
+                received.detach(passed, submission)
             stack.pop_all()
         self._detached = submission.detached
         self._live = live
         check = functools.partial(received.check, passed, submission)
-        if live is None:
+        if live is not None:
+            self._server.spawn(self._run(live, passed, check))
+        elif submission.dry_run:
             self._server.spawn(self._describe(submission, passed, check))
         else:
-            self._server.spawn(self._run(live, passed, check))
+            self._server.spawn(self._once(submission, passed, check))
+
+    async def _once(self, submission: Submission, passed: Descriptors, check: Callable[[], None]) -> None:
+        """Run what may be known already: its client has come back, or its key was used before."""
+        returning = self._server.executor.returning
+        try:
+            found: LiveJob | Result | None = None
+            if submission.again and submission.token is not None:
+                found = await returning.find(submission.uid, submission.token)
+            if found is None and submission.key is not None:
+                found = await returning.bound(submission)
+            if found is None:
+                # Nothing is waited for between the last look and this, so nobody comes between.
+                self._live = self._server.executor.submit(submission)
+        except CbxError as error:
+            self._close_files(passed.release())
+            self.fail(error)
+            return
+        if self._live is not None:
+            await self._run(self._live, passed, check)
+        else:
+            assert found is not None
+            await self._join(found, submission, passed, check)
+
+    async def _join(
+        self, found: LiveJob | Result, submission: Submission, passed: Descriptors, check: Callable[[], None]
+    ) -> None:
+        """Have the caller wait for a job that is known already."""
+        if isinstance(found, Result):
+            self._close_files(passed.release())
+            self._say_accepted(found.job, ("started", b"1"), *_duplicate(submission))
+            if submission.detached:
+                self._finish()
+            else:
+                self._tell(Ending(found))
+            return
+        claim = Claim(submission, passed, self, check)
+        if not (submission.again and self._server.executor.returning.claim(found, claim)):
+            self._close_files(passed.release())
+            self._say_accepted(found.number, ("started", b"1"), *_duplicate(submission))
+        if submission.detached:
+            self._finish()
+            return
+        if submission.again:
+            # It is its own job again: signals reach it, and it ends with its caller.
+            self._live = found
+            if (master := found.take_terminal()) is not None:
+                self._send([("kind", b"pty")], master)
+        try:
+            result = await asyncio.shield(found.result)
+        except asyncio.CancelledError:
+            self.fail(CbxError(f"cannot tell how job {found.number} ended", hint="the supervisor is ending"))
+        else:
+            self._tell(Ending(result))
+        finally:
+            self._live = None
 
     async def _describe(self, submission: Submission, passed: Descriptors, check: Callable[[], None]) -> None:
         try:

@@ -27,8 +27,9 @@ from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
 from cbx_supervisor.daemon.server_http import HttpServer
 from cbx_supervisor.daemon.systemd import Manager
+from cbx_supervisor.execution import resuming
 from cbx_supervisor.execution.executor import Executor
-from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.launching import Launching, call_off
 from cbx_supervisor.execution.retention import Retention
 from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
@@ -82,13 +83,15 @@ class Service:
             stack.callback(launching.close)
             self.rulebook = Rulebook(self.paths.rules, self.log)
             report = await self._ready(launching)
-            for job in recovery.recover(self.database, self.paths):
-                self.log("job of an earlier supervisor", job=job)
+            found = await asyncio.to_thread(recovery.recover, self.database, self.paths, report, launching.adopted)
+            await self._call_off(launching, found)
+            recovery.remove_records(self.paths, found)
             left = await asyncio.to_thread(
                 recovery.unrecorded, self.database, self.paths, self._first_settings.history, first=True
             )
             self.executor = Executor(
                 taken=max((number for _, number in left), default=0),
+                started=max((int(job) for job in report.known if job.isdecimal()), default=0),
                 paths=self.paths,
                 settings=self._first_settings,
                 database=self.database,
@@ -100,6 +103,7 @@ class Service:
             self.executor.on_change = self.events.changed
             self.review = Review(self.executor)
             self.retention = Retention(self.review, time.time)
+            self._take_over(found)
             self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
             self.access = Access(self.settings.access)
             await self._look_and_prepare()
@@ -169,6 +173,26 @@ class Service:
         except TimeoutError:
             hint = "timeouts.recovery_timeout_seconds sets that; jobs of an earlier supervisor may not want to die"
             raise CbxError(f"cannot start: the launcher was not ready after {patience:g} s", hint=hint) from None
+
+    async def _call_off(self, launching: Launching, found: recovery.Found) -> None:
+        """End boxes whose start is not on disk: they were built and wait for a word that nobody may give."""
+        for init in found.unwanted:
+            call_off(init)
+        await asyncio.gather(*(launching.reaped(init.job) for init in found.unwanted))
+
+    def _take_over(self, found: recovery.Found) -> None:
+        """Go on with the jobs of an earlier supervisor; those that wait come last, as they would have."""
+        for job, init in found.running:
+            resuming.adopt(self.executor, job, init)
+        for job, outcome in found.ended:
+            resuming.conclude(self.executor, job, outcome)
+        for job in found.awaited:
+            resuming.await_client(self.executor, job)
+        for job in found.waiting:
+            resuming.start_again(self.executor, job)
+        counts = {name: len(getattr(found, name)) for name in ("running", "ended", "waiting", "awaited", "closed")}
+        if any(counts.values()):
+            self.log("jobs of an earlier supervisor", **counts, seconds=round(time.time() - self.started, 3))
 
     async def _start_the_rest(self, left: list[tuple[str, int]]) -> None:
         """What takes long and the first caller does not need."""

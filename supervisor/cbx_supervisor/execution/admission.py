@@ -77,6 +77,10 @@ class Admission:
             del self._starts[number]
             waiter.cancel()
 
+    def adopt(self, entry: Entry) -> None:
+        """The job runs already: it was started by an earlier supervisor. Raises ValueError: its locks are not free."""
+        self.engine.adopt(entry)
+
     def leave(self, number: int, *, succeeded: bool) -> None:
         """The job is over, or will never run."""
         self._carry_out(self.engine.ended(number, self._loop.time(), succeeded=succeeded))

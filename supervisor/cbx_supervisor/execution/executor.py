@@ -8,6 +8,7 @@ import fcntl
 import functools
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -29,6 +30,7 @@ from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.returning import Returning
 from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
 from cbx_supervisor.execution.workers import Workers
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 Log = Callable[..., None]
+AGAIN_SECONDS = 5.0  # between tries to write down how jobs ended
 
 
 class Executor:
@@ -63,7 +66,9 @@ class Executor:
         report: runner.HostReport,
         log: Log,
         taken: int = 0,
+        started: int = 0,
     ) -> None:
+        """``taken`` and ``started`` are the highest numbers of layers and of jobs that may be on no record."""
         self.paths = paths
         self.settings = settings
         self.database = database
@@ -74,17 +79,19 @@ class Executor:
         self.admission = Admission(Engine(capacity(settings)), self._freeze)
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
+        self.returning = Returning(database, self.live)
         self.stopping = False
         self.on_change: Callable[[LiveJob], None] = _nobody_listens
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
+        self._resumed: set[asyncio.Task[Ending]] = set()
         self._lookups = Workers("look", settings.timeouts.file_system_seconds)
         self._work = Workers("work", None)
         self._closers = Workers("close", None)
         self._closing: collections.Counter[int] = collections.Counter()
         self._warming = asyncio.Lock()
         self._warm = False
-        self._job = database.read(lambda connection: jobs.last_number(connection, "jobs"))
+        self._job = max(started, database.read(lambda connection: jobs.last_number(connection, "jobs")))
         # Layers may have outlived a database that was moved away: their numbers are taken.
         left = [int(name) for name in os.listdir(paths.layers) if name.isdecimal()]
         known = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
@@ -123,6 +130,7 @@ class Executor:
         self._job += 1
         live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
         self.on_change(live)
+        self.returning.bind(live)
         return live
 
     def check_held(self, uid: int) -> None:
@@ -134,12 +142,17 @@ class Executor:
         everybody = self.database.read(lambda connection: checkpoints.held(connection, None)) if most.bytes else mine
         retention.check(mine, everybody, most)
 
+    def resume(self, live: LiveJob, work: Coroutine[Any, Any, Ending]) -> None:
+        """Go on with a job that an earlier supervisor took; its caller, if it has one, comes later."""
+        self.live[live.number] = live
+        task = asyncio.get_running_loop().create_task(self.through(live, work, Descriptors({})))
+        self._resumed.add(task)
+        task.add_done_callback(self._resumed.discard)
+
     def forget(self, live: LiveJob) -> None:
         """Take a submission back that :meth:`run` was never called for."""
         self.live.pop(live.number, None)
         live.result.cancel()
-        if live.output is not None:
-            live.output.close()
 
     def unfinished(self, submission: Submission) -> frozenset[int]:
         """Those of the jobs that a submission comes after that are not over.
@@ -173,15 +186,19 @@ class Executor:
 
         ``first`` is called in a thread before anything else: what it raises is how the job ends.
         """
+        return await self.through(live, Run(self, live, descriptors, caller, first).whole(), descriptors)
+
+    async def through(self, live: LiveJob, work: Coroutine[Any, Any, Ending], descriptors: Descriptors) -> Ending:
+        """Do a job's work to its end and tell everybody who waits for it."""
         try:
-            ending = await Run(self, live, descriptors, caller, first).whole()
+            ending = await work
         except BaseException:
             live.result.cancel()
             raise
         finally:
             self.close(descriptors.release(), live.submission.uid)
-            if live.output is not None:
-                live.output.close()
+            if (master := live.take_terminal()) is not None:
+                os.close(master)
             del self.live[live.number]
         live.state = Ended(ending.result, time.time())
         live.result.set_result(ending.result)
@@ -325,17 +342,32 @@ class Executor:
         for operation in operations:
             self.database.write(operation)
 
+    async def keep_trying(self, *operations: Callable[[Any], object]) -> None:
+        """As :meth:`write`, again and again while the disk is full: how a job ended must not be forgotten."""
+        while True:
+            try:
+                await self.write(*operations)
+            except (CbxError, sqlite3.Error) as error:
+                self.log("cannot write, will try again", error=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
+
     async def stop(self, patience: float) -> None:
         """Take no more jobs, end those that run, wait until their results are on disk."""
         self.stopping = True
-        for live in tuple(self.live.values()):
+        # Those that wait, are on disk and need no client are the next supervisor's.
+        left_alone = {live.number for live in self.live.values() if live.waits_without_client}
+        ending = [live for live in self.live.values() if live.number not in left_alone]
+        for live in ending:
             live.stop()
-        pending = [live.result for live in self.live.values()]
+        pending = [live.result for live in ending]
         if pending:
             await asyncio.wait(pending, timeout=patience)
-        for live in tuple(self.live.values()):
+        ending = [live for live in self.live.values() if live.number not in left_alone]
+        for live in ending:
             live.kill()
-        pending = [live.result for live in self.live.values()]
+        pending = [live.result for live in ending]
         if pending:
             await asyncio.wait(pending, timeout=5.0)
         if left := (*self._recording, *self._afterwards):

@@ -9,7 +9,17 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cbx_sandbox.box.launcher_client import Control, Ended, Failed, LauncherClient, Ready, Reaped, Started, Terminal
+from cbx_sandbox.box.launcher_client import (
+    Adopted,
+    Control,
+    Ended,
+    Failed,
+    LauncherClient,
+    Ready,
+    Reaped,
+    Started,
+    Terminal,
+)
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.errors import CbxError
@@ -23,6 +33,7 @@ class Launching:
     def __init__(self, client: LauncherClient, on_lost: Callable[[], None]) -> None:
         self.ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self.client = client
+        self.adopted: dict[str, Adopted] = {}  # what an earlier supervisor's launcher still runs; known when ready
         self._starts: dict[str, asyncio.Future[Started | Failed]] = {}
         self._ends: dict[str, asyncio.Future[Reaped]] = {}
         self._on_lost = on_lost
@@ -49,7 +60,12 @@ class Launching:
         return event
 
     async def reaped(self, job: str) -> list[str]:
-        """Wait until the launcher has removed the job's groups; returns those that it could not remove."""
+        """Wait until the launcher has removed the job's groups; returns those that it could not remove.
+
+        Of a job whose init ended before this supervisor came, nobody is told any more.
+        """
+        if job not in self._ends:
+            return []
         try:
             return (await asyncio.wait_for(self._ends[job], REAP_SECONDS)).leaks
         except TimeoutError:
@@ -80,6 +96,9 @@ class Launching:
         match event:
             case Ready():
                 self.ready.set_result(event)
+            case Adopted():
+                self.adopted[event.job] = event
+                self._ends[event.job] = asyncio.get_running_loop().create_future()
             case Reaped():
                 ended = self._ends.get(event.job)
                 if ended is not None and not ended.done():
@@ -90,10 +109,15 @@ class Launching:
                     answer.set_result(event)
                 elif isinstance(event, Started):
                     # Nobody asked any more: end it, its descriptors would stay open for ever.
-                    control = Control(event.control)
-                    control.kill()
-                    control.close()
-                    os.close(event.pidfd)
+                    call_off(event)
+
+
+def call_off(started: Started) -> None:
+    """End a job that nobody wants."""
+    control = Control(started.control)
+    control.kill()
+    control.close()
+    os.close(started.pidfd)
 
 
 class Init:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from cbx_supervisor.execution.launching import Init
-from cbx_supervisor.execution.output import OutputLog
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.job import JobState, Queued
 from cbx_supervisor.model.result import Result
@@ -29,7 +29,8 @@ class LiveJob:
         self._state: JobState = Queued(since)
         self._on_change = on_change
         self.init: Init | None = None
-        self.output: OutputLog | None = None  # of a detached job
+        self.master: int | None = None  # of its terminal, while nobody is there to be given it
+        self.durable = asyncio.Event()  # its submission is on disk
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
@@ -46,6 +47,20 @@ class LiveJob:
     def state(self, state: JobState) -> None:
         self._state = state
         self._on_change(self)
+
+    @property
+    def waits_without_client(self) -> bool:
+        """True if it is on disk, was not started, and nobody has to be there for that."""
+        return self.submission.detached and self.durable.is_set() and not self._launching
+
+    def terminal(self, master: int) -> None:
+        """Keep the master of its terminal until its client comes for it."""
+        self.master = os.dup(master)
+
+    def take_terminal(self) -> int | None:
+        """Give that away: it is the receiver's to close."""
+        master, self.master = self.master, None
+        return master
 
     @property
     def withdrawn(self) -> asyncio.Future[None]:

@@ -99,6 +99,7 @@ class LockSet:
 
     def __init__(self, entries: Sequence[Resolved]) -> None:
         self.entries = tuple(entries)
+        self.direct = any(entry.grant.direct for entry in entries)  # some of them are written in place
 
     @property
     def wants(self) -> list[Want]:
@@ -127,6 +128,20 @@ class LockSet:
         for entry in self.entries:
             os.close(entry.fd)
         self.entries = ()
+
+
+class AdoptedLocks(LockSet):
+    """The locks of a job that an earlier supervisor started: their keys are known, their directories not opened."""
+
+    def __init__(self, wants: Sequence[Want], *, direct: bool) -> None:
+        super().__init__(())
+        self._wants = list(wants)
+        self.direct = direct
+
+    @property
+    def wants(self) -> list[Want]:
+        """What it holds."""
+        return self._wants
 
 
 _STRENGTH = {LockMode.IS: 0, LockMode.IX: 1, LockMode.S: 2, LockMode.U: 3, LockMode.A: 4, LockMode.C: 5, LockMode.X: 6}

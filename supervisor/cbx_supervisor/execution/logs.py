@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import collections
-import os
+
+from cbx_sandbox.box.joblog import read
+
+__all__ = ["CHUNK", "last_lines", "read"]
 
 CHUNK = 1 << 16
-
-
-def read(fd: int, position: int, size: int) -> tuple[int, bytes]:
-    """At most ``size`` bytes of a log from ``position`` on, and where they begin. No bytes: no more so far."""
-    return position, os.pread(fd, size, position)
 
 
 def last_lines(fd: int, count: int) -> int:

@@ -119,7 +119,7 @@ def ran(
     number = outcome["signal"]
     fields["exit_code"] = None if reason == "error" else outcome["exit_code"]
     fields["signal"] = None if number is None else signal_name(number)
-    fields["usage"] = msgspec.structs.replace(_usage(outcome), network=network)
+    fields["usage"] = msgspec.structs.replace(usage_of(outcome), network=network)
     fields["guarantees"] = _guarantees(runner.guarantees(planned, host, missing, outcome, shown=shown))
     message = _joined(f"job {job}: {_how(outcome, planned, status)}", note)
     return Result(**fields, state=state, reason=reason, status=status, message=message)
@@ -177,7 +177,8 @@ def _joined(message: str, note: str) -> str:
     return f"{message}; {note}" if note else message
 
 
-def _usage(outcome: Outcome) -> Usage:
+def usage_of(outcome: Outcome) -> Usage:
+    """What a job used, as far as this host counts it."""
     known = {name: value for name, value in outcome["usage"].items() if name in _USAGE}
     try:
         return msgspec.convert({**known, "wall_seconds": outcome["wall_seconds"]}, Usage)

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
@@ -33,7 +33,8 @@ from cbx_sandbox.shell.checks import Verdict
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import checkpoints as work
-from cbx_supervisor.execution import learning, linkscan, lockset, outcome
+from cbx_supervisor.execution import kept as texts
+from cbx_supervisor.execution import learning, linkscan, lockset, outcome, output
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.live import Cancelled, LiveJob
@@ -45,7 +46,7 @@ from cbx_supervisor.model.job import Job, Running, Starting
 from cbx_supervisor.model.result import CheckpointRef, Result
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.reasons import Reason as Waiting
-from cbx_supervisor.store import audit, jobs
+from cbx_supervisor.store import audit, jobs, kept
 from cbx_supervisor.store import checkpoints as rows
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Run:
         self.locks = lockset.LockSet(())
         self.session: Session | None = None
         self.settled: work.Settled | None = None
+        self.view: box.HostView | None = None  # that its box was built from
         self.entered = False  # the engine knows it
         self.after: frozenset[int] = frozenset()
         self.observe = True
@@ -101,14 +103,25 @@ class Run:
 
     async def whole(self) -> Ending:
         """From the plan to the result on disk."""
+        return await self._concluded(self._begun())
+
+    async def rest(self, ended: Awaitable[Outcome | None], missing: dict[str, str], started: float) -> Ending:
+        """The same of a job that an earlier supervisor started: from its end on."""
+        assert self.planned is not None
+        return await self._concluded(self._ended(self.planned, started, ended, missing))
+
+    async def _begun(self) -> Result:
+        if self.submission.after:
+            await self.executor.recorded()  # who was told a result may name its job
+        self.after = self.executor.unfinished(self.submission)
+        return await self._admitted()
+
+    async def _concluded(self, running: Awaitable[Result]) -> Ending:
         error: CbxError | None = None
         result: Result | None = None
         try:
             try:
-                if self.submission.after:
-                    await self.executor.recorded()  # who was told a result may name its job
-                self.after = self.executor.unfinished(self.submission)
-                result = await self._admitted()
+                result = await running
             except Cancelled:
                 error = NotStartedError(f"job {self.number} was cancelled before it was started")
                 result = self._never_ran(error, "cancelled")
@@ -140,16 +153,27 @@ class Run:
             self.executor.log("layers not removed", job=self.number, checkpoint=session.checkpoint, error=str(error))
 
     def _changed_nothing(self, result: Result) -> bool:
-        direct = any(entry.grant.direct for entry in self.locks.entries)
         kept = self.session is not None and (self.settled is None or self.settled.state is not CheckpointState.EMPTY)
-        return result.state == "exited" and not direct and not kept
+        return result.state == "exited" and not self.locks.direct and not kept
 
     async def _record(self, result: Result, error: CbxError | None) -> None:
+        writes = self._written(result, error)
         try:
-            await self._write_result(result, error)
+            await self.executor.write(*writes)
         except (CbxError, sqlite3.Error) as raised:
-            # The caller is told how it ended all the same; the log says that it was not kept.
+            # The caller is told how it ended all the same; until it can be written its record stays.
             self.executor.log("result not recorded", job=self.number, error=str(raised))
+            self.executor.afterwards(self._record_later(writes))
+        else:
+            self._forget_record()
+
+    async def _record_later(self, writes: list[Callable[[sqlite3.Connection], object]]) -> None:
+        await self.executor.keep_trying(*writes)
+        self._forget_record()
+
+    def _forget_record(self) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self.record)
 
     def _never_ran(self, error: CbxError, state: str) -> Result:
         request = self.submission.request
@@ -304,27 +328,45 @@ class Run:
             session=submission.session,
             detached=submission.detached,
             sudo_uid=submission.sudo_uid,
+            token=submission.token,
         )
 
     async def _submitted(self) -> None:
         """Have the submission on disk and tell the caller, once."""
         if not self.recorded:
             self.recorded = True
-            await self.executor.write(jobs.insert(self._job(), "queued"))
+            await self.executor.write(jobs.insert(self._job(), "queued"), *self._asked_for())
+            self.live.durable.set()
             self.caller.accepted(self.number)
+
+    def _asked_for(self) -> list[kept.Operation]:
+        """What is written beside a new job: its key, and all that a later supervisor needs to start it.
+
+        A foreground job is never started without its client, who then asks again.
+        """
+        submission, writes = self.submission, []
+        if submission.detached:
+            writes.append(kept.submission(self.number, texts.submission_text(submission)))
+        if submission.key is not None:
+            writes.append(kept.key(submission.uid, submission.key[0], self.number, submission.key[1]))
+        return writes
 
     async def _starting(self, planned: runner.Plan, started: float) -> None:
         tier = planned.policy.tier.value
         writes = [jobs.starting(self.number, ATTEMPT, tier, started, self.executor.boot_id)]
         if not self.recorded:
-            writes.insert(0, jobs.insert(self._job(), "starting"))
+            writes[:0] = [jobs.insert(self._job(), "starting"), *self._asked_for()]
+        if self.submission.detached or planned.policy.grants or self.session is not None:
+            # Jobs that only read and have a client leave nothing to be decided: their record says how they ended.
+            writes.append(kept.launch(self.number, texts.launch_text(self.submission, planned, self.locks.wants)))
         if self.session is not None:
             writes.append(rows.insert(self._checkpoint(self.session, started)))
         writes += self.executor.learning.starting(self.number, self.submission, planned, started)
         first, self.recorded, self.predicted = not self.recorded, True, True
         await self.executor.write(*writes)
         self.live.state = Starting(ATTEMPT, started)
-        if first:
+        self.live.durable.set()
+        if first and self.submission.detached:
             self.caller.accepted(self.number)
 
     def _checkpoint(self, session: Session, at: float) -> Checkpoint:
@@ -339,10 +381,12 @@ class Run:
             session=session.to_json(),
         )
 
-    async def _write_result(self, result: Result, error: CbxError | None) -> None:
+    def _written(self, result: Result, error: CbxError | None) -> list[Callable[[sqlite3.Connection], object]]:
         now = time.time()
         # The prediction has a row of its own.
-        writes = [jobs.ended(msgspec.structs.replace(result, prediction=None), now)]
+        writes: list[Callable[[sqlite3.Connection], object]] = [
+            jobs.ended(msgspec.structs.replace(result, prediction=None), now)
+        ]
         if not self.recorded:
             writes.insert(0, jobs.insert(self._job(), result.state))
         if self.session is not None:
@@ -363,9 +407,7 @@ class Run:
             who = self.submission
             subject = f"job {self.number}"
             writes.append(audit.record(now, noted[0], subject, uid=who.uid, pid=who.pid, detail=noted[1]))
-        await self.executor.write(*writes)
-        with contextlib.suppress(OSError):
-            os.unlink(self.record)
+        return writes
 
     def _audited(self, error: CbxError | None) -> tuple[str, dict[str, object]] | None:
         """What of this job belongs into the audit trail: refusals and everything that loosened a rule."""
@@ -400,7 +442,7 @@ class Run:
     # ── running ──
 
     async def _execute(self, planned: runner.Plan, started: float) -> Result:
-        view = await self._look()
+        view = self.view = await self._look()
         targets = box.overlay_targets(planned.policy, view)
         if targets:
             try:
@@ -417,8 +459,12 @@ class Run:
             if self.session is not None:
                 self.settled = await self._on_files(work.roll_back, self.session, "the job was not started")
             raise
+        self.view = view
+        return await self._ended(planned, started, self._watched(init), init.missing)
+
+    async def _watched(self, init: Init) -> Outcome | None:
         try:
-            ended = await init.outcome()
+            return await init.outcome()
         except BaseException:
             init.control.kill()
             if self.network is not None:
@@ -426,9 +472,14 @@ class Run:
             raise
         finally:
             init.close()
+
+    async def _ended(
+        self, planned: runner.Plan, started: float, ending: Awaitable[Outcome | None], missing: dict[str, str]
+    ) -> Result:
+        """What follows the end of the command."""
+        ended = await ending
         network = None if self.network is None else await self.network.end()
-        if self.live.output is not None:
-            await self.live.output.drained()
+        view = self.view or await self._look()
         # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
         settled = self.settled = await self._settle(planned, ended)
         leaks: list[str] = []
@@ -441,7 +492,7 @@ class Run:
             planned,
             self.executor.report,
             ended,
-            missing=init.missing,
+            missing=missing,
             started=started,
             ended=time.time(),
             leaks=leaks,
@@ -524,7 +575,8 @@ class Run:
         try:
             await written
         except BaseException:
-            init.close()  # which calls it off
+            init.control.kill()  # which calls it off
+            init.close()
             if self.network is not None:
                 self.network.close()
             await self.executor.launching.reaped(str(self.number))
@@ -532,10 +584,13 @@ class Run:
         init.control.go()
         self.live.launched(init)
         self.live.state = Running(ATTEMPT, time.time(), init.pid)
+        self.caller.started(self.number)
         asyncio.get_running_loop().call_later(NOTED_AFTER, self._note_running, init)
         return init
 
     async def _launch(self, planned: runner.Plan, view: box.HostView) -> Init:
+        if self.submission.detached:
+            await self._look_at(output.prepare, self.descriptors, self.executor.paths.log_of(self.number))
         names, fds = self._passed(planned)
         started = await self.executor.launching.start(self._spec(planned, view, names), fds)
         # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
@@ -565,7 +620,7 @@ class Run:
 
     def _passed(self, planned: runner.Plan) -> tuple[list[str], list[int]]:
         standard = () if self.submission.terminal else ("stdin", "stdout", "stderr")
-        names = [name for name in (*standard, "lease") if name in self.descriptors]
+        names = [name for name in (*standard, "lease", "log") if name in self.descriptors]
         fds = [self.descriptors[name] for name in names]
         if not planned.policy.overlay_all:
             names += [f"lock:{entry.grant.path}" for entry in self.locks.entries]
@@ -591,6 +646,7 @@ class Run:
             record=self.record,
             landlock=self.executor.report.landlock,
             terminal=None if size is None else {"rows": size[0], "columns": size[1]},
+            log_bytes=self.executor.settings.sandbox.output_log_mb << 20,
         )
 
 

@@ -29,6 +29,9 @@ class Submission:
     session: str | None = None
     terminal: tuple[int, int] | None = None  # rows and columns
     sudo_uid: int | None = None
+    token: str | None = None  # by which the client of a foreground job finds it again
+    again: bool = False  # it was sent before, and its supervisor went away
+    key: tuple[str, str] | None = None  # the submitter's name for this request, and the digest of what it asks for
 
 
 class Descriptors:
@@ -71,6 +74,9 @@ class Caller(Protocol):
     def accepted(self, job: int) -> None:
         """The job is on disk."""
 
+    def started(self, job: int) -> None:
+        """Its command is started: what the caller passed has arrived."""
+
     def waiting(self, text: str) -> None:
         """It waits, and for whom."""
 
@@ -82,6 +88,9 @@ class Nobody:
     """The caller of a job that nobody waits for."""
 
     def accepted(self, job: int) -> None:
+        """Nobody listens."""
+
+    def started(self, job: int) -> None:
         """Nobody listens."""
 
     def waiting(self, text: str) -> None:

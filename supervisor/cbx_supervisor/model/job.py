@@ -58,6 +58,7 @@ class Job:
     session: str | None = None
     detached: bool = False
     sudo_uid: int | None = None
+    token: str | None = None  # by which the client of a foreground job finds it again
 
 
 def state_name(state: JobState) -> str:

@@ -28,13 +28,13 @@ def insert(job: Job, state: str) -> Callable[[sqlite3.Connection], None]:
     """Write down a submission."""
     values = (
         job.number, job.uid, job.gid, job.sudo_uid, job.session, job.command, job.workdir, job.tier,
-        int(job.detached), state, job.submitted,
+        int(job.detached), state, job.submitted, job.token,
     )  # fmt: skip
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO jobs (id, uid, gid, sudo_uid, session, command, workdir, tier, detached, state, submitted)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (id, uid, gid, sudo_uid, session, command, workdir, tier, detached, state, submitted,"
+            " token) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
 
@@ -46,8 +46,10 @@ def starting(number: int, attempt: int, tier: str, at: float, boot_id: str) -> C
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE jobs SET state = 'starting', tier = ? WHERE id = ?", (tier, number))
+        # Again, if the supervisor died after it had written this and before anything was started.
         connection.execute(
-            "INSERT INTO attempts (job, attempt, started, boot_id) VALUES (?, ?, ?, ?)", (number, attempt, at, boot_id)
+            "INSERT OR REPLACE INTO attempts (job, attempt, started, boot_id) VALUES (?, ?, ?, ?)",
+            (number, attempt, at, boot_id),
         )
 
     return operation
@@ -76,6 +78,8 @@ def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
         connection.execute("UPDATE jobs SET state = ?, ended = ? WHERE id = ?", (result.state, at, result.job))
         connection.execute("UPDATE attempts SET ended = ? WHERE job = ? AND ended IS NULL", (at, result.job))
         connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
+        # What was kept to start it, or to go on with it, has served its purpose; it may hold secrets.
+        connection.execute("DELETE FROM kept WHERE job = ?", (result.job,))
 
     return operation
 
@@ -213,5 +217,6 @@ def _row(row: Any) -> Row:
         session=row["session"],
         detached=bool(row["detached"]),
         sudo_uid=row["sudo_uid"],
+        token=row["token"],
     )
     return Row(job, row["state"], row["ended"], decode(row["json"]) if row["json"] else None)

@@ -116,7 +116,25 @@ CREATE TABLE listings (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT)
+# kept: what another supervisor needs to start a job, or to go on with one that was started; gone when it is over.
+_DURABLE = """
+ALTER TABLE jobs ADD COLUMN token TEXT;
+CREATE TABLE kept (
+    job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    submission TEXT,
+    launch TEXT
+) STRICT;
+CREATE TABLE keys (
+    uid INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (uid, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_by_job ON keys (job);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE)
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:

@@ -45,8 +45,8 @@ def started(uid: int, job: int, at: float, prediction: Prediction, tier: str) ->
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute(
-            "INSERT INTO predictions (uid, job, at, fingerprint, analysed, tier, writes, seconds, memory_mb, bound,"
-            " source, confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO predictions (uid, job, at, fingerprint, analysed, tier, writes, seconds, memory_mb,"
+            " bound, source, confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from cbx_sandbox.shell.effects import Span
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, SHORT, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from cbx_sandbox.shell.effects import Span
 
 
 class Verdict(StrEnum):

@@ -1,0 +1,128 @@
+"""Callers that ask again: because their supervisor went away, or with a key that they have used before.
+
+Neither starts anything twice. A client gives each foreground job a token that nobody else knows, and by it finds the
+job again, running, over, or waiting for what only the client can pass: its descriptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cbx_sandbox.errors import UsageError
+from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.submission import Caller, Descriptors, Submission
+from cbx_supervisor.model.result import Result
+from cbx_supervisor.store import jobs, kept
+from cbx_supervisor.store.database import Database
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """A client that came back for a job that was not started, and what it passes."""
+
+    submission: Submission
+    descriptors: Descriptors
+    caller: Caller
+    first: Callable[[], None]
+
+
+class Returning:
+    """Finds the job that somebody means."""
+
+    def __init__(self, database: Database, live: Mapping[int, LiveJob]) -> None:
+        self._database = database
+        self._live = live
+        self._awaited: dict[int, asyncio.Future[Claim]] = {}
+        self._keys: dict[tuple[int, str], LiveJob] = {}  # of jobs that may not be on disk yet
+
+    # ── tokens ──
+
+    async def find(self, uid: int, token: str) -> LiveJob | Result | None:
+        """The job that a client gave a token: not over, or over; None: it never came to be written down."""
+        for live in self._live.values():
+            if live.submission.token == token and live.submission.uid == uid:
+                return live
+
+        def look(connection: sqlite3.Connection) -> Result | None:
+            number = kept.tokened(connection, uid, token)
+            row = None if number is None else jobs.find(connection, number)
+            return None if row is None else row.result
+
+        return await asyncio.to_thread(self._database.read, look)
+
+    def claim(self, live: LiveJob, claim: Claim) -> bool:
+        """Pass on what a job waits for; False if it does not wait for that."""
+        awaited = self._awaited.get(live.number)
+        if awaited is None or awaited.done():
+            return False
+        awaited.set_result(claim)
+        return True
+
+    async def claimed(self, live: LiveJob, patience: float) -> Claim | None:
+        """Wait for the client of a job; None if it did not come, or somebody cancelled the job."""
+        awaited = self._awaited[live.number] = asyncio.get_running_loop().create_future()
+        try:
+            both: set[asyncio.Future[Any]] = {awaited, live.withdrawn}
+            await asyncio.wait(both, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            return awaited.result() if awaited.done() else None
+        finally:
+            del self._awaited[live.number]
+
+    # ── keys ──
+
+    def bind(self, live: LiveJob) -> None:
+        """From now on the submission's key means this job."""
+        if live.submission.key is not None:
+            name = (live.submission.uid, live.submission.key[0])
+            self._keys[name] = live
+            live.result.add_done_callback(lambda _: self._keys.pop(name, None))
+
+    async def bound(self, submission: Submission) -> LiveJob | Result | None:
+        """The job that was submitted with the same key: on disk; None: there is none.
+
+        Raises UsageError: something else was asked for with it.
+        """
+        assert submission.key is not None
+        name, digest = submission.key
+        live = self._keys.get((submission.uid, name))
+        if live is not None:
+            assert live.submission.key is not None
+            _check(name, live.submission.key[1], digest)
+            await self._written(live)
+            # One that was refused was never written down with its key: who asks again may be lucky.
+            if live.durable.is_set():
+                return live
+
+        def look(connection: sqlite3.Connection) -> tuple[int, str, Result | None] | None:
+            found = kept.keyed(connection, submission.uid, name)
+            row = None if found is None else jobs.find(connection, found[0])
+            return None if found is None else (*found, None if row is None else row.result)
+
+        found = await asyncio.to_thread(self._database.read, look)
+        if found is None:
+            # Another one may have come with it while this one looked.
+            return await self.bound(submission) if (submission.uid, name) in self._keys else None
+        _check(name, found[1], digest)
+        return self._live.get(found[0]) or found[2]
+
+    @staticmethod
+    async def _written(live: LiveJob) -> None:
+        durable = asyncio.ensure_future(live.durable.wait())
+        both: set[asyncio.Future[Any]] = {durable, live.result}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        durable.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await durable
+
+
+def _check(name: str, known: str, asked: str) -> None:
+    if known != asked:
+        raise UsageError(
+            f"cannot use the key {name[:100]} again: something else was asked for with it",
+            hint="the same key stands for the same request, or for none at all",
+        )
