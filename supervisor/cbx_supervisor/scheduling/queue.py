@@ -7,7 +7,7 @@ job starts after a bounded number of others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.scheduling.lines import Line, Place
@@ -63,7 +63,7 @@ class Queue:
         self._lengths[band] = self._lengths.get(band, 0) + 1
         line = self._lines.get((entry.tier, band))
         if line is None:
-            line = self._lines[entry.tier, band] = Line(self._served.__getitem__, self._stands)
+            line = self._lines[entry.tier, band] = Line(self._served.__getitem__, self._standing(entry.tier, band))
         line.add(uid, key, entry.number)
         self._ages[entry.tier].add(uid, entry.number, entry.number)
 
@@ -134,9 +134,14 @@ class Queue:
             return entry.importance
         return self._policy.band(entry)
 
-    def _stands(self, key: Key, number: int) -> bool:
-        found = self._entries.get(number)
-        return found is not None and found[1] == key
+    def _standing(self, tier: Tier, band: str) -> Callable[[Key, int], bool]:
+        """Whether a job stands in this line: it may have moved to another one with the same key."""
+
+        def stands(key: Key, number: int) -> bool:
+            found = self._entries.get(number)
+            return found is not None and found[1] == key and found[2] == band and found[0].tier is tier
+
+        return stands
 
     def _by_age(self, tier: Tier) -> Line:
         def stands(_key: int, number: int) -> bool:

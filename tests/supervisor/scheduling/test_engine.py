@@ -175,6 +175,17 @@ def test_critical_goes_before_all_and_deferred_after_all():
     assert drain(engine) == [3, 2, 1]
 
 
+def test_a_job_that_is_put_elsewhere_leaves_its_place():
+    """Its key may be the same there: it must not be offered from the place that it left."""
+    engine = Engine(Capacity(dict.fromkeys(Tier, 1), 1), Strategy.SHORTEST_FIRST)
+    engine.pause()
+    entries = [Entry(number, 0, SAFE, submitted=float(number)) for number in (1, 2)]
+    for entry in entries:
+        engine.submit(entry, 0.0)
+    engine.change(dataclasses.replace(entries[0], importance=Importance.DEFERRED), 0.0)
+    assert numbers(engine.resume(0.0)) == [2]
+
+
 def test_classes_share_the_starts_while_all_have_somebody_waiting():
     """60/30/10 within five points over 1,000 starts."""
     engine, counter = one_slot(), itertools.count(1)
