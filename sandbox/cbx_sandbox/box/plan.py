@@ -34,11 +34,15 @@ class LockedDirectory:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostView:
-    """What the plan has to know of the host: its visible mounts, what to hide, what of /run to keep."""
+    """What the plan has to know of the host: its visible mounts, what to hide, what of /run to keep.
+
+    ``single_files`` are the mounts of one file each, over which no overlay can be put.
+    """
 
     mounts: tuple[Mount, ...]
     hidden: tuple[str, ...] = ()
     keep_in_run: tuple[str, ...] = ()
+    single_files: frozenset[str] = frozenset()
 
 
 def below(path: str, ancestors: tuple[str, ...]) -> bool:
@@ -49,7 +53,8 @@ def below(path: str, ancestors: tuple[str, ...]) -> bool:
 def overlay_targets(policy: Policy, view: HostView) -> list[str]:
     """Where this policy needs overlays, outermost first."""
     if policy.overlay_all:
-        writable = [mount for mount in view.mounts if _covers(mount) and not mount.read_only]
+        whole = [mount for mount in view.mounts if _covers(mount) and mount.target not in view.single_files]
+        writable = [mount for mount in whole if not mount.read_only]
         return sorted(
             {mount.target for mount in writable}, key=lambda target: (target.count("/"), target != "/", target)
         )

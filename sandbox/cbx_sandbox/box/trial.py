@@ -40,7 +40,8 @@ class Bench:
         ready = self._event()
         assert isinstance(ready, Ready)
         self.ready = ready
-        self.view = plan.HostView(tuple(mountinfo.visible(mountinfo.read())))
+        mounts = tuple(mountinfo.visible(mountinfo.read()))
+        self.view = plan.HostView(mounts, single_files=mountinfo.single_files(mounts))
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # File systems made by the kernel out of its own state: they hold no files of the host's.
 KERNEL_FILESYSTEMS = frozenset(
@@ -161,3 +161,10 @@ def holding(mounts: list[Mount], path: str) -> Mount:
             best = mount
     assert best is not None, "there is always a root mount"
     return best
+
+
+def single_files(mounts: Iterable[Mount]) -> frozenset[str]:
+    """Where a single file is mounted, as containers have /etc/hosts; looks at no mount that may not answer."""
+    return frozenset(
+        mount.target for mount in mounts if mount.holds_files and not mount.remote and os.path.isfile(mount.target)
+    )

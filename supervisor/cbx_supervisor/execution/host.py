@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 
@@ -40,7 +41,9 @@ class Host:
         edition, mounts = self._edition, self.table.visible()
         if self._view is not None and mounts is self._mounts:
             return self._view
-        view = self._with_layers(HostView(mounts, hidden=self._hidden(mounts), keep_in_run=_kept()))
+        files = mountinfo.single_files(mounts)
+        view = HostView(mounts, hidden=self._hidden(mounts), keep_in_run=_kept(), single_files=files)
+        view = self._with_layers(view)
         with self._lock:
             # What was looked at before a directory for layers was made must not be taken for what is there now.
             if edition == self._edition:
@@ -66,7 +69,7 @@ class Host:
         if not found:
             return view
         hidden = dict.fromkeys((*view.hidden, *(path for path in found if os.path.lexists(path))))
-        return HostView(view.mounts, hidden=tuple(hidden), keep_in_run=view.keep_in_run)
+        return dataclasses.replace(view, hidden=tuple(hidden))
 
 
 def aliases(path: str, mounts: tuple[Mount, ...]) -> list[str]:

@@ -62,6 +62,22 @@ def test_a_mount_of_a_parent_is_the_same_lock(shell, place):
         assert blocked(shell, place / "a")
 
 
+def test_a_mount_of_a_single_file_is_read_only_beside_the_overlays(shell, place):
+    """Containers have /etc/hosts so: no overlay can be put over it. All else is in layers, and held."""
+    for name in ("source", "file"):
+        (place / name).write_text("precious")
+    with mounted("--bind", place / "source", place / "file"):
+        line = "cat file; echo x >file; rm -f source; echo new >other"
+        ran = shell.run("--commit", "hold", "sh", "-c", 'eval "$0"; test -e other', line, tier="dangerous", cwd=place)
+        assert ran.returncode == 0, ran.stderr
+        assert b"precious" in ran.stdout
+        assert b"Read-only file system" in ran.stderr
+        assert b"held as checkpoint" in ran.stderr
+        assert (place / "file").read_text() == (place / "source").read_text() == "precious"
+        assert not (place / "other").exists()
+        (place / "file").write_text("x")  # the control: outside it can be written
+
+
 @pytest.mark.parametrize("write", ["conditional", "sequential", "dangerous"])
 def test_state_and_layers_are_hidden_under_every_name(shell, place, write):
     """Neither readable nor writable through another mount of their file system; there is something to see."""
