@@ -44,6 +44,12 @@ class Groups:
         self.base = f"{self.layout.unified}/{name}"
         self.jobs = f"{self.base}/jobs"
 
+    def enter(self) -> None:
+        """Move this process into a leaf: what jobs' groups lie below may have no process of its own (cgroups(7))."""
+        leaf = f"{self.base}/{SUPERVISOR}"
+        os.makedirs(leaf, mode=0o755, exist_ok=True)
+        cgroupfs.write(f"{leaf}/cgroup.procs", "0")
+
     def prepare(self) -> None:
         """Make the supervisor's own groups and find out which limits can be set here."""
         os.makedirs(self.jobs, mode=0o755, exist_ok=True)

@@ -32,7 +32,7 @@ from typing import Any
 from cbx_sandbox.box import cgroup, init, operations, payload, profiles, spare, userns
 from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, privileges
+from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, notify, privileges
 
 REQUEST_FD = 3
 VERSION = 1  # of the protocol; a supervisor that speaks another one ends this launcher and starts its own
@@ -449,6 +449,8 @@ def main() -> None:
         connection = socket.socket(fileno=REQUEST_FD)
         connection.set_inheritable(False)
     groups = cgroup.Groups(mountinfo.read(), name)
+    if service:
+        groups.enter()
     groups.prepare()
     profiles.programs()  # every payload is forked from here
     stale = clear_stale(groups)
@@ -462,8 +464,11 @@ def main() -> None:
         "landlock": landlock.abi(),
         "unshifted": launcher.try_shifting(),
         "ended": stale,
+        "cgroup": name,
     }
     launcher.send({"event": "ready", **launcher.report})
+    if service:
+        notify.tell("READY=1")
     launcher.run()
     groups.remove()
 

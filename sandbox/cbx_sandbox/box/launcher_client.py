@@ -27,7 +27,8 @@ class Ready:
 
     ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
     with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``kept``: it served
-    another supervisor before, for which it started the jobs ``known``, the last few thousand.
+    another supervisor before, for which it started the jobs ``known``, the last few thousand. ``cgroup`` is what its
+    groups are called.
     """
 
     missing: dict[str, str]
@@ -37,6 +38,7 @@ class Ready:
     ended: list[str]
     known: list[str] = dataclasses.field(default_factory=list)
     kept: bool = False
+    cgroup: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,10 +85,15 @@ HELLO_SECONDS = 5.0  # for a launcher to answer; it never works for so long on o
 class LauncherClient:
     """A connection to one launcher process. Non-blocking to read: watch ``fileno()`` for reading."""
 
-    def __init__(self, name: str, path: str | None = None) -> None:
-        """Find the launcher that listens at ``path``, or start one whose groups are called ``name``."""
+    def __init__(self, name: str, path: str | None = None, *, may_start: bool = True) -> None:
+        """Find the launcher that listens at ``path``, or start one whose groups are called ``name``.
+
+        Raises CbxError where none listens and none may be started, because that is the service manager's to do.
+        """
         self.process: subprocess.Popen[bytes] | None = None  # the one that was started here
         found = None if path is None else _connected(path)
+        if found is None and not may_start:
+            raise CbxError(f"cannot reach the launcher at {path}", hint="start it: systemctl start cbx-launcher")
         if found is None:
             found, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with theirs:

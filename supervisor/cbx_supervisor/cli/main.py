@@ -38,6 +38,7 @@ VERBS = (
     "config",
     "doctor",
     "rules",
+    "install-service",
 )
 HELP = {"help_option_names": ["-h", "--help"]}
 EPILOG = "cbx-sandbox VERB --help explains a verb. Usage errors and failures of cbx itself exit with status 125."
@@ -56,7 +57,7 @@ class Verbs(click.Group):
         del ctx
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"cbx_supervisor.cli.commands.{cmd_name}").command
+        command = importlib.import_module(f"cbx_supervisor.cli.commands.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

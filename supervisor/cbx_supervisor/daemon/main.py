@@ -9,10 +9,11 @@ import sys
 from cbx_sandbox.errors import CbxError, UsageError
 
 USAGE = """\
-usage: cbx-supervisor [--idle-exit SECONDS] [--ready-fd N] [--print-settings]
+usage: cbx-supervisor [--idle-exit SECONDS] [--ready-fd N] [--service] [--print-settings]
 
   --idle-exit SECONDS  end after so long without jobs and callers; 0: never (default: the setting, 300)
   --ready-fd N         write a line to this descriptor once the sockets are open
+  --service            the launcher is a service of its own: only talk to it, and leave its jobs alone at the end
   --print-settings     print every setting with its default, as a file for /etc/cbx/cbx.toml
 """
 
@@ -65,7 +66,7 @@ def run(argv: list[str]) -> int:
     # A process that forks has no threads: the launcher is started before anything here has one.
     from cbx_sandbox.box.launcher_client import LauncherClient  # noqa: PLC0415
 
-    launcher = LauncherClient(paths.cgroup, paths.launcher_socket)
+    launcher = LauncherClient(paths.cgroup, paths.launcher_socket, may_start="service" not in options)
     # What follows imports much; the launcher starts up meanwhile.
     from cbx_supervisor.daemon.log import Log  # noqa: PLC0415
     from cbx_supervisor.daemon.service import Service  # noqa: PLC0415
@@ -75,8 +76,14 @@ def run(argv: list[str]) -> int:
     async def serve() -> int:
         idle = options.get("idle-exit", settings.timeouts.idle_exit_seconds)
         ready = options.get("ready-fd")
-        service = Service(paths, settings, launcher, log, idle, manager=manager, listeners=listeners)
-        return await service.run(None if ready is None else int(ready))
+        stay = "service" in options
+        service = Service(paths, settings, launcher, log, idle, manager=manager, listeners=listeners, jobs_stay=stay)
+        status = await service.run(None if ready is None else int(ready))
+        if stay:
+            # Everything is on disk. To unwind what still watches over a job would be to call the job off.
+            log.start()
+            os._exit(status)
+        return status
 
     try:
         return asyncio.run(serve())
@@ -90,7 +97,7 @@ def _options(argv: list[str]) -> dict[str, float]:
     while rest:
         word, equals, value = rest.pop(0).partition("=")
         name = {"-h": "help"}.get(word, word.removeprefix("--"))
-        if name in {"help", "print-settings"} and not equals:
+        if name in {"help", "print-settings", "service"} and not equals:
             options[name] = 1
         elif name in {"idle-exit", "ready-fd"}:
             text = value if equals else rest.pop(0) if rest else ""

@@ -10,7 +10,18 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_supervisor.daemon.handlers import checkpoints, config, description, events, jobs, queue, reports, status, trail
+from cbx_supervisor.daemon.handlers import (
+    checkpoints,
+    config,
+    description,
+    events,
+    jobs,
+    queue,
+    reports,
+    status,
+    submitting,
+    trail,
+)
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.protocol import messages
 
@@ -62,6 +73,10 @@ PAGES: tuple[Page, ...] = (
             Query("name", "string", "Only commands that match this glob"),
             _LIMIT,
         ),
+    ),
+    Page(
+        "POST", "/v1/jobs", "submit", submitting.submit, "Have a job run that nobody waits for", (messages.Submitted,),
+        body=messages.Submit,
     ),
     Page("GET", "/v1/jobs/{number}", "show", jobs.show, "One job", (Result, messages.Unfinished)),
     Page(

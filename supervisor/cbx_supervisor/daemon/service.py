@@ -55,12 +55,17 @@ class Service:
         *,
         manager: Manager,
         listeners: dict[str, socket.socket],
+        jobs_stay: bool = False,
     ) -> None:
-        """``listeners`` are the sockets that the service manager opened, by name: ``exec`` and ``api``, or none."""
+        """``listeners`` are the sockets that the service manager opened, by name: ``exec`` and ``api``, or none.
+
+        ``jobs_stay``: they belong to a launcher that outlives this process, which leaves them as a crash would.
+        """
         self.paths = paths
         self.log = log
         self._manager = manager
         self._listeners = listeners
+        self._jobs_stay = jobs_stay
         self._first_settings = settings
         self.idle_exit = idle_exit
         self.started = time.time()
@@ -83,6 +88,8 @@ class Service:
             stack.callback(launching.close)
             self.rulebook = Rulebook(self.paths.rules, self.log)
             report = await self._ready(launching)
+            # Whose groups they are is the launcher's word: callers are known as jobs by them.
+            self.paths = self.paths._replace(cgroup=report.cgroup or self.paths.cgroup)
             found = await asyncio.to_thread(recovery.recover, self.database, self.paths, report, launching.adopted)
             await self._call_off(launching, found)
             recovery.remove_records(self.paths, found)
@@ -111,7 +118,8 @@ class Service:
             self._open_sockets()
             # On the way out: no new callers, then the jobs' ends, then nobody is left to be told.
             stack.callback(self._hang_up)
-            stack.push_async_callback(self.executor.stop, self.settings.timeouts.cleanup_timeout_seconds)
+            end = self.executor.leave if self._jobs_stay else self.executor.stop
+            stack.push_async_callback(end, self.settings.timeouts.cleanup_timeout_seconds)
             stack.callback(self._close_door)
             self._catch_signals()
             if ready_fd is not None:
@@ -131,7 +139,7 @@ class Service:
         return 1 if self._lost else 0
 
     def stop(self) -> None:
-        """End in order: no new jobs, running ones ended and recorded."""
+        """End in order: no new jobs, running ones ended and recorded, or left to the next supervisor."""
         self._stop.set()
 
     @property

@@ -10,6 +10,8 @@ import socket
 import time
 from collections.abc import Mapping
 
+from cbx_sandbox.linux import notify
+
 FIRST_LISTENER = 3  # SD_LISTEN_FDS_START
 
 
@@ -17,14 +19,8 @@ class Manager:
     """The service manager that started this process, or nobody: then everything here does nothing."""
 
     def __init__(self, environment: Mapping[str, str], pid: int) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "")
         self._environment = environment
         self._pid = pid
-
-    @property
-    def present(self) -> bool:
-        """True if somebody wants to be told."""
-        return bool(self._address)
 
     def ready(self) -> None:
         """The sockets are open, or what was to be read anew has been."""
@@ -41,10 +37,6 @@ class Manager:
     def alive(self) -> None:
         """Work goes on; without this for a while the manager ends and restarts the daemon."""
         self._tell("WATCHDOG=1")
-
-    def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
-        self._tell("STATUS=" + text.replace("\n", " "))
 
     def watchdog_seconds(self) -> float | None:
         """How often ``alive`` is due at the latest; None if nobody watches."""
@@ -66,12 +58,4 @@ class Manager:
         return found
 
     def _tell(self, text: str) -> None:
-        if not self._address:
-            return
-        # A name that begins with @ is one of the abstract name space, unix(7).
-        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            try:
-                sender.sendto(text.encode(), address)
-            except OSError:
-                return  # the manager is gone or busy: its own time-outs judge that
+        notify.tell(text, self._environment)

@@ -375,6 +375,15 @@ class Executor:
         if self._networks is not None:
             self._networks.close()
 
+    async def leave(self, patience: float) -> None:
+        """Take no more jobs, leave those that run or wait to the next supervisor, finish with those that are over."""
+        self.stopping = True
+        over = [live.result for live in self.live.values() if live.init is not None and live.init.over]
+        if over:
+            await asyncio.wait(over, timeout=patience)
+        if left := (*self._recording, *self._afterwards):
+            await asyncio.wait(left, timeout=5.0)
+
     def _plan(
         self, request: runner.Request, at_least: Reason | None, lessons: Mapping[str, Lesson], *, observe: bool
     ) -> runner.Plan:

@@ -135,6 +135,11 @@ class Init:
         self._outcome: asyncio.Future[Outcome | None] = self._loop.create_future()
         self._loop.add_reader(self.control.fileno(), self._receive)
 
+    @property
+    def over(self) -> bool:
+        """True once it has said how the job ended, or is gone."""
+        return self._outcome.done()
+
     async def outcome(self) -> Outcome | None:
         """The end: as init reported it, else as its record says, else None (lost)."""
         return await asyncio.shield(self._outcome)

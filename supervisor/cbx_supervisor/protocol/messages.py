@@ -27,6 +27,36 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 # ── requests ──
 
 
+class Submit(Body, frozen=True):
+    """A job that nobody waits for: a program with its arguments, or a shell line; options as those of ``run``.
+
+    Its working directory and its environment are what is said here, nothing of the supervisor's or of the caller's.
+    """
+
+    cwd: str
+    argv: list[str] = []
+    line: str | None = None
+    env: dict[str, str] = {}
+    tier: str | None = None
+    timeout: float | None = None
+    kill_after: float | None = None
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = None
+    network: Literal["none", "host"] | None = None
+    rw: list[str] = []
+    ro: list[str] = []
+    hide: list[str] = []
+    tmpfs: list[str] = []
+    commit: Literal["auto", "hold", "never"] | None = None
+    priority: str | None = None
+    after: list[int] = []
+    user: str | None = None
+    strict: bool = False
+    yes: bool = False
+    idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+
+
 class Cancel(Body, frozen=True):
     """Ask with SIGTERM, or end at once; the reason is written down."""
 
@@ -84,6 +114,14 @@ class Unfinished(Answer, frozen=True):
     submitted: str | None
     message: str
     prediction: Prediction | None = None
+
+
+class Submitted(Answer, frozen=True):
+    """The job is on disk. ``duplicate``: it was already, by this idempotency key."""
+
+    job: int
+    state: str
+    duplicate: bool
 
 
 class Jobs(Answer, frozen=True):

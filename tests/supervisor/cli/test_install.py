@@ -37,3 +37,11 @@ def test_the_other_commands_are_there(installed):
     """With this interpreter."""
     for name in ("cbx-supervisor", "cbx-launcher"):
         assert str(installed) in (installed / name).read_text()
+
+
+def test_the_files_of_the_service_are_there(installed):
+    """In the wheel beside the package; an editable installation finds those of the tree."""
+    beside = installed.parent.glob("lib/python3*/site-packages/cbx_supervisor/systemd/cbx-supervisor.service")
+    assert list(beside) or (PROJECT / "systemd/cbx-supervisor.service").is_file()
+    if list(installed.parent.glob("lib/python3*/site-packages/cbx_supervisor/daemon")):
+        assert list(installed.parent.glob("lib/python3*/site-packages/cbx_supervisor/systemd/cbx.socket"))
