@@ -39,7 +39,9 @@ class Instances(Section, frozen=True):
     dangerous_isolated_max: Annotated[Count, Meta(description="jobs of DANGEROUS_ISOLATED that run at once")] = 2
     total_capacity_max: Annotated[Count, Meta(description="jobs that run at once, in all tiers together")] = 30
     instance_spawn_rate: Annotated[float, Meta(ge=0, description="starts a second at most; 0: unlimited")] = 0.0
-    resource_safety_margin: Annotated[Share, Meta(description=f"share of the host kept free {LATER}")] = 0.1
+    resource_safety_margin: Annotated[
+        Share, Meta(description="share of the host's memory that no job is started into")
+    ] = 0.1
 
 
 class Resources(Section, frozen=True):
@@ -99,6 +101,10 @@ class Access(Section, frozen=True):
     connections_max: Annotated[Count, Meta(description="open connections to the exec socket, all callers")] = 1024
     connections_per_user_max: Annotated[Count, Meta(description="open connections of one user but root")] = 128
     queue_per_user_max: Annotated[Count, Meta(description="unfinished jobs of one user but root")] = 1000
+    slots_per_user_max: Annotated[int, Meta(ge=0, description="running jobs of one user but root; 0: no limit")] = 0
+    memory_per_user_max_mb: Annotated[
+        int, Meta(ge=0, description="memory that one user's running jobs may be expected to take, in MiB; 0: no limit")
+    ] = 0
     checkpoint_mb_per_user_max: Annotated[
         int, Meta(ge=0, description="changes held for one user but root, in MiB; 0: unlimited")
     ] = 0
@@ -134,6 +140,16 @@ class Retention(Section, frozen=True):
     free_mb_min: Annotated[
         int, Meta(ge=0, description="space in MiB that has to be free where a job's changes are kept, or it is refused")
     ] = 64
+
+
+class Scheduling(Section, frozen=True):
+    """Who is started when."""
+
+    strategy: Annotated[
+        Literal["weighted-round-robin", "shortest-first", "resource-aware", "critical-path"],
+        Meta(description="the order of those that could be started: weighted-round-robin, shortest-first, ..."),
+    ] = "weighted-round-robin"
+    preemption: Annotated[bool, Meta(description="a critical job that finds no slot freezes a lesser one")] = True
 
 
 class Sandbox(Section, frozen=True):
@@ -200,6 +216,7 @@ class Settings(Section, frozen=True):
     access: Access = Access()
     history: History = History()
     retention: Retention = Retention()
+    scheduling: Scheduling = Scheduling()
     sandbox: Sandbox = Sandbox()
     network: Network = Network()
     learning: Learning = Learning()

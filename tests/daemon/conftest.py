@@ -150,6 +150,11 @@ class Supervisor:
         assert status == 200, content
         return content
 
+    def post(self, path, body=None):
+        status, content = self.http("POST", path, body or {})
+        assert status == 200, content
+        return content
+
     def stop(self, number=signal.SIGTERM):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)

@@ -142,6 +142,8 @@ class Init:
         self.failure: dict[str, object] | None = None
         self.began = time.monotonic()
         self.kill_at: float | None = None
+        self.frozen_since: float | None = None
+        self.frozen_for = 0.0  # s, before that
         self.give_up_at: float | None = None  # what was killed is dead by then, or cannot be killed
         self.child_pidfd = self.oom_event = self.wakeup = self.report = self.output = -1
         self.log: joblog.Writer | None = None
@@ -295,8 +297,8 @@ class Init:
             look_at = now + diskwatch.INTERVAL if disk is not None and not self.reason else None
             count_at = now + OOM_INTERVAL if now < out_of_memory_until else None
             ends = [at for at in (self.kill_at, self.give_up_at, look_at, count_at) if at is not None]
-            if deadline is not None and not self.reason:
-                ends.append(deadline)
+            if deadline is not None and not self.reason and self.frozen_since is None:
+                ends.append(deadline + self.frozen_for)
             wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
             for fd, _ in poll.poll(wait):
                 if fd == lease:
@@ -321,7 +323,8 @@ class Init:
             if look_at is not None and disk is not None and disk.exceeded():
                 self._stop("disk", gently=False)
             now = time.monotonic()
-            if deadline is not None and not self.reason and now >= deadline:
+            running = self.frozen_since is None  # the time that it was frozen is not the command's
+            if deadline is not None and not self.reason and running and now >= deadline + self.frozen_for:
                 self._stop("timeout", gently=True)
             if self.kill_at is not None and now >= self.kill_at:
                 self.kill_at = None
@@ -358,8 +361,18 @@ class Init:
         elif order[0] == b"stop":
             self._stop("cancelled", gently=True)
         elif order[0] in {b"freeze", b"thaw"}:
-            self.meter.freeze(on=order[0] == b"freeze")
+            self._freeze(on=order[0] == b"freeze")
         return True
+
+    def _freeze(self, *, on: bool) -> None:
+        """Stop or resume the command, and its time limit with it."""
+        self.meter.freeze(on=on)
+        now = time.monotonic()
+        if on and self.frozen_since is None:
+            self.frozen_since = now
+        elif not on and self.frozen_since is not None:
+            self.frozen_for += now - self.frozen_since
+            self.frozen_since = None
 
     def _stop(self, reason: str, *, gently: bool) -> None:
         self.reason = self.reason or reason
@@ -367,7 +380,7 @@ class Init:
             self._kill()
         elif self.kill_at is None:
             # To every process of the job, as a service manager would; frozen ones cannot hear it.
-            self.meter.freeze(on=False)
+            self._freeze(on=False)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGTERM)
             self.kill_at = time.monotonic() + self.spec["limits"]["kill_after"]

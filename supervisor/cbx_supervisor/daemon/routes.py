@@ -19,6 +19,7 @@ from cbx_supervisor.daemon.handlers import (
     queue,
     reports,
     status,
+    steering,
     submitting,
     trail,
 )
@@ -107,6 +108,23 @@ PAGES: tuple[Page, ...] = (
     Page(
         "POST", "/v1/jobs/{number}/kill", "kill", jobs.kill, "Send a job a signal", (messages.Signalled,),
         body=messages.Kill,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/pause", "pause", steering.pause, "Keep a job from going on", (messages.Steered,),
+        body=messages.Nothing,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/resume", "resume", steering.resume, "Let a job go on", (messages.Steered,),
+        body=messages.Nothing,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/priority", "priority", steering.priority, "Put a waiting job elsewhere",
+        (messages.Steered,), body=messages.Priority,
+    ),
+    Page("GET", "/v1/queue", "queue", steering.show, "How jobs are started", (messages.QueueShown,)),
+    Page(
+        "POST", "/v1/queue", "queue strategy, pause, resume", steering.change, "Start jobs otherwise, or none",
+        (messages.QueueShown,), body=messages.Queue,
     ),
     Page("GET", "/v1/pools", "pools", queue.pools, "The slots of each tier", (messages.Pools,)),
     Page("GET", "/v1/locks", "locks", queue.locks, "The locks that are held", (messages.Locks,)),

@@ -13,6 +13,7 @@ from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.reasons import Reason
+from cbx_supervisor.scheduling.strategies import Strategy
 
 _READERS = frozenset({LockMode.S, LockMode.IS})
 
@@ -89,9 +90,35 @@ class Admission:
         """Give the slot and the locks back before anything was done, to ask again."""
         self._carry_out(self.engine.postponed(number, self._loop.time()))
 
-    def use(self, capacity: Capacity) -> None:
+    def use(self, capacity: Capacity, strategy: Strategy) -> None:
         """So much runs at once from now on. Less than what runs ends nothing: it only starts nothing."""
         self._carry_out(self.engine.resize(capacity, self._loop.time()))
+        self.order_by(strategy)
+
+    def order_by(self, strategy: Strategy) -> None:
+        """Go on by this strategy."""
+        if strategy is not self.engine.strategy:
+            self._carry_out(self.engine.reorder(strategy, self._loop.time()))
+
+    def pause_all(self) -> None:
+        """Start nothing any more."""
+        self.engine.pause()
+
+    def resume_all(self) -> None:
+        """Start jobs again."""
+        self._carry_out(self.engine.resume(self._loop.time()))
+
+    def hold(self, number: int) -> bool:
+        """Keep a job that waits from being started; False if it does not wait, or for other jobs."""
+        return self.engine.hold(number)
+
+    def unhold(self, number: int) -> None:
+        """Let it be started."""
+        self._carry_out(self.engine.unhold(number, self._loop.time()))
+
+    def change(self, entry: Entry) -> None:
+        """Say otherwise of a job that waits. Raises KeyError: it does not."""
+        self._carry_out(self.engine.change(entry, self._loop.time()))
 
     def overdue(self) -> float:
         """For how many seconds a decision should have been made already; 0.0 if none is due."""

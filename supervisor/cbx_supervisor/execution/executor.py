@@ -37,9 +37,11 @@ from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model import retention
 from cbx_supervisor.model.job import Ended
 from cbx_supervisor.paths import Paths
-from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.capacity import Capacity, Share
 from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey
+from cbx_supervisor.scheduling.strategies import Strategy
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import checkpoints, jobs
 from cbx_supervisor.store.database import Database
@@ -76,7 +78,7 @@ class Executor:
         self.report = report
         self.log = log
         self.host = Host(paths, settings.sandbox.hide)
-        self.admission = Admission(Engine(capacity(settings)), self._freeze)
+        self.admission = Admission(_engine(settings), self._freeze)
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.returning = Returning(database, self.live)
@@ -115,7 +117,8 @@ class Executor:
         self.settings = settings
         self._defaults = _defaults(settings)
         self.learning.use(settings)
-        self.admission.use(capacity(settings))
+        self.admission.use(capacity(settings), Strategy(settings.scheduling.strategy))
+        self.admission.engine.preemption = settings.scheduling.preemption
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError when the supervisor is ending or the queue is full."""
@@ -275,7 +278,7 @@ class Executor:
     def _freeze(self, number: int, on: bool) -> None:
         """The engine has a job stopped for a more important one, or go on."""
         if (live := self.live.get(number)) is not None:
-            live.freeze(on=on)
+            live.freeze("a critical job", on=on)
             self.log("frozen" if on else "thawed", job=number)
 
     def close(self, fds: Iterable[int], uid: int) -> None:
@@ -428,7 +431,20 @@ def capacity(settings: Settings) -> Capacity:
         Tier.SEQUENTIAL_REQUIRED: instances.sequential_max,
         Tier.DANGEROUS_ISOLATED: instances.dangerous_isolated_max,
     }
-    return Capacity(slots, instances.total_capacity_max, instances.instance_spawn_rate)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return Capacity(
+        slots,
+        instances.total_capacity_max,
+        instances.instance_spawn_rate,
+        budgets={MEMORY: int(memory * (1 - instances.resource_safety_margin))},
+        share=Share(settings.access.slots_per_user_max, settings.access.memory_per_user_max_mb),
+        cores=len(os.sched_getaffinity(0)),
+    )
+
+
+def _engine(settings: Settings) -> Engine:
+    scheduling = settings.scheduling
+    return Engine(capacity(settings), Strategy(scheduling.strategy), preemption=scheduling.preemption)
 
 
 def _is_pipe(fd: int) -> bool:

@@ -34,6 +34,7 @@ class LiveJob:
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
+        self.frozen: frozenset[str] = frozenset()  # why it was stopped
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders: list[tuple[str, int]] = []
@@ -95,9 +96,12 @@ class LiveJob:
         """End it at once."""
         self._order("kill", 0) if self._launching else self._withdraw()
 
-    def freeze(self, *, on: bool) -> None:
-        """Stop every process of it, or let them go on."""
-        self._order("freeze" if on else "thaw", 0)
+    def freeze(self, why: str, *, on: bool) -> None:
+        """Stop every process of it; it goes on when every reason to stop it is gone."""
+        was = bool(self.frozen)
+        self.frozen = self.frozen | {why} if on else self.frozen - {why}
+        if bool(self.frozen) is not was:
+            self._order("freeze" if on else "thaw", 0)
 
     def _withdraw(self) -> None:
         if not self._withdrawn.done():

@@ -44,6 +44,7 @@ from cbx_supervisor.execution.waits import describe
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running, Starting
 from cbx_supervisor.model.result import CheckpointRef, Result
+from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.reasons import Reason as Waiting
 from cbx_supervisor.store import audit, jobs, kept
@@ -246,6 +247,8 @@ class Run:
             seconds=estimate.seconds,
             submitted=self.live.since,
             after=self.after,
+            bound=estimate.bound,
+            uses=((MEMORY, estimate.memory_mb),),
         )
 
     async def _wait(self) -> None:

@@ -64,6 +64,19 @@ class Cancel(Body, frozen=True):
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
+class Priority(Body, frozen=True):
+    """What the job is to count as; critical is root's and admins' to give."""
+
+    priority: Literal["critical", "high", "normal", "low", "deferred"]
+
+
+class Queue(Body, frozen=True):
+    """What is not given stays."""
+
+    strategy: Literal["weighted-round-robin", "shortest-first", "resource-aware", "critical-path"] | None = None
+    paused: bool | None = None
+
+
 class Kill(Body, frozen=True):
     """A signal for the job's processes; KILL ends all of them at once."""
 
@@ -136,6 +149,25 @@ class Cancelled(Answer, frozen=True):
     job: int
     state: str
     cancelled: bool
+
+
+class Steered(Answer, frozen=True):
+    """Whether the job could be paused, resumed or put elsewhere; it could not if it is over, or already is."""
+
+    job: int
+    state: str
+    changed: bool
+
+
+class QueueShown(Answer, frozen=True):
+    """How jobs are started now, and how many wait."""
+
+    strategy: str
+    paused: bool
+    preemption: bool
+    running: int
+    waiting: int
+    frozen: list[int]
 
 
 class Signalled(Answer, frozen=True):

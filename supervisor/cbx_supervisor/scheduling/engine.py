@@ -479,13 +479,13 @@ class Engine:
             or next((waiting[number] for waiting in self._tripped.values() if number in waiting), None)
         )
 
+    def holds(self, number: int) -> bool:
+        """Whether somebody paused a job that waits."""
+        return number in self._held
+
     def waiting(self) -> int:
         """How many jobs wait."""
         return sum(self._waiting.values())
-
-    def startable(self) -> int:
-        """How many jobs wait for nothing but their turn and a slot, as far as is known."""
-        return len(self._queue)
 
     def pools(self) -> dict[Tier, tuple[int, int, int]]:
         """Running, slots and waiting of each tier."""

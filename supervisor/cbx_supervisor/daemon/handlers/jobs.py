@@ -91,36 +91,37 @@ async def wait(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """POST /v1/jobs/{id}/cancel; of a job that is over it is no error."""
     body = await body_of(request, Cancel)
-    row, live = await _steered(request, "cancel")
+    row, live = await steered(request, "cancel")
     if live is None:
         return json_answer({"job": row.job.number, "state": row.state, "cancelled": False})
     live.kill() if body.signal == "KILL" else live.stop()
-    await _audit(request, "cancelled", row, {"signal": body.signal, "reason": body.reason})
+    await audited(request, "cancelled", row, {"signal": body.signal, "reason": body.reason})
     return json_answer({"job": live.number, "state": state_name(live.state), "cancelled": True})
 
 
 async def kill(request: Request) -> Response:
     """POST /v1/jobs/{id}/kill; of a job that is over it is no error."""
     body = await body_of(request, Kill)
-    row, live = await _steered(request, "kill")
+    row, live = await steered(request, "kill")
     if live is None:
         return json_answer({"job": row.job.number, "state": row.state, "signalled": False})
     if body.signal == "KILL":
         live.kill()
     else:
         live.signal(body.signal, signal.Signals["SIG" + body.signal])
-    await _audit(request, "signalled", row, {"signal": body.signal})
+    await audited(request, "signalled", row, {"signal": body.signal})
     return json_answer({"job": live.number, "state": state_name(live.state), "signalled": True})
 
 
-async def _steered(request: Request, verb: str) -> tuple[jobs.Row, LiveJob | None]:
+async def steered(request: Request, verb: str) -> tuple[jobs.Row, LiveJob | None]:
     """The job that the request acts on. Raises NotFoundError where it may not be seen, DeniedError where only that."""
     row = await row_of(request)
     await require(request, Right.STEER, f"{verb} job {row.job.number}", owner=row.job.uid)
     return row, service_of(request).executor.live.get(row.job.number)
 
 
-async def _audit(request: Request, action: str, row: jobs.Row, detail: dict[str, object]) -> None:
+async def audited(request: Request, action: str, row: jobs.Row, detail: dict[str, object]) -> None:
+    """Write down who did what to a job."""
     peer = peer_of(request)
     subject = f"job {row.job.number}"
     await service_of(request).executor.write(

@@ -1,0 +1,49 @@
+"""`queue`: how jobs are started, and changing that while the supervisor runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cbx_supervisor.cli import output
+from cbx_supervisor.client.http import Api
+
+_STRATEGIES = ("weighted-round-robin", "shortest-first", "resource-aware", "critical-path")
+
+
+@click.group(short_help="Show or change how jobs are started.", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Show or change how jobs are started.
+
+    Changes last until the configuration is read anew.
+    """
+    if context.invoked_subcommand is None:
+        found = Api().get("/v1/queue")
+        output.show_json(found) if as_json else _show(found)
+
+
+@command.command()
+@click.argument("name", type=click.Choice(_STRATEGIES))
+def strategy(name: str) -> None:
+    """Go on by another strategy."""
+    _show(Api().post("/v1/queue", {"strategy": name}))
+
+
+@command.command()
+def pause() -> None:
+    """Start no more jobs; what runs goes on."""
+    _show(Api().post("/v1/queue", {"paused": True}))
+
+
+@command.command()
+def resume() -> None:
+    """Start jobs again."""
+    _show(Api().post("/v1/queue", {"paused": False}))
+
+
+def _show(found: dict[str, Any]) -> None:
+    paused = ", paused" if found["paused"] else ""
+    output.show(f"{found['strategy']}{paused}: {found['running']} running, {found['waiting']} waiting")

@@ -1,0 +1,111 @@
+"""Changing who runs when: over HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cbx_sandbox.errors import DeniedError
+from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
+from cbx_supervisor.daemon.handlers.jobs import audited, steered
+from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.model.job import Queued, Starting, state_name
+from cbx_supervisor.model.roles import Right
+from cbx_supervisor.protocol.messages import Nothing, Priority, Queue
+from cbx_supervisor.scheduling.order import Importance
+from cbx_supervisor.scheduling.strategies import Strategy
+from cbx_supervisor.store import audit
+from cbx_supervisor.store.jobs import Row
+
+_SOMEBODY = "somebody"  # the reason for which a job is frozen by hand
+
+
+async def pause(request: Request) -> Response:
+    """POST /v1/jobs/{id}/pause: one that waits is not started, one that runs is frozen, its time limit too."""
+    await body_of(request, Nothing)
+    row, live = await steered(request, "pause")
+    changed = False
+    if live is not None:
+        changed = service_of(request).executor.admission.hold(live.number)
+        if not changed and not isinstance(live.state, Queued | Starting) and _SOMEBODY not in live.frozen:
+            live.freeze(_SOMEBODY, on=True)
+            changed = True
+    return await _answer(request, "paused", row, live, changed=changed)
+
+
+async def resume(request: Request) -> Response:
+    """POST /v1/jobs/{id}/resume."""
+    await body_of(request, Nothing)
+    row, live = await steered(request, "resume")
+    changed = False
+    if live is not None:
+        admission = service_of(request).executor.admission
+        changed = _SOMEBODY in live.frozen or admission.engine.holds(live.number)
+        live.freeze(_SOMEBODY, on=False)
+        admission.unhold(live.number)
+    return await _answer(request, "resumed", row, live, changed=changed)
+
+
+async def priority(request: Request) -> Response:
+    """POST /v1/jobs/{id}/priority: of a job that waits."""
+    wanted = Importance((await body_of(request, Priority)).priority)
+    row, live = await steered(request, "put elsewhere")
+    if wanted is Importance.CRITICAL and not service_of(request).access.may(peer_of(request), Right.LOOSEN):
+        raise DeniedError("cannot make the job critical: only root may", hint="high goes before most")
+    admission = service_of(request).executor.admission
+    entry = admission.engine.find(row.job.number)
+    if entry is not None:
+        # A fifth of the score is what the submitter says of the job.
+        score = entry.score + 0.2 * (wanted.score - entry.importance.score)
+        admission.change(dataclasses.replace(entry, importance=wanted, score=score))
+    return await _answer(request, "priority", row, live, changed=entry is not None, detail={"priority": wanted.value})
+
+
+async def _answer(
+    request: Request,
+    action: str,
+    row: Row,
+    live: LiveJob | None,
+    *,
+    changed: bool,
+    detail: dict[str, object] | None = None,
+) -> Response:
+    if changed:
+        await audited(request, action, row, detail or {})
+    state = row.state if live is None else state_name(live.state)
+    return json_answer({"job": row.job.number, "state": state, "changed": changed})
+
+
+async def show(request: Request) -> Response:
+    """GET /v1/queue."""
+    engine = service_of(request).executor.admission.engine
+    return json_answer(
+        {
+            "strategy": engine.strategy.value,
+            "paused": engine.paused,
+            "preemption": engine.preemption,
+            "running": len(engine.running),
+            "waiting": engine.waiting(),
+            "frozen": list(engine.frozen.numbers()),
+        }
+    )
+
+
+async def change(request: Request) -> Response:
+    """POST /v1/queue: until the configuration is read anew."""
+    body = await body_of(request, Queue)
+    await require(request, Right.STEER, "change the queue", owner=0)
+    service, peer = service_of(request), peer_of(request)
+    admission = service.executor.admission
+    if body.strategy is not None:
+        admission.order_by(Strategy(body.strategy))
+    if body.paused is not None:
+        admission.pause_all() if body.paused else admission.resume_all()
+    detail: dict[str, object] = {"strategy": body.strategy, "paused": body.paused}
+    await service.executor.write(
+        audit.record(time.time(), "queue changed", "queue", uid=peer.uid, pid=peer.pid, detail=detail)
+    )
+    return await show(request)

@@ -1,0 +1,87 @@
+"""Pausing, preempting, changing places and the strategy, through a real supervisor."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tests.daemon.conftest import until
+
+pytestmark = pytest.mark.root
+
+
+def test_a_paused_job_stands_still_and_its_time_limit_too(supervisor):
+    """Frozen for longer than it may run, it goes on and ends by itself; the control is ended by its limit."""
+    limit = ("timeout", b"1.5")
+    control = supervisor.run("sleep 3", limit)
+    call = supervisor.run("sleep 0.7", limit)
+    job = call.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    assert supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
+    assert not supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
+    assert control.end()["status"] == 124  # by now more time has passed than the paused one may run
+    assert supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
+    assert supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+    assert call.end()["status"] == 0
+    assert not supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+
+
+def test_a_paused_job_can_be_ended(supervisor):
+    """It is let go on so that it can hear of it."""
+    call = supervisor.run("sleep 60")
+    job = call.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    supervisor.post(f"/v1/jobs/{job}/pause")
+    assert supervisor.post(f"/v1/jobs/{job}/cancel")["cancelled"]
+    assert call.end()["result"]["state"] == "cancelled"
+
+
+def test_a_critical_job_takes_the_slot_of_a_lesser_one(made):
+    """Which is frozen, says so, and goes on afterwards; without preemption the critical job waits."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
+    lesser = supervisor.run("sleep 1")
+    job = lesser.job()
+    critical = supervisor.run("sleep 60", ("priority", b"critical"))
+    critical.job()
+    assert supervisor.get("/v1/queue")["frozen"] == [job]
+    assert supervisor.get("/v1/queue")["running"] == 2
+    critical.send(("kind", b"kill"))
+    critical.end()
+    assert lesser.end()["status"] == 0
+    assert supervisor.get("/v1/queue")["frozen"] == []
+
+
+def test_without_preemption_a_critical_job_waits(made):
+    """The control."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1", SCHEDULING_PREEMPTION="false")
+    lesser = supervisor.run("sleep 60")
+    lesser.job()
+    critical = supervisor.run("true", ("priority", b"critical"))
+    job = critical.job()
+    assert supervisor.get(f"/v1/jobs/{job}/why")["waits_for"][0]["kind"] == "slot"
+    lesser.send(("kind", b"kill"))
+    assert critical.end()["status"] == 0
+
+
+def test_the_queue_is_paused_and_changed_at_run_time(made, tmp_path):
+    """Nothing is started meanwhile; a job that is paused waits longer, one with another priority goes first."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
+    assert supervisor.get("/v1/queue")["strategy"] == "weighted-round-robin"
+    supervisor.post("/v1/queue", {"paused": True, "strategy": "shortest-first"})
+    log = tmp_path / "log"
+    log.write_text("")
+    calls = {name: supervisor.run(f"echo {name} >> {log}", ("cwd", os.fsencode(tmp_path))) for name in "abc"}
+    numbers = {name: call.job() for name, call in calls.items()}
+    kinds = [why["kind"] for why in supervisor.get(f"/v1/jobs/{numbers['a']}/why")["waits_for"]]
+    assert kinds == ["queue"]
+    assert supervisor.post(f"/v1/jobs/{numbers['a']}/pause")["changed"]
+    assert supervisor.post(f"/v1/jobs/{numbers['c']}/priority", {"priority": "high"})["changed"]
+    supervisor.post(f"/v1/jobs/{numbers['b']}/priority", {"priority": "deferred"})
+    found = supervisor.post("/v1/queue", {"paused": False})
+    assert (found["strategy"], found["paused"]) == ("shortest-first", False)
+    assert [calls[name].end()["status"] for name in "bc"] == [0, 0]
+    (why,) = supervisor.get(f"/v1/jobs/{numbers['a']}/why")["waits_for"]
+    assert why["kind"] == "resume"
+    assert supervisor.post(f"/v1/jobs/{numbers['a']}/resume")["changed"]
+    assert calls["a"].end()["status"] == 0
+    assert log.read_text().split() == ["c", "b", "a"]
