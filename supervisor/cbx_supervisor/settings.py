@@ -138,7 +138,10 @@ class Retention(Section, frozen=True):
         ),
     ] = 0
     free_mb_min: Annotated[
-        int, Meta(ge=0, description="space in MiB that has to be free where a job's changes are kept, or it is refused")
+        int,
+        Meta(
+            ge=0, description="space in MiB, at most a tenth of all, that must be free where a job's changes are kept"
+        ),
     ] = 64
 
 

@@ -10,17 +10,23 @@ from tests.daemon.conftest import until
 pytestmark = pytest.mark.root
 
 
-def test_a_paused_job_stands_still_and_its_time_limit_too(supervisor):
+def until_told(go):
+    """A command that goes on until the file is there."""
+    return f"until [ -e {go} ]; do sleep 0.05; done"
+
+
+def test_a_paused_job_stands_still_and_its_time_limit_too(supervisor, tmp_path):
     """Frozen for longer than it may run, it goes on and ends by itself; the control is ended by its limit."""
-    limit = ("timeout", b"1.5")
-    control = supervisor.run("sleep 3", limit)
-    call = supervisor.run("sleep 0.7", limit)
+    limit, go = ("timeout", b"6"), tmp_path / "go"
+    call = supervisor.run(until_told(go), limit)
     job = call.job()
     until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    control = supervisor.run("sleep 60", limit)
     assert supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
     assert not supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
     assert control.end()["status"] == 124  # by now more time has passed than the paused one may run
     assert supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
+    go.touch()
     assert supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
     assert call.end()["status"] == 0
     assert not supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
@@ -36,10 +42,10 @@ def test_a_paused_job_can_be_ended(supervisor):
     assert call.end()["result"]["state"] == "cancelled"
 
 
-def test_a_critical_job_takes_the_slot_of_a_lesser_one(made):
+def test_a_critical_job_takes_the_slot_of_a_lesser_one(made, tmp_path):
     """Which is frozen, says so, and goes on afterwards; without preemption the critical job waits."""
     supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
-    lesser = supervisor.run("sleep 1")
+    lesser = supervisor.run(until_told(tmp_path / "go"))
     job = lesser.job()
     critical = supervisor.run("sleep 60", ("priority", b"critical"))
     critical.job()
@@ -47,6 +53,7 @@ def test_a_critical_job_takes_the_slot_of_a_lesser_one(made):
     assert supervisor.get("/v1/queue")["running"] == 2
     critical.send(("kind", b"kill"))
     critical.end()
+    (tmp_path / "go").touch()
     assert lesser.end()["status"] == 0
     assert supervisor.get("/v1/queue")["frozen"] == []
 

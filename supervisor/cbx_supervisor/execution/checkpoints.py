@@ -28,6 +28,8 @@ from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
 from cbx_supervisor.model.retention import check_room
 
+SMALL_SHARE = 10  # of a file system: more of it need not be free, however small it is
+
 
 def begin(
     planned: runner.Plan,
@@ -41,7 +43,7 @@ def begin(
 ) -> Session:
     """Make the layers of one job. Leaves nothing behind when it fails.
 
-    Raises NotStartedError if less than ``least_free`` bytes are free where they go.
+    Raises NotStartedError if less than ``least_free`` bytes, or a tenth of a small file system, are free where they go.
     Raises homes.UnclaimedError if ``claims`` is None and directories for layers were made: call again with those that
     no running job can reach. The layers of others go to the state directory.
     """
@@ -61,7 +63,9 @@ def begin(
     )
     for directory in {os.path.dirname(os.path.dirname(layer.root)) for layer in placed}:
         room = os.statvfs(directory)
-        check_room(directory, room.f_bavail * room.f_frsize, least_free)
+        # A small file system, as a memory one may be, is not asked for more than a part of itself.
+        least = min(least_free, room.f_blocks * room.f_frsize // SMALL_SHARE)
+        check_room(directory, room.f_bavail * room.f_frsize, least)
     try:
         for layer in placed:
             layer_store.create(layer)
