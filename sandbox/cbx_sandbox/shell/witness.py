@@ -26,7 +26,9 @@ MAX_NESTING = 40
 _OPENERS = re.compile(r"[({`]")
 # What bashlex is known to misread: it looks for commands inside text that is quoted for later.
 _NOT_FOR_BASHLEX = re.compile(
-    r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'|'.*[$`].*'", re.DOTALL
+    r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'|'.*[$`].*'"
+    r"|'[^']*[<>]\([^']*'",
+    re.DOTALL,
 )
 _NOT_FOR_TREE_SITTER = re.compile(
     r"`[^`]*`[^`]*`|\bcoproc\b|<<|\r|[@+!?*]\(|[^\s;&|][<>]\(|\w\[[^\]]*\]\+?=|\$\(\(.*\$\(\(|(?m:^\s*[0-9])"
