@@ -140,7 +140,8 @@ class Retention(Section, frozen=True):
     free_mb_min: Annotated[
         int,
         Meta(
-            ge=0, description="space in MiB, at most a tenth of all, that must be free where a job's changes are kept"
+            ge=0,
+            description="space in MiB to be free where changes are kept; below 1 GiB a tenth will do",
         ),
     ] = 64
 

@@ -28,7 +28,7 @@ from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Changes
 from cbx_supervisor.model.retention import check_room
 
-SMALL_SHARE = 10  # of a file system: more of it need not be free, however small it is
+SMALL, SMALL_SHARE = 1 << 30, 10  # of a file system of less than that many bytes, no more than a tenth need be free
 
 
 def begin(
@@ -63,8 +63,9 @@ def begin(
     )
     for directory in {os.path.dirname(os.path.dirname(layer.root)) for layer in placed}:
         room = os.statvfs(directory)
+        whole = room.f_blocks * room.f_frsize
         # A small file system, as a memory one may be, is not asked for more than a part of itself.
-        least = min(least_free, room.f_blocks * room.f_frsize // SMALL_SHARE)
+        least = least_free if whole >= SMALL else min(least_free, whole // SMALL_SHARE)
         check_room(directory, room.f_bavail * room.f_frsize, least)
     try:
         for layer in placed:
