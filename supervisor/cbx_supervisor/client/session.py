@@ -154,7 +154,8 @@ class Session:
         from cbx_supervisor.client.terminal import END_OF_FILE, Terminal, copy_size
 
         self._master = master
-        self._terminal = Terminal()
+        if self._terminal is None:  # what it is brought back to is how it was before the first time
+            self._terminal = Terminal()
         self._terminal.make_raw()
         copy_size(master)
         to_job = posix.dup(master)
