@@ -126,11 +126,13 @@ class TestService:
         sh("systemctl restart cbx-supervisor")
         assert pid_of("cbx-supervisor") not in {0, before}
         assert state_of(detached) == "running"
-        sh("systemctl stop cbx-supervisor")
-        assert pid_of("cbx-supervisor") == 0
         go.touch()
         assert sh(f"cbx-sandbox wait -q {detached}", check=False).returncode == 7
         assert waiting.wait(PATIENCE) == 8
+        # Not while somebody waits: he would have it started again at once.
+        sh("systemctl stop cbx-supervisor")
+        assert pid_of("cbx-supervisor") == 0
+        sh("cbx-sandbox status")
         assert pid_of("cbx-supervisor") not in {0, before}
 
     def test_it_is_back_after_kill_9_and_when_it_hangs(self, tmp_path):
