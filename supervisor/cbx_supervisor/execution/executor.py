@@ -25,13 +25,14 @@ from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell import handlers
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
+from cbx_supervisor.execution import run
 from cbx_supervisor.execution.admission import Admission
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
-from cbx_supervisor.execution.run import Run
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
 from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model import retention
@@ -189,7 +190,7 @@ class Executor:
 
         ``first`` is called in a thread before anything else: what it raises is how the job ends.
         """
-        return await self.through(live, Run(self, live, descriptors, caller, first).whole(), descriptors)
+        return await self.through(live, run.whole(Progress(self, live, descriptors, caller, first)), descriptors)
 
     async def through(self, live: LiveJob, work: Coroutine[Any, Any, Ending], descriptors: Descriptors) -> Ending:
         """Do a job's work to its end and tell everybody who waits for it."""

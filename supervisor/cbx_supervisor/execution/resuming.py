@@ -21,11 +21,12 @@ from cbx_sandbox.policy import Identity
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.execution import kept as texts
+from cbx_supervisor.execution import run
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.lockset import AdoptedLocks
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, usage_of, verdict
-from cbx_supervisor.execution.run import ATTEMPT, Run
+from cbx_supervisor.execution.progress import ATTEMPT, Progress
 from cbx_supervisor.execution.submission import Descriptors, Ending, Nobody, Submission
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running
@@ -78,9 +79,9 @@ def start_again(executor: Executor, found: Unfinished) -> None:
     """Have a job that was never started, and has no client, wait for its start as before."""
     live = _live(executor, found)
     live.durable.set()
-    run = Run(executor, live, Descriptors({}), Nobody())
-    run.recorded = True
-    executor.resume(live, run.whole())
+    job = Progress(executor, live, Descriptors({}), Nobody())
+    job.recorded = True
+    executor.resume(live, run.whole(job))
 
 
 async def _end_of(init: Init) -> Outcome | None:
@@ -109,10 +110,10 @@ def await_client(executor: Executor, found: Unfinished) -> None:
         if claim is None:
             return await _nobody_came(executor, found, live)
         live.submission = claim.submission
-        run = Run(executor, live, claim.descriptors, claim.caller, claim.first)
-        run.recorded = True
+        job = Progress(executor, live, claim.descriptors, claim.caller, claim.first)
+        job.recorded = True
         try:
-            return await run.whole()
+            return await run.whole(job)
         finally:
             executor.close(claim.descriptors.release(), live.submission.uid)
 
@@ -154,13 +155,13 @@ def _go_on(
     if launch is None:
         executor.resume(live, _only_recorded(executor, found, end))
         return
-    run = Run(executor, live, Descriptors({}), Nobody())
-    run.planned = launch.planned
-    run.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
+    job = Progress(executor, live, Descriptors({}), Nobody())
+    job.planned = launch.planned
+    job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
     if found.checkpoint is not None and found.checkpoint.session is not None:
-        run.session = Session.from_json(found.checkpoint.session)
-    run.entered = run.recorded = run.predicted = True
-    executor.resume(live, run.rest(end, missing, _started(found)))
+        job.session = Session.from_json(found.checkpoint.session)
+    job.entered = job.recorded = job.predicted = True
+    executor.resume(live, run.rest(job, end, missing, _started(found)))
 
 
 def _score(launch: texts.Launch) -> float:

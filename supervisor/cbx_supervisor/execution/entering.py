@@ -1,0 +1,164 @@
+"""The way of one job into the engine: a plan, all its locks, a slot, and the paths still as they were.
+
+A plan whose lock set changed while it waited is given up for a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from cbx_sandbox import runner
+from cbx_sandbox.errors import NotStartedError
+from cbx_sandbox.policy import Grant
+from cbx_sandbox.shell.estimate import priority
+from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
+from cbx_supervisor.execution import linkscan, lockset, records
+from cbx_supervisor.execution.admission import NotAfter
+from cbx_supervisor.execution.live import Cancelled
+from cbx_supervisor.execution.progress import Progress
+from cbx_supervisor.execution.waits import describe
+from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.order import Entry
+from cbx_supervisor.scheduling.reasons import Reason as Waiting
+
+T = TypeVar("T")
+
+PLANS = 5  # tries until a lock set stays what it was when it was asked for
+
+
+class _Stale(Exception):  # noqa: N818  # not a fault: plan again
+    """The lock set is not what it was when it was asked for."""
+
+
+async def enter(job: Progress) -> runner.Plan:
+    """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
+    at_least: Reason | None = None
+    for _ in range(PLANS):
+        planned = job.planned = await job.executor.plan(job.submission, at_least, first=job.first, observe=job.observe)
+        job.first = None
+        try:
+            waited = await _take(job, planned)
+            if waited and not await job.look_at(job.locks.unchanged, job.executor.host.table):
+                raise _Stale  # noqa: TRY301  # one place that lets go and tries again
+            await _check_links(job, at_least)
+        except _Stale:
+            step_back(job)
+        except linkscan.LinkedOutside as found:
+            step_back(job)
+            at_least = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
+        else:
+            return planned
+    raise NotStartedError(
+        "cannot start the job: the directories that it writes keep changing under their names",
+        hint="somebody moves them about or swaps symlinks on their paths; try again when that is over",
+    )
+
+
+def step_back(job: Progress) -> None:
+    """Give everything back, to plan and to ask again."""
+    job.locks.close()
+    if job.entered:
+        job.entered = False
+        job.executor.admission.step_back(job.number)
+
+
+def leave(job: Progress, *, succeeded: bool) -> None:
+    """Give everything back for good, and say so to those that come after it."""
+    job.locks.close()
+    job.live.succeeded = succeeded
+    job.executor.admission.leave(job.number, succeeded=succeeded)
+
+
+async def _take(job: Progress, planned: runner.Plan) -> bool:
+    """Take all locks, then a slot; True if either was waited for."""
+    if planned.policy.grants:
+        await _resolve(job, planned.policy.grants)
+    job.entered = True
+    if job.executor.admission.enter(_entry(job, planned)):
+        return False
+    await records.submitted(job)
+    await _wait(job)
+    return True
+
+
+async def _resolve(job: Progress, grants: Sequence[Grant]) -> None:
+    table = job.executor.host.table
+    try:
+        job.locks = await job.look_at(lockset.resolve, grants, table, late=lockset.LockSet.close)
+    except OSError as error:
+        raise _Stale from error
+
+
+def _entry(job: Progress, planned: runner.Plan) -> Entry:
+    tier, estimate, importance = planned.policy.tier, planned.analysis.estimate, job.submission.importance
+    return Entry(
+        number=job.number,
+        uid=job.submission.uid,
+        tier=tier,
+        wants=tuple(job.locks.wants),
+        score=priority(tier, estimate, importance.score),
+        importance=importance,
+        seconds=estimate.seconds,
+        submitted=job.live.since,
+        after=job.after,
+        bound=estimate.bound,
+        uses=((MEMORY, estimate.memory_mb),),
+    )
+
+
+async def _wait(job: Progress) -> None:
+    timeouts = job.executor.settings.timeouts
+
+    def notice(reasons: tuple[Waiting, ...]) -> None:
+        text = f"job {job.number} waits: {describe(reasons, asyncio.get_running_loop().time())}"
+        job.caller.waiting(text)
+        job.executor.log("waiting", job=job.number, text=text)
+
+    waiting = job.executor.admission.started(
+        job.number,
+        patience=job.submission.lock_timeout,
+        notice=timeouts.lock_acquisition_timeout_seconds,
+        on_notice=notice,
+    )
+    try:
+        left = await _unless_withdrawn(job, waiting)
+    except NotAfter as failed:
+        raise NotStartedError(
+            f"cannot start job {job.number}: it was to come after job {failed.number}, which did not succeed",
+            hint=f"`cbx-sandbox show {failed.number}` says how that one ended",
+        ) from failed
+    if left:
+        raise NotStartedError(
+            f"cannot start job {job.number}: it had to wait for {job.submission.lock_timeout:g} s",
+            details=describe(left, asyncio.get_running_loop().time()),
+            hint="a longer --lock-timeout waits longer, none waits as long as it takes",
+        )
+
+
+async def _unless_withdrawn(job: Progress, waiting: Coroutine[Any, Any, T]) -> T:
+    """Wait for ``waiting``, or raise Cancelled as soon as somebody withdraws the job."""
+    task = asyncio.ensure_future(waiting)
+    try:
+        both: list[asyncio.Future[Any]] = [task, job.live.withdrawn]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Cancelled
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _check_links(job: Progress, at_least: Reason | None) -> None:
+    direct = [entry.fd for entry in job.locks.entries if entry.grant.direct]
+    if not direct:
+        return
+    if at_least is not None:
+        # Root insisted on this tier although the scan said no: it is told, not overruled.
+        job.note = at_least.text
+        return
+    # Large trees take their time; who has had enough of it withdraws the job.
+    await _unless_withdrawn(job, job.on_files(linkscan.scan, direct))

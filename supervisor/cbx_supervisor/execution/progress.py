@@ -1,0 +1,75 @@
+"""How far one job has come, and what it holds: all its steps share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.checkpoint.session import Session
+from cbx_supervisor.execution import checkpoints as work
+from cbx_supervisor.execution import lockset
+from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.submission import Caller, Descriptors
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.executor import Executor
+    from cbx_supervisor.execution.networking import JobNetwork
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+ATTEMPT = 1
+
+
+class Progress:
+    """One job on its way, from its plan to its result."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        live: LiveJob,
+        descriptors: Descriptors,
+        caller: Caller,
+        first: Callable[[], None] | None = None,
+    ) -> None:
+        self.executor = executor
+        self.first = first  # what the first plan is to call
+        self.live = live
+        self.number = live.number
+        self.submission = live.submission
+        self.descriptors = descriptors
+        self.caller = caller
+        self.planned: runner.Plan | None = None
+        self.locks = lockset.LockSet(())
+        self.session: Session | None = None
+        self.settled: work.Settled | None = None
+        self.view: box.HostView | None = None  # that its box was built from
+        self.entered = False  # the engine knows it
+        self.after: frozenset[int] = frozenset()
+        self.observe = True
+        self.predicted = False  # its prediction is on disk
+        self.recorded = False  # its submission is on disk
+        self.network: JobNetwork | None = None
+        self.note = ""
+        self.record = f"{executor.paths.jobs}/{self.number}.json"
+
+    @property
+    def places(self) -> list[box.OverlayPlace]:
+        """Where its overlays lie."""
+        return [] if self.session is None else work.places(self.session)
+
+    async def look(self) -> box.HostView:
+        """The host as it is now. After the locks were taken: others rely on what is hidden from who holds one."""
+        view = await self.executor.view(self.submission.uid)
+        self.live.hidden = view.hidden
+        return view
+
+    async def look_at(self, function: Callable[..., T], *args: object, late: Callable[[T], object] | None = None) -> T:
+        """Look at files for its submitter, for a limited time; ``late`` gets what comes after that."""
+        return await self.executor.look(self.submission.uid, function, *args, late=late)
+
+    async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Work on files for its submitter."""
+        return await self.executor.on_files(self.submission.uid, function, *args, **kwargs)

@@ -1,0 +1,163 @@
+"""What the store is told of one job: its submission, its start, and how it ended.
+
+The first two are on disk before the command starts, in one commit if it did not have to wait. The end is on disk before
+the caller is told, unless the job is known to have changed nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from cbx_sandbox import runner
+from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.errors import CbxError
+from cbx_supervisor.execution import auditing, outcome
+from cbx_supervisor.execution import checkpoints as work
+from cbx_supervisor.execution import kept as texts
+from cbx_supervisor.execution.progress import ATTEMPT, Progress
+from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.model.job import Job, Starting
+from cbx_supervisor.model.result import Result
+from cbx_supervisor.store import audit, jobs, kept
+from cbx_supervisor.store import checkpoints as rows
+
+Write = Callable[[sqlite3.Connection], object]
+
+_COUNTS = ("added", "changed", "deleted", "bytes")
+
+
+async def submitted(job: Progress) -> None:
+    """Have the submission on disk and tell the caller, once."""
+    if not job.recorded:
+        job.recorded = True
+        await job.executor.write(jobs.insert(_job(job), "queued"), *_asked_for(job))
+        job.live.durable.set()
+        job.caller.accepted(job.number)
+
+
+async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
+    """Have on disk that it starts, and all that a later supervisor needs to go on with it."""
+    tier = planned.policy.tier.value
+    writes = [jobs.starting(job.number, ATTEMPT, tier, started, job.executor.boot_id)]
+    if not job.recorded:
+        writes[:0] = [jobs.insert(_job(job), "starting"), *_asked_for(job)]
+    if job.submission.detached or planned.policy.grants or job.session is not None:
+        # Jobs that only read and have a client leave nothing to be decided: their record says how they ended.
+        writes.append(kept.launch(job.number, texts.launch_text(job.submission, planned, job.locks.wants)))
+    if job.session is not None:
+        writes.append(rows.insert(_checkpoint(job, job.session, started)))
+    writes += job.executor.learning.starting(job.number, job.submission, planned, started)
+    first, job.recorded, job.predicted = not job.recorded, True, True
+    await job.executor.write(*writes)
+    job.live.state = Starting(ATTEMPT, started)
+    job.live.durable.set()
+    if first and job.submission.detached:
+        job.caller.accepted(job.number)
+
+
+async def ended(job: Progress, result: Result, error: CbxError | None) -> None:
+    """Write down how it ended; before the caller is told, if that could matter after a power cut."""
+    if _changed_nothing(job, result) and auditing.noted(job, error) is None:
+        # A power cut may forget how it ended; whoever asks the supervisor waits until it is written.
+        job.executor.record(_write(job, result, error))
+    else:
+        await _write(job, result, error)
+
+
+def _changed_nothing(job: Progress, result: Result) -> bool:
+    left = job.session is not None and (job.settled is None or job.settled.state is not CheckpointState.EMPTY)
+    return result.state == "exited" and not job.locks.direct and not left
+
+
+async def _write(job: Progress, result: Result, error: CbxError | None) -> None:
+    writes = _end(job, result, error)
+    try:
+        await job.executor.write(*writes)
+    except (CbxError, sqlite3.Error) as raised:
+        # The caller is told how it ended all the same; until it can be written its record stays.
+        job.executor.log("result not recorded", job=job.number, error=str(raised))
+        job.executor.afterwards(_write_later(job, writes))
+    else:
+        _forget_record(job)
+
+
+async def _write_later(job: Progress, writes: list[Write]) -> None:
+    await job.executor.keep_trying(*writes)
+    _forget_record(job)
+
+
+def _forget_record(job: Progress) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(job.record)
+
+
+def _job(job: Progress) -> Job:
+    submission, request = job.submission, job.submission.request
+    return Job(
+        number=job.number,
+        uid=submission.uid,
+        gid=submission.gid,
+        command=outcome.text_of(request),
+        workdir=outcome.printable(request.options.workdir or request.cwd),
+        submitted=job.live.since,
+        tier=None if job.planned is None else job.planned.policy.tier.value,
+        session=submission.session,
+        detached=submission.detached,
+        sudo_uid=submission.sudo_uid,
+        token=submission.token,
+    )
+
+
+def _asked_for(job: Progress) -> list[kept.Operation]:
+    """What is written beside a new job: its key, and all that a later supervisor needs to start it.
+
+    A foreground job is never started without its client, who then asks again.
+    """
+    submission, writes = job.submission, []
+    if submission.detached:
+        writes.append(kept.submission(job.number, texts.submission_text(submission)))
+    if submission.key is not None:
+        writes.append(kept.key(submission.uid, submission.key[0], job.number, submission.key[1]))
+    return writes
+
+
+def _checkpoint(job: Progress, session: Session, at: float) -> Checkpoint:
+    who = job.submission
+    return Checkpoint(
+        id=session.checkpoint,
+        job=job.number,
+        uid=who.uid,
+        gid=who.gid,
+        state=CheckpointState.OPEN,
+        created=at,
+        session=session.to_json(),
+    )
+
+
+def _end(job: Progress, result: Result, error: CbxError | None) -> list[Write]:
+    now = time.time()
+    # The prediction has a row of its own.
+    writes: list[Write] = [jobs.ended(msgspec.structs.replace(result, prediction=None), now)]
+    if not job.recorded:
+        writes.insert(0, jobs.insert(_job(job), result.state))
+    if job.session is not None:
+        # Whatever went wrong: changes that nobody decided on are held, never called rolled back.
+        settled = job.settled or work.Settled(CheckpointState.HELD, None, "its fate could not be decided")
+        changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}
+        number = job.session.checkpoint
+        writes.append(
+            rows.decided(number, settled.state, now, changes=changes, message=settled.message, listing=settled.listing)
+        )
+    if job.predicted and job.planned is not None:
+        seen = None if job.settled is None else job.settled.seen
+        writes += job.executor.learning.over(job.number, job.submission, job.planned, result, seen, now)
+    if noted := auditing.noted(job, error):
+        who = job.submission
+        writes.append(audit.record(now, noted[0], f"job {job.number}", uid=who.uid, pid=who.pid, detail=noted[1]))
+    return writes

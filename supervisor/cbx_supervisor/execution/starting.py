@@ -1,0 +1,103 @@
+"""The start of one job: its box is built while "starting" goes to disk, and the command waits for both."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from cbx_sandbox import runner
+from cbx_sandbox.box import plan as box
+from cbx_sandbox.box.spec import BoxSpec
+from cbx_supervisor.execution import output, records
+from cbx_supervisor.execution.launching import Init, process_start
+from cbx_supervisor.execution.progress import ATTEMPT, Progress
+from cbx_supervisor.model.job import Running
+from cbx_supervisor.store import jobs
+
+NOTED_AFTER = 0.5  # s; a job that is over sooner is never written down as running
+
+
+async def start(job: Progress, planned: runner.Plan, view: box.HostView, started: float) -> Init:
+    """Build the box, and let the command run once it is on disk that it starts."""
+    written = asyncio.ensure_future(records.starting(job, planned, started))
+    try:
+        init = await _launch(job, planned, view)
+    except BaseException:
+        await written
+        raise
+    try:
+        await written
+    except BaseException:
+        init.control.kill()  # which calls it off
+        init.close()
+        if job.network is not None:
+            job.network.close()
+        await job.executor.launching.reaped(str(job.number))
+        raise
+    init.control.go()
+    job.live.launched(init)
+    job.live.state = Running(ATTEMPT, time.time(), init.pid)
+    job.caller.started(job.number)
+    asyncio.get_running_loop().call_later(NOTED_AFTER, _note_running, job, init)
+    return init
+
+
+async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> Init:
+    if job.submission.detached:
+        await job.look_at(output.prepare, job.descriptors, job.executor.paths.log_of(job.number))
+    names, fds = _passed(job, planned)
+    started = await job.executor.launching.start(_spec(job, planned, view, names), fds)
+    # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
+    job.executor.close(job.descriptors.release(), job.submission.uid)
+    init = Init(started, job.record, job.caller.terminal)
+    if planned.policy.relayed:
+        await _connect(job, planned, init)
+    return init
+
+
+async def _connect(job: Progress, planned: runner.Plan, init: Init) -> None:
+    """Lead the job's network to a relay while its init waits for the order to start."""
+    try:
+        job.network = await job.executor.networks.open(planned.policy, init.pid, init.pidfd, job.executor.settings)
+    except BaseException:
+        init.close()  # which calls it off
+        await job.executor.launching.reaped(str(job.number))
+        raise
+
+
+def _note_running(job: Progress, init: Init) -> None:
+    if not init.closed:
+        start = process_start(init.pid)
+        job.executor.write_later(
+            jobs.running(job.number, ATTEMPT, init_pid=init.pid, init_start=start, cgroup_inode=None)
+        )
+
+
+def _passed(job: Progress, planned: runner.Plan) -> tuple[list[str], list[int]]:
+    standard = () if job.submission.terminal else ("stdin", "stdout", "stderr")
+    names = [name for name in (*standard, "lease", "log") if name in job.descriptors]
+    fds = [job.descriptors[name] for name in names]
+    if not planned.policy.overlay_all:
+        names += [f"lock:{entry.grant.path}" for entry in job.locks.entries]
+        fds += [entry.fd for entry in job.locks.entries]
+    return names, fds
+
+
+def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[str]) -> BoxSpec:
+    locked = [
+        box.LockedDirectory(entry.grant.path, entry.device, entry.inode)
+        for entry in job.locks.entries
+        if entry.grant.direct
+    ]
+    size = job.submission.terminal
+    return box.spec(
+        planned.policy,
+        str(job.number),
+        list(planned.argv),
+        box.operations(planned.policy, view, job.places, locked),
+        descriptors=names,
+        record=job.record,
+        landlock=job.executor.report.landlock,
+        terminal=None if size is None else {"rows": size[0], "columns": size[1]},
+        log_bytes=job.executor.settings.sandbox.output_log_mb << 20,
+    )
