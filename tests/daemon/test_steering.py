@@ -92,3 +92,40 @@ def test_the_queue_is_paused_and_changed_at_run_time(made, tmp_path):
     assert supervisor.post(f"/v1/jobs/{numbers['a']}/resume")["changed"]
     assert calls["a"].end()["status"] == 0
     assert log.read_text().split() == ["c", "b", "a"]
+
+
+def test_a_waiting_job_is_moved_before_others(made, tmp_path):
+    """And the answers where it cannot be: not waiting, in another line, two wishes at once."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
+    supervisor.post("/v1/queue", {"paused": True})
+    log = tmp_path / "log"
+    log.write_text("")
+    calls = {name: supervisor.run(f"echo {name} >> {log}", ("cwd", os.fsencode(tmp_path))) for name in "abc"}
+    numbers = {name: call.job() for name, call in calls.items()}
+    reader = supervisor.run("true")
+    other = reader.job()
+    assert supervisor.post(f"/v1/jobs/{numbers['c']}/move", {"before": numbers["a"]})["changed"]
+    assert supervisor.post(f"/v1/jobs/{numbers['a']}/move", {"last": True})["changed"]
+    for wrong in ({"before": other}, {"before": 999}, {"first": True, "last": True}, {}):
+        assert supervisor.http("POST", f"/v1/jobs/{numbers['c']}/move", wrong)[0] == 400
+    supervisor.post("/v1/queue", {"paused": False})
+    assert [call.end()["status"] for call in (*calls.values(), reader)] == [0] * 4
+    assert log.read_text().split() == ["c", "b", "a"]
+    assert not supervisor.post(f"/v1/jobs/{numbers['c']}/move", {"first": True})["changed"]
+
+
+def test_a_drained_queue_takes_nothing_and_ends_what_it_took(made, tmp_path):
+    """Also what only waits; resumed, it takes jobs again."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
+    running = supervisor.run(until_told(tmp_path / "go"))
+    running.job()
+    waiting = supervisor.run("true")
+    waiting.job()
+    assert supervisor.post("/v1/queue", {"draining": True})["draining"]
+    refused = supervisor.run("true").end()
+    assert refused["kind"] == b"error"
+    assert refused["status"] == 75
+    (tmp_path / "go").touch()
+    assert [running.end()["status"], waiting.end()["status"]] == [0, 0]
+    assert not supervisor.post("/v1/queue", {"draining": False})["draining"]
+    assert supervisor.run("true").end()["status"] == 0

@@ -30,6 +30,7 @@ VERBS = (
     "pause",
     "resume",
     "priority",
+    "move",
     "why",
     "checkpoint",
     "status",

@@ -121,9 +121,13 @@ PAGES: tuple[Page, ...] = (
         "POST", "/v1/jobs/{number}/priority", "priority", steering.priority, "Put a waiting job elsewhere",
         (messages.Steered,), body=messages.Priority,
     ),
+    Page(
+        "POST", "/v1/jobs/{number}/move", "move", steering.move, "Put a waiting job elsewhere in its line",
+        (messages.Steered,), body=messages.Move,
+    ),
     Page("GET", "/v1/queue", "queue", steering.show, "How jobs are started", (messages.QueueShown,)),
     Page(
-        "POST", "/v1/queue", "queue strategy, pause, resume", steering.change, "Start jobs otherwise, or none",
+        "POST", "/v1/queue", "queue strategy, pause, drain, resume", steering.change, "Start jobs otherwise, or none",
         (messages.QueueShown,), body=messages.Queue,
     ),
     Page("GET", "/v1/pools", "pools", queue.pools, "The slots of each tier", (messages.Pools,)),

@@ -11,6 +11,7 @@ from cbx_supervisor.scheduling.capacity import Capacity
 from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.scheduling.locks import Blocked, Blocker, Granted
+from cbx_supervisor.scheduling.moving import Where
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.reasons import Reason
 from cbx_supervisor.scheduling.strategies import Strategy
@@ -119,6 +120,10 @@ class Admission:
     def change(self, entry: Entry) -> None:
         """Say otherwise of a job that waits. Raises KeyError: it does not."""
         self._carry_out(self.engine.change(entry, self._loop.time()))
+
+    def move(self, number: int, where: Where) -> None:
+        """Put a job that waits elsewhere in its line. Raises KeyError: one does not wait; OtherLineError."""
+        self._carry_out(self.engine.move(number, where, self._loop.time()))
 
     def overdue(self) -> float:
         """For how many seconds a decision should have been made already; 0.0 if none is due."""

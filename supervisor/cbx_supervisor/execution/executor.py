@@ -84,6 +84,7 @@ class Executor:
         self.live: dict[int, LiveJob] = {}
         self.returning = Returning(database, self.live)
         self.stopping = False
+        self.draining = False  # somebody has it take no more jobs until told otherwise
         self.on_change: Callable[[LiveJob], None] = _nobody_listens
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
@@ -122,9 +123,12 @@ class Executor:
         self.admission.engine.preemption = settings.scheduling.preemption
 
     def submit(self, submission: Submission) -> LiveJob:
-        """Give a submission its number. Raises NotStartedError when the supervisor is ending or the queue is full."""
+        """Give a submission its number. Raises NotStartedError: the supervisor ends, or the queue takes no more."""
         if self.stopping:
             raise NotStartedError("cannot start the job: the supervisor is ending", hint="try again")
+        if self.draining:
+            hint = "`cbx-sandbox queue resume` has it take jobs again"
+            raise NotStartedError("cannot take the job: the queue is being drained", hint=hint)
         if submission.uid != 0:
             mine = sum(1 for live in self.live.values() if live.submission.uid == submission.uid)
             if mine >= self.settings.access.queue_per_user_max:

@@ -75,6 +75,15 @@ class Queue(Body, frozen=True):
 
     strategy: Literal["weighted-round-robin", "shortest-first", "resource-aware", "critical-path"] | None = None
     paused: bool | None = None
+    draining: bool | None = None
+
+
+class Move(Body, frozen=True):
+    """Where to put a job that waits, in its line: first, last, or before another job."""
+
+    first: bool = False
+    last: bool = False
+    before: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Kill(Body, frozen=True):
@@ -164,6 +173,7 @@ class QueueShown(Answer, frozen=True):
 
     strategy: str
     paused: bool
+    draining: bool
     preemption: bool
     running: int
     waiting: int

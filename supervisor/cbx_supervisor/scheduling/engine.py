@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling import explaining
+from cbx_supervisor.scheduling import explaining, moving
 from cbx_supervisor.scheduling.actions import Action, Freeze, Grant, Refuse, Start, Thaw, UnschedulableError
 from cbx_supervisor.scheduling.breakers import Breakers, Tolerance
 from cbx_supervisor.scheduling.budgets import Budgets
 from cbx_supervisor.scheduling.capacity import Capacity, Usage
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.scheduling.locks import Blocked, Deadlock, Granted, LockTable
+from cbx_supervisor.scheduling.moving import Where
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.preemption import Preemption
 from cbx_supervisor.scheduling.reasons import Reason
@@ -129,6 +130,16 @@ class Engine:
     def change(self, entry: Entry, now: float) -> list[Action]:
         """Say otherwise of a job that waits: its importance, its score, its place. Raises KeyError: it does not."""
         self.waiters.change(entry)
+        return self.decide(now)
+
+    def move(self, number: int, where: Where, now: float) -> list[Action]:
+        """Put a job that waits elsewhere in its line. Raises KeyError: it, or the other, does not; OtherLineError."""
+        entry = self.find(number)
+        if entry is None:
+            raise KeyError(number)
+        queue = self.waiters.queue
+        for other in moving.moved(entry, where, self.waiters.entries(), queue.line_of, queue.key_of):
+            self.waiters.change(other)
         return self.decide(now)
 
     # ── locks of who runs already ──

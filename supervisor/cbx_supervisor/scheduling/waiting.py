@@ -249,6 +249,17 @@ class Waiting:
             or next((waiting[number] for waiting in self._tripped.values() if number in waiting), None)
         )
 
+    def entries(self) -> list[Entry]:
+        """All jobs that wait, in no order."""
+        tripped = [entry for waiting in self._tripped.values() for entry in waiting.values()]
+        places = (self.queue, self.sleepers, self.coming, self._budgets)
+        return [
+            *(entry for place in places for entry in place.entries()),
+            *self._held.values(),
+            *self._later.values(),
+            *tripped,
+        ]
+
     def until(self, number: int) -> float | None:
         """The time that a job waits for; None if it waits for none."""
         entry = self._later.get(number)

@@ -19,6 +19,7 @@ from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.capacity import Capacity, Share
 from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey, compatible
+from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError
 from cbx_supervisor.scheduling.order import Entry, Importance, Rank
 from cbx_supervisor.scheduling.queue import OLDEST_EVERY
 from cbx_supervisor.scheduling.reasons import ForJobs, ForLocks, ForRate, ForSlot, ForTurn
@@ -184,6 +185,41 @@ def test_a_job_that_is_put_elsewhere_leaves_its_place():
         engine.submit(entry, 0.0)
     engine.change(dataclasses.replace(entries[0], importance=Importance.DEFERRED), 0.0)
     assert numbers(engine.resume(0.0)) == [2]
+
+
+def test_a_job_is_moved_within_its_line_and_nobody_else_changes_places():
+    """Before another, to the front, to the end; jobs that sleep for locks are moved, too."""
+    for where, order in (
+        (Before(3), [1, 2, 5, 3, 4]),
+        (First(), [5, 1, 2, 3, 4]),
+        (Before(1), [5, 1, 2, 3, 4]),
+    ):
+        engine = one_slot()
+        for number in range(6):
+            engine.submit(Entry(number, 0, SAFE, wants=(x("/a"),)), 0.0)
+        engine.move(5, where, 0.0)
+        assert drain(engine) == order
+    engine = one_slot()
+    for number in range(4):
+        engine.submit(Entry(number, 0, SAFE), 0.0)
+    engine.move(1, Last(), 0.0)
+    engine.move(3, Before(2), 0.0)
+    assert drain(engine) == [3, 2, 1]
+
+
+def test_a_job_is_not_moved_before_those_of_others():
+    """The line is the user's own: nobody passes somebody else by hand."""
+    engine = one_slot()
+    for number, uid in ((0, 1), (1, 1), (2, 2), (3, 1)):
+        engine.submit(Entry(number, uid, SAFE), 0.0)
+    with pytest.raises(OtherLineError):
+        engine.move(3, Before(2), 0.0)
+    with pytest.raises(KeyError):
+        engine.move(3, Before(9), 0.0)
+    with pytest.raises(KeyError):
+        engine.move(0, First(), 0.0)
+    engine.move(3, First(), 0.0)
+    assert engine.find(2).place == engine.find(1).place == 0
 
 
 def test_classes_share_the_starts_while_all_have_somebody_waiting():
@@ -426,6 +462,19 @@ class EngineMachine(RuleBasedStateMachine):
         entry = dataclasses.replace(self.entries[number], importance=importance, place=place)
         self.entries[number] = entry
         self.take(self.engine.change(entry, self.now))
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data())
+    def move(self, data):
+        number = data.draw(st.sampled_from(self.waiting()))
+        other = data.draw(st.sampled_from(self.waiting()))
+        where = data.draw(st.sampled_from([First(), Last(), Before(other)]))
+        try:
+            self.take(self.engine.move(number, where, self.now))
+        except (KeyError, OtherLineError):
+            assert isinstance(where, Before)
+        for waits in self.waiting():
+            self.entries[waits] = self.engine.find(waits)
 
     @rule(strategy=st.sampled_from(list(Strategy)))
     def change_strategy(self, strategy):

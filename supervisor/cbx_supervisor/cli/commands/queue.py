@@ -39,11 +39,17 @@ def pause() -> None:
 
 
 @command.command()
+def drain() -> None:
+    """Take no more jobs; those that were taken run to their end."""
+    _show(Api().post("/v1/queue", {"draining": True}))
+
+
+@command.command()
 def resume() -> None:
-    """Start jobs again."""
-    _show(Api().post("/v1/queue", {"paused": False}))
+    """Take and start jobs again."""
+    _show(Api().post("/v1/queue", {"paused": False, "draining": False}))
 
 
 def _show(found: dict[str, Any]) -> None:
-    paused = ", paused" if found["paused"] else ""
-    output.show(f"{found['strategy']}{paused}: {found['running']} running, {found['waiting']} waiting")
+    stopped = (", paused" if found["paused"] else "") + (", takes no more jobs" if found["draining"] else "")
+    output.show(f"{found['strategy']}{stopped}: {found['running']} running, {found['waiting']} waiting")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_sandbox.errors import DeniedError
+from cbx_sandbox.errors import DeniedError, UsageError
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
 from cbx_supervisor.daemon.handlers.jobs import audited, steered
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.model.job import Queued, Starting, state_name
 from cbx_supervisor.model.roles import Right
-from cbx_supervisor.protocol.messages import Nothing, Priority, Queue
+from cbx_supervisor.protocol.messages import Move, Nothing, Priority, Queue
+from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError, Where
 from cbx_supervisor.scheduling.order import Importance
 from cbx_supervisor.scheduling.strategies import Strategy
 from cbx_supervisor.store import audit
@@ -64,6 +66,31 @@ async def priority(request: Request) -> Response:
     return await _answer(request, "priority", row, live, changed=entry is not None, detail={"priority": wanted.value})
 
 
+async def move(request: Request) -> Response:
+    """POST /v1/jobs/{id}/move: a job that waits, in the line of its tier, class and user."""
+    where = _where(await body_of(request, Move))
+    row, live = await steered(request, "move")
+    admission = service_of(request).executor.admission
+    changed = admission.engine.find(row.job.number) is not None
+    if changed:
+        try:
+            admission.move(row.job.number, where)
+        except KeyError as error:
+            raise UsageError(f"cannot move before job {error}: it does not wait", hint="`cbx-sandbox list`") from error
+        except OtherLineError as error:
+            raise UsageError(
+                f"cannot move before job {error}: it stands in another line",
+                hint="jobs are moved among those of one user, tier and class; `priority` changes the class",
+            ) from error
+    return await _answer(request, "moved", row, live, changed=changed, detail=dataclasses.asdict(where))
+
+
+def _where(asked: Move) -> Where:
+    if asked.first + asked.last + (asked.before is not None) != 1:
+        raise UsageError("cannot move the job: say one of first, last and before")
+    return First() if asked.first else Last() if asked.last else Before(asked.before or 0)
+
+
 async def _answer(
     request: Request,
     action: str,
@@ -86,6 +113,7 @@ async def show(request: Request) -> Response:
         {
             "strategy": engine.strategy.value,
             "paused": engine.paused,
+            "draining": service_of(request).executor.draining,
             "preemption": engine.preemption,
             "running": len(engine.running),
             "waiting": engine.waiting(),
@@ -104,7 +132,9 @@ async def change(request: Request) -> Response:
         admission.order_by(Strategy(body.strategy))
     if body.paused is not None:
         admission.pause_all() if body.paused else admission.resume_all()
-    detail: dict[str, object] = {"strategy": body.strategy, "paused": body.paused}
+    if body.draining is not None:
+        service.executor.draining = body.draining
+    detail = dict(msgspec.structs.asdict(body))
     await service.executor.write(
         audit.record(time.time(), "queue changed", "queue", uid=peer.uid, pid=peer.pid, detail=detail)
     )
