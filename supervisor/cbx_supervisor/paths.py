@@ -58,6 +58,11 @@ class Paths(NamedTuple):
         return f"{self.state}/cbx.db"
 
     @property
+    def journaled(self) -> str:
+        """The number of the audit entry that the system's journal got last."""
+        return f"{self.state}/audit.sent"
+
+    @property
     def layers(self) -> str:
         """Overlays' upper directories on the state directory's own file system."""
         return f"{self.state}/layers"

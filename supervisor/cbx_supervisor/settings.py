@@ -119,6 +119,9 @@ class History(Section, frozen=True):
 
     jobs_max: Annotated[Count, Meta(description="jobs remembered, the newest")] = 100_000
     days_max: Annotated[float, Meta(gt=0, description="days that they are remembered")] = 90.0
+    audit_days_max: Annotated[
+        float, Meta(ge=0, description="days that the audit trail is kept, then trimmed from its beginning; 0: for ever")
+    ] = 365.0
     undo_hours: Annotated[float, Meta(ge=0, description="hours that what a commit replaced is kept")] = 24.0
     undo_max: Annotated[int, Meta(ge=0, description="commits of which it is kept, the newest")] = 1000
 

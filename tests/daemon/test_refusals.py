@@ -9,10 +9,10 @@ pytestmark = pytest.mark.root
 
 
 def audited(supervisor, job):
-    """What the audit trail says of a job, oldest first."""
+    """What the audit trail says of refusals and loosened rules of a job, oldest first."""
     with sqlite3.connect(supervisor.paths.database) as connection:
         rows = connection.execute("SELECT action, detail FROM audit WHERE subject = ? ORDER BY id", (f"job {job}",))
-        return [(action, json.loads(detail)) for action, detail in rows]
+        return [(action, json.loads(detail)) for action, detail in rows if action in {"refused", "loosened"}]
 
 
 def test_harm_is_refused_asked_about_and_overridden(supervisor, project):

@@ -193,6 +193,10 @@ PAGES: tuple[Page, ...] = (
     ),
     Page(
         "GET", "/v1/audit", "audit", trail.index, "Who did what", (messages.Audit,),
-        query=(Query("before", "integer", "Only entries with smaller numbers"), _LIMIT),
+        query=(
+            Query("before", "integer", "Only entries with smaller numbers"),
+            Query("after", "integer", "Only entries with larger numbers, the oldest first; 0: from the first on"),
+            _LIMIT,
+        ),
     ),
 )  # fmt: skip

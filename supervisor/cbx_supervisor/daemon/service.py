@@ -22,6 +22,7 @@ from cbx_supervisor.daemon import home, recovery
 from cbx_supervisor.daemon.access import Access
 from cbx_supervisor.daemon.configuration import Configuration
 from cbx_supervisor.daemon.events import Events
+from cbx_supervisor.daemon.journal import Journal
 from cbx_supervisor.daemon.log import Log
 from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
@@ -34,6 +35,7 @@ from cbx_supervisor.execution.retention import Retention
 from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import Settings
+from cbx_supervisor.store import audit
 from cbx_supervisor.store.database import Database
 from cbx_supervisor.store.history import prune
 
@@ -83,6 +85,8 @@ class Service:
             # The database first: it refuses what a newer release wrote, before anything was changed.
             self.database = Database(self.paths.database)
             stack.callback(self.database.close)
+            journal = Journal(self.database, self.paths.journaled, self.log)
+            stack.callback(journal.stop)
             # The launcher ends what its predecessor left running; only then the books are closed on that.
             launching = Launching(self._launcher, self._launcher_lost)
             stack.callback(launching.close)
@@ -127,6 +131,7 @@ class Service:
                 os.close(ready_fd)
             self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
             beside = [self._loop.create_task(self._start_the_rest(left))]
+            journal.start()
             if (watched := self._manager.watchdog_seconds()) is not None:
                 beside.append(self._loop.create_task(self._show_life(watched)))
             self._manager.ready()
@@ -212,6 +217,7 @@ class Service:
             for home_, number in left:
                 await self._remove_layers(home_, number)
             await self._forget_old_jobs()
+            await self._trim_audit()
             await self.retention.expire()
             await asyncio.sleep(PRUNED_EVERY)
             left = await asyncio.to_thread(recovery.unrecorded, self.database, self.paths, self.settings.history)
@@ -243,6 +249,15 @@ class Service:
         for number in forgotten:
             with contextlib.suppress(OSError):
                 os.unlink(self.paths.log_of(number))
+
+    async def _trim_audit(self) -> None:
+        now, days = time.time(), self.settings.history.audit_days_max
+        if not days:
+            return
+        try:
+            await asyncio.wrap_future(self.database.write(audit.trim(now - days * 86400, now)))
+        except (CbxError, sqlite3.Error) as error:
+            self.log("audit trail not trimmed", error=str(error))
 
     def _open_sockets(self) -> None:
         self.http = HttpServer(self._listener("api", self.paths.http_socket), self)

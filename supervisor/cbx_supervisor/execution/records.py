@@ -44,7 +44,8 @@ async def submitted(job: Progress) -> None:
 async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     """Have on disk that it starts, and all that a later supervisor needs to go on with it."""
     tier = planned.policy.tier.value
-    writes = [jobs.starting(job.number, ATTEMPT, tier, started, job.executor.boot_id)]
+    who, decision, boot = job.submission, auditing.decision(job, planned), job.executor.boot_id
+    writes = [jobs.starting(job.number, ATTEMPT, tier, started, boot, uid=who.uid, pid=who.pid, decision=decision)]
     if not job.recorded:
         writes[:0] = [jobs.insert(_job(job), "starting"), *_asked_for(job)]
     if job.submission.detached or planned.policy.grants or job.session is not None:

@@ -343,7 +343,7 @@ class Changes(Answer, frozen=True):
 
 
 class AuditEntry(Answer, frozen=True):
-    """Who did what."""
+    """Who did what. ``record`` is the detail as it was hashed, ``previous`` and ``hash`` chain the entry: SHA-256."""
 
     id: int
     at: float
@@ -352,12 +352,19 @@ class AuditEntry(Answer, frozen=True):
     action: str
     subject: str
     detail: dict[str, Any]
+    record: str
+    previous: str
+    hash: str
 
 
 class Audit(Answer, frozen=True):
-    """Entries of the audit trail, the newest first."""
+    """Entries of the audit trail, the newest first, or those ``after`` one, the oldest first.
+
+    ``last`` is the highest number that was ever given.
+    """
 
     entries: list[AuditEntry]
+    last: int
 
 
 class Status(Answer, frozen=True):

@@ -57,6 +57,7 @@ class Database:
         self._queue: queue.SimpleQueue[tuple[Operation, Future[object]] | None] = queue.SimpleQueue()
         self._closed = False
         self.commits = 0
+        self.committed = threading.Event()  # set with each transaction, for one who follows them
         self._thread = threading.Thread(target=self._write_forever, name="cbx-store", daemon=True)
         self._thread.start()
 
@@ -114,6 +115,7 @@ class Database:
                 self._one(operation, future, done)
             self._writer.execute("COMMIT")
             self.commits += 1
+            self.committed.set()
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")

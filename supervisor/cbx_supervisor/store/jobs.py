@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from cbx_supervisor.model import operations
 from cbx_supervisor.model.job import Job
 from cbx_supervisor.model.result import Result, decode, encode
+from cbx_supervisor.store import audit
 from cbx_supervisor.store.database import Database
 
 UNFINISHED = ("queued", "starting", "running")
@@ -25,13 +26,17 @@ def last_number(connection: sqlite3.Connection, table: str) -> int:
 
 
 def insert(job: Job, state: str) -> Callable[[sqlite3.Connection], None]:
-    """Write down a submission."""
+    """Write down a submission; one that is started at once has its entry in the audit trail with its start."""
     values = (
         job.number, job.uid, job.gid, job.sudo_uid, job.session, job.command, job.workdir, job.tier,
         int(job.detached), state, job.submitted, job.token,
     )  # fmt: skip
+    detail = {"command": job.command, "workdir": job.workdir, "detached": job.detached, "sudo_uid": job.sudo_uid}
+    submitted = audit.record(job.submitted, "submitted", f"job {job.number}", uid=job.uid, detail=detail)
 
     def operation(connection: sqlite3.Connection) -> None:
+        if state != "starting":
+            submitted(connection)
         connection.execute(
             "INSERT INTO jobs (id, uid, gid, sudo_uid, session, command, workdir, tier, detached, state, submitted,"
             " token) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -41,10 +46,16 @@ def insert(job: Job, state: str) -> Callable[[sqlite3.Connection], None]:
     return operation
 
 
-def starting(number: int, attempt: int, tier: str, at: float, boot_id: str) -> Callable[[sqlite3.Connection], None]:
-    """Write down that an attempt is about to start."""
+def starting(
+    number: int, attempt: int, tier: str, at: float, boot_id: str, *,
+    uid: int | None = None, pid: int | None = None, decision: Mapping[str, object] | None = None,
+) -> Callable[[sqlite3.Connection], None]:  # fmt: skip
+    """Write down that an attempt is about to start, for whom, and what was decided about it."""
+    detail = {"attempt": attempt, "tier": tier, **(decision or {})}
+    started = audit.record(at, "started", f"job {number}", uid=uid, pid=pid, detail=detail)
 
     def operation(connection: sqlite3.Connection) -> None:
+        started(connection)
         connection.execute("UPDATE jobs SET state = 'starting', tier = ? WHERE id = ?", (tier, number))
         # Again, if the supervisor died after it had written this and before anything was started.
         connection.execute(
@@ -71,10 +82,12 @@ def running(
 
 
 def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
-    """Write down a job's end."""
+    """Write down a job's end, in the audit trail too."""
     text = encode(result).decode()
+    over = audit.record(at, "ended", f"job {result.job}", uid=result.identity.uid, detail=_end(result))
 
     def operation(connection: sqlite3.Connection) -> None:
+        over(connection)
         connection.execute("UPDATE jobs SET state = ?, ended = ? WHERE id = ?", (result.state, at, result.job))
         connection.execute("UPDATE attempts SET ended = ? WHERE job = ? AND ended IS NULL", (at, result.job))
         connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
@@ -82,6 +95,15 @@ def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
         connection.execute("DELETE FROM kept WHERE job = ?", (result.job,))
 
     return operation
+
+
+def _end(result: Result) -> dict[str, object]:
+    detail: dict[str, object] = {"state": result.state, "reason": result.reason, "status": result.status}
+    if result.checkpoint is not None:
+        detail |= {"checkpoint": result.checkpoint.id, "outcome": result.checkpoint.state}
+    if result.leaks:
+        detail["leaks"] = list(result.leaks)
+    return detail
 
 
 def leaked(number: int, groups: list[str]) -> Callable[[sqlite3.Connection], None]:

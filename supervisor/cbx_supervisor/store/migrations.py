@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Mapping
 
 from cbx_sandbox.errors import CbxError
+from cbx_supervisor.store.audit import seal
 
 # AUTOINCREMENT: a number is never given twice, not even after its row was removed.
 _FIRST = """
@@ -134,7 +136,41 @@ CREATE TABLE keys (
 CREATE INDEX keys_by_job ON keys (job);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE)
+# Entries are added and, as far as audit_trimmed says, removed at the beginning; nothing else. That is against mistakes:
+# whoever writes to the file as root can do without triggers, and is found out by the chain.
+_CHAINED = """
+ALTER TABLE audit RENAME TO audit_unchained;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    uid INTEGER,
+    pid INTEGER,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    previous TEXT NOT NULL,
+    hash TEXT NOT NULL
+) STRICT;
+CREATE TABLE audit_trimmed (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    up_to INTEGER NOT NULL
+) STRICT;
+INSERT INTO audit_trimmed VALUES (1, 0);
+CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+CREATE TRIGGER audit_kept BEFORE DELETE ON audit WHEN old.id > (SELECT up_to FROM audit_trimmed)
+BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;
+"""
+
+
+def _chain_old_entries(connection: sqlite3.Connection) -> None:
+    seal(connection, connection.execute("SELECT * FROM audit_unchained ORDER BY id"))
+    connection.execute("DROP TABLE audit_unchained")
+
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED)
+# What a step needs done in Python, in its own transaction.
+_AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
@@ -146,5 +182,9 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
             hint="start the newer cbx, or move the file away to begin with an empty history",
         )
     for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        # executescript commits on its own; the version belongs into the same transaction as the step.
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        # executescript commits what was begun before it, not what it begins: the version is in the step's transaction.
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}")
+        if (after := _AFTER.get(script)) is not None:
+            after(connection)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")

@@ -1,0 +1,113 @@
+"""The audit trail of a running supervisor: whole, checked by its client, and a copy of it in the journal."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from cbx_supervisor.daemon.journal import Journal
+from cbx_supervisor.store import audit
+from cbx_supervisor.store.database import Database
+
+from .conftest import PATIENCE, until
+
+
+def cli(supervisor, *arguments):
+    """Run the client; its exit status and what it printed."""
+    command = [sys.executable, "-I", "-m", "cbx_supervisor.cli.main", *map(str, arguments)]
+    ran = subprocess.run(
+        command, check=False, env=supervisor.environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+@pytest.mark.root
+def test_a_job_s_whole_way_is_in_the_trail_and_tampering_is_named(made, tmp_path):
+    """Decision and end; then one entry is rewritten in the file, and told by its number."""
+    supervisor = made.start()
+    ended = supervisor.run("echo hello").end()
+    assert ended["status"] == 0
+    job = ended["result"]["job"]
+
+    def entries():
+        found = supervisor.get("/v1/audit?after=0")["entries"]
+        return [entry for entry in found if entry["subject"] == f"job {job}"]
+
+    until(lambda: [entry["action"] for entry in entries()] == ["started", "ended"])
+    started, over = entries()
+    assert (started["detail"]["command"], started["detail"]["tier"]) == ("echo hello", "SAFE_PARALLEL")
+    assert (over["detail"]["status"], over["uid"]) == (0, 0)
+    status, text = cli(supervisor, "audit", "verify")
+    assert status == 0, text
+    head = text.split("head ")[1].strip()
+    copy = tmp_path / "copy"
+    status, exported = cli(supervisor, "audit", "export")
+    copy.write_text(exported)
+    assert cli(supervisor, "audit", "verify", "--file", copy, "--anchor", head)[0] == 0
+    copy.write_text(exported.replace("echo hello", "echo harmless"))
+    status, text = cli(supervisor, "audit", "verify", "--file", copy)
+    assert (status, f"entry {started['id']} was changed" in text) == (1, True)
+    with sqlite3.connect(supervisor.paths.database) as connection:
+        connection.execute("DROP TRIGGER audit_unchanged")
+        connection.execute("UPDATE audit SET detail = replace(detail, 'hello', 'bye') WHERE id = ?", (started["id"],))
+    connection.close()
+    status, text = cli(supervisor, "audit", "verify", "--json")
+    told = json.loads(text)
+    assert (status, told["intact"], [found["entry"] for found in told["problems"]]) == (1, False, [started["id"]])
+
+
+@pytest.mark.root
+def test_the_chain_goes_on_after_a_killed_supervisor(made):
+    """A job that outlives its supervisor has its end in the trail of the next one."""
+    supervisor = made.start()
+    job = supervisor.run("sleep 1; exit 3", ("detach", b"1")).job()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    os.kill(supervisor.process.pid, signal.SIGKILL)
+    supervisor.process.wait()
+    supervisor.start()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "exited")
+    entries = supervisor.get("/v1/audit?after=0")["entries"]
+    actions = [entry["action"] for entry in entries if entry["subject"] == f"job {job}"]
+    assert actions[-2:] == ["started", "ended"]
+    assert cli(supervisor, "audit", "verify")[0] == 0
+
+
+def parsed(datagram):
+    """The fields of one message in journald's native protocol."""
+    found = {}
+    while datagram:
+        name, _, rest = datagram.partition(b"\n")
+        (length,) = struct.unpack("<Q", rest[:8])
+        found[name.decode()] = rest[8 : 8 + length].decode()
+        datagram = rest[8 + length + 1 :]
+    return found
+
+
+def test_the_journal_gets_each_entry_once(tmp_path):
+    """Also what was written before it began, and nothing twice after a restart; none without a journal."""
+    path = str(tmp_path / "journal")
+    database = Database(str(tmp_path / "cbx.db"))
+    database.write(audit.record(1.0, "denied", "a\nb", uid=5, detail={"why": "no"})).result()
+    assert not Journal(database, str(tmp_path / "sent"), print, path).start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(path)
+        journald.settimeout(PATIENCE)
+        for count in range(2):
+            follower = Journal(database, str(tmp_path / "sent"), print, path)
+            assert follower.start()
+            database.write(audit.record(2.0, "later", f"job {count}")).result()
+            follower.stop()
+        messages = [parsed(journald.recv(1 << 16)) for _ in range(3)]
+        journald.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            journald.recv(1)
+    assert [message["CBX_AUDIT_ID"] for message in messages] == ["1", "2", "3"]
+    assert messages[0]["MESSAGE"] == "audit entry 1: denied a\nb"
+    assert messages[1]["CBX_AUDIT_PREVIOUS"] == messages[0]["CBX_AUDIT_HASH"]
+    database.close()
