@@ -6,6 +6,7 @@ look like secrets, and that describe the caller's own session. Whatever is set f
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping
 
 from cbx_sandbox.policy import Identity
@@ -46,6 +47,12 @@ def dropped(name: str) -> bool:
     if upper in _NAMES or upper.startswith(_PREFIXES) or upper.endswith(_SUFFIXES):
         return True
     return any(part in upper for part in _PARTS)
+
+
+def secret(name: str) -> bool:
+    """True if a variable of this name holds a secret."""
+    upper = name.upper()
+    return any(fnmatch.fnmatchcase(upper, pattern) for pattern in SECRETS)
 
 
 def for_job(

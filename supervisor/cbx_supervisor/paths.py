@@ -73,6 +73,11 @@ class Paths(NamedTuple):
         return f"{self.state}/logs"
 
     @property
+    def secrets(self) -> str:
+        """What unfinished jobs need and no record may hold: a file for each that has such."""
+        return f"{self.state}/secrets"
+
+    @property
     def log_file(self) -> str:
         """The supervisor's own log when it was started by a client."""
         return f"{self.logs}/supervisor.log"

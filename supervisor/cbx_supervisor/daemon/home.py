@@ -27,6 +27,7 @@ def make_directories(paths: Paths) -> None:
         (paths.state, 0o700),
         (paths.layers, 0o700),
         (paths.logs, 0o700),
+        (paths.secrets, 0o700),
     )
     for path, mode in wanted:
         try:

@@ -1,4 +1,4 @@
-"""The daemon's log: one JSON object a line on stderr, by structlog.
+"""The daemon's log: one JSON object a line on stderr, by structlog, without secrets.
 
 Importing structlog takes longer than starting the rest of the daemon, so events wait in memory until the sockets are
 open and the import is done beside the first jobs. The last ones are written before the daemon ends.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from typing import Any
+
+from cbx_supervisor.model.redaction import redacted_values
 
 _PENDING_MAX = 10_000
 
@@ -50,7 +52,7 @@ class Log:
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
         try:
-            self._logger.info(event, **fields)
+            self._logger.info(event, **{name: redacted_values(value) for name, value in fields.items()})
             sys.stderr.flush()
         except (OSError, ValueError, TypeError):
             return

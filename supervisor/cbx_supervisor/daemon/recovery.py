@@ -18,7 +18,8 @@ from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.daemon import interrupted
-from cbx_supervisor.execution import resuming
+from cbx_supervisor.execution import kept as texts
+from cbx_supervisor.execution import resuming, secrets
 from cbx_supervisor.execution.launching import read_record
 from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
@@ -49,7 +50,7 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
     for row in database.read(jobs.unfinished):
         number = row.job.number
         held = open_checkpoints.get(number)
-        job = Unfinished(row.job, row.state, database.read(lambda c, n=number: kept.find(c, n)), held)  # type: ignore[misc]
+        job = Unfinished(row.job, row.state, _kept(database, paths, number), held)
         init = left.pop(str(number), None)
         same_boot = job.kept.boot_id == sessions.boot_id()
         record = read_record(_record(paths, number)) if same_boot else None
@@ -86,6 +87,15 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
     ]
     for future in futures:
         future.result()
+    return found
+
+
+def _kept(database: Database, paths: Paths, number: int) -> kept.Kept:
+    """What was kept of a job, with its secrets, if it had any."""
+    found = database.read(lambda connection: kept.find(connection, number))
+    if found.submission is not None and texts.incomplete(found.submission):
+        true = secrets.find(paths.secrets, number)
+        return found if true is None else dataclasses.replace(found, submission=true)
     return found
 
 
@@ -126,9 +136,11 @@ def _held(checkpoint: Checkpoint) -> str:
 
 
 def remove_records(paths: Paths, found: Found) -> None:
-    """Remove the records of jobs that are over: a number that is started again must find none."""
+    """Remove the records of jobs that are over, and their secrets: a number that is started again must find none."""
     wanted = {job.job.number for job, _ in (*found.running, *found.ended)}
+    waiting = {job.job.number for job in (*found.waiting, *found.awaited)}
     try:
+        secrets.forget_others(paths.secrets, wanted | waiting)
         for name in os.listdir(paths.jobs):
             if name not in {f"{number}.json" for number in wanted}:
                 with contextlib.suppress(FileNotFoundError):

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from cbx_sandbox import runner
+from cbx_sandbox import environment, runner
 from cbx_sandbox.policy import LockMode
 from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.model.redaction import REDACTED, redacted, redacted_values
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 
 
@@ -27,9 +29,23 @@ class Launch:
     wants: tuple[Want, ...]
 
 
-def submission_text(submission: Submission) -> str:
-    """All of a submission, its environment too."""
-    return json.dumps(msgspec.to_builtins(submission))
+def submission_texts(submission: Submission) -> tuple[str, str | None]:
+    """What the store may hold of a submission, and all that its start needs if that is more (execution/secrets).
+
+    Of the caller's environment only what reaches a job: the rest is needed by nobody.
+    """
+    request = submission.request
+    passing = {name: value for name, value in request.environment.items() if not environment.dropped(name)}
+    whole = dataclasses.replace(submission, request=dataclasses.replace(request, environment=passing))
+    true, bare = msgspec.to_builtins(whole), msgspec.to_builtins(_without_secrets(whole))
+    if true == bare:
+        return json.dumps(true), None
+    return json.dumps({**bare, _INCOMPLETE: True}), json.dumps(true)
+
+
+def incomplete(text: str) -> bool:
+    """Whether there are secrets that a text is without: nothing can be started by it."""
+    return _INCOMPLETE in json.loads(text)
 
 
 def submission_of(text: str) -> Submission:
@@ -38,12 +54,16 @@ def submission_of(text: str) -> Submission:
 
 
 def launch_text(submission: Submission, planned: runner.Plan, wants: Sequence[Want]) -> str:
-    """What goes on after the end of a job, without its environment, which only its start needs."""
-    bare = _without_environment(submission.request)
+    """What goes on after the end of a job, without its environment and secrets, which only its start needs."""
+    bare = _without_secrets(dataclasses.replace(submission, request=_without_environment(submission.request)))
     policy = dataclasses.replace(planned.policy, environment={})
+    decided = msgspec.to_builtins(dataclasses.replace(planned, request=bare.request, policy=policy))
+    if bare.request.text != submission.request.text:
+        decided["argv"] = redacted_values(decided["argv"])
+        decided["analysis"] |= {part: redacted_values(decided["analysis"][part]) for part in _QUOTING}
     value: dict[str, Any] = {
-        "submission": msgspec.to_builtins(dataclasses.replace(submission, request=bare)),
-        "planned": msgspec.to_builtins(dataclasses.replace(planned, request=bare, policy=policy)),
+        "submission": msgspec.to_builtins(bare),
+        "planned": decided,
         "wants": [[key.device, key.path, mode.value] for key, mode in wants],
     }
     return json.dumps(value)
@@ -56,6 +76,34 @@ def launch_of(text: str) -> Launch:
     return Launch(
         msgspec.convert(value["submission"], Submission), msgspec.convert(value["planned"], runner.Plan), wants
     )
+
+
+_INCOMPLETE = "without secrets"
+_QUOTING = ("text", "reasons", "checks", "calls")  # parts of an analysis that repeat the command
+
+
+def _without_secrets(submission: Submission) -> Submission:
+    request, options = submission.request, submission.request.options
+    given = {name: _value(name, value) for name, value in options.set_environment.items()}
+    bare = dataclasses.replace(
+        request,
+        line=None if request.line is None else redacted(request.line),
+        argv=None if request.argv is None else _argv(request.argv),
+        environment={name: redacted(value) for name, value in request.environment.items()},
+        options=dataclasses.replace(options, set_environment=given),
+    )
+    return dataclasses.replace(submission, request=bare)
+
+
+def _argv(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Words tell secrets together (`--password X`): if there is one, the words are those of the redacted line."""
+    text = shlex.join(argv)
+    bare = redacted(text)
+    return argv if bare == text else (bare,)
+
+
+def _value(name: str, value: str) -> str:
+    return REDACTED if environment.secret(name) else redacted(value)
 
 
 def _without_environment(request: runner.Request) -> runner.Request:

@@ -12,6 +12,7 @@ import msgspec
 from cbx_sandbox import runner
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import CbxError, DeniedError, NotStartedError
+from cbx_supervisor.model.redaction import redacted
 from cbx_supervisor.model.result import (
     Changes,
     CheckpointRef,
@@ -44,13 +45,13 @@ def signal_name(number: int) -> str:
 
 
 def text_of(request: runner.Request) -> str:
-    """The command as text that fits into UTF-8, whatever bytes it was made of."""
-    return request.text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The command as it is stored and shown: UTF-8, whatever bytes it was made of, and without secrets."""
+    return printable(request.text)
 
 
 def printable(text: str) -> str:
-    """A path or text that may hold undecodable bytes, as UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A path or text that may hold undecodable bytes and secrets, as UTF-8 and without them."""
+    return redacted(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def common(job: int, request: runner.Request, planned: runner.Plan | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import msgspec
 from cbx_sandbox import runner
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.execution import auditing, outcome
+from cbx_supervisor.execution import auditing, outcome, secrets
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution.progress import ATTEMPT, Progress
@@ -36,7 +36,7 @@ async def submitted(job: Progress) -> None:
     """Have the submission on disk and tell the caller, once."""
     if not job.recorded:
         job.recorded = True
-        await job.executor.write(jobs.insert(_job(job), "queued"), *_asked_for(job))
+        await job.executor.write(jobs.insert(_job(job), "queued"), *await _asked_for(job))
         job.live.durable.set()
         job.caller.accepted(job.number)
 
@@ -47,7 +47,7 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     who, decision, boot = job.submission, auditing.decision(job, planned), job.executor.boot_id
     writes = [jobs.starting(job.number, ATTEMPT, tier, started, boot, uid=who.uid, pid=who.pid, decision=decision)]
     if not job.recorded:
-        writes[:0] = [jobs.insert(_job(job), "starting"), *_asked_for(job)]
+        writes[:0] = [jobs.insert(_job(job), "starting"), *await _asked_for(job)]
     if job.submission.detached or planned.policy.grants or job.session is not None:
         # Jobs that only read and have a client leave nothing to be decided: their record says how they ended.
         writes.append(kept.launch(job.number, texts.launch_text(job.submission, planned, job.locks.wants)))
@@ -96,6 +96,8 @@ async def _write_later(job: Progress, writes: list[Write]) -> None:
 def _forget_record(job: Progress) -> None:
     with contextlib.suppress(OSError):
         os.unlink(job.record)
+    if job.submission.detached:
+        secrets.forget(job.executor.paths.secrets, job.number)
 
 
 def _job(job: Progress) -> Job:
@@ -115,14 +117,17 @@ def _job(job: Progress) -> Job:
     )
 
 
-def _asked_for(job: Progress) -> list[kept.Operation]:
+async def _asked_for(job: Progress) -> list[kept.Operation]:
     """What is written beside a new job: its key, and all that a later supervisor needs to start it.
 
     A foreground job is never started without its client, who then asks again.
     """
     submission, writes = job.submission, []
     if submission.detached:
-        writes.append(kept.submission(job.number, texts.submission_text(submission)))
+        bare, true = texts.submission_texts(submission)
+        if true is not None:
+            await job.executor.on_files(0, secrets.keep, job.executor.paths.secrets, job.number, true)
+        writes.append(kept.submission(job.number, bare))
     if submission.key is not None:
         writes.append(kept.key(submission.uid, submission.key[0], job.number, submission.key[1]))
     return writes

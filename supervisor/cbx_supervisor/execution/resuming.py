@@ -79,6 +79,10 @@ def start_again(executor: Executor, found: Unfinished) -> None:
     """Have a job that was never started, and has no client, wait for its start as before."""
     live = _live(executor, found)
     live.durable.set()
+    if found.kept.submission is not None and texts.incomplete(found.kept.submission):
+        why = "what is kept apart of it, because it holds secrets, is lost"
+        executor.resume(live, _given_up(executor, found, live, why))
+        return
     job = Progress(executor, live, Descriptors({}), Nobody())
     job.recorded = True
     executor.resume(live, run.whole(job))
@@ -95,6 +99,10 @@ async def _nobody_came(executor: Executor, found: Unfinished, live: LiveJob) -> 
     why = "its caller did not come back after the supervisor was restarted"
     if live.withdrawn.done():
         why = "it was cancelled"
+    return await _given_up(executor, found, live, why)
+
+
+async def _given_up(executor: Executor, found: Unfinished, live: LiveJob, why: str) -> Ending:
     result = never_started(found, time.time(), why)
     await executor.keep_trying(jobs.ended(result, time.time()))
     executor.admission.leave(live.number, succeeded=False)

@@ -75,5 +75,7 @@ def _list(value: object) -> list[object]:
 
 def _replaced(found: re.Match[str]) -> str:
     start, end = found.span("secret")
-    base = found.start()
-    return f"{found[0][: start - base]}{REDACTED}{found[0][end - base :]}"
+    base, secret = found.start(), found["secret"]
+    quote = secret[0] if secret[0] in "\"'" else ""
+    closing = quote if len(secret) > 1 and secret.endswith(quote) else ""
+    return f"{found[0][: start - base]}{quote}{REDACTED}{closing}{found[0][end - base :]}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cbx_supervisor.model import chain
+from cbx_supervisor.model.redaction import redacted_values
 
 _INSERT = (
     "INSERT INTO audit (id, at, uid, pid, action, subject, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -18,8 +19,11 @@ def record(
     at: float, action: str, subject: str, *, uid: int | None = None, pid: int | None = None,
     detail: Mapping[str, object] | None = None,
 ) -> Callable[[sqlite3.Connection], None]:  # fmt: skip
-    """Write down one action: submitted, started, ended, refused, committed, rolled back, cancelled, loosened ..."""
-    text = json.dumps(dict(detail or {}), separators=(",", ":"), default=str)
+    """Write down one action: submitted, started, ended, refused, committed, rolled back, cancelled, loosened ...
+
+    Without secrets that the detail may hold.
+    """
+    text = json.dumps(redacted_values(detail or {}), separators=(",", ":"), default=str)
 
     def operation(connection: sqlite3.Connection) -> None:
         _append(connection, at, uid, pid, action, subject, text)

@@ -62,16 +62,43 @@ def test_a_stop_in_order_leaves_what_waits_to_the_next(busy, counted):
 
 
 def test_secrets_are_forgotten_with_the_end_of_their_job(busy, database):
-    """The environment is kept for as long as the job may have to be started, in root's own file."""
-    job = detached(busy, "true", ("env", b"SECRET=hunter2")).job()
+    """They are kept for as long as the job may have to be started, in root's own file, and in no record or log."""
+    secret = b"hunter2hunter2"
+    fields = [
+        ("setenv", b"API_TOKEN=" + secret),
+        ("env", b"PLACE=db://u:" + secret + b"@h"),
+        ("env", b"A_KEY=" + secret),
+    ]
+    line = f"echo --password={secret.decode()} $API_TOKEN $PLACE $A_KEY"
+    job = detached(busy, line, *fields).job()
+    lost = detached(busy, line, *fields).job()
     crash(busy)
-    assert rows(busy, "SELECT count(*) FROM kept WHERE submission LIKE '%hunter2%'") == 1
-    assert os.stat(busy.paths.database).st_mode & 0o777 == 0o600
+    file = f"{busy.paths.secrets}/{job}"
+    assert (os.stat(file).st_mode & 0o777, os.stat(busy.paths.secrets).st_mode & 0o777) == (0o600, 0o700)
+    os.unlink(f"{busy.paths.secrets}/{lost}")
+    assert holding(busy, secret) == [file]
     busy.start(**ONE)
     unblock(busy)
-    ended(busy, job)
+    assert ended(busy, job)["status"] == 0
+    expected = f"--password={secret.decode()} {secret.decode()} db://u:{secret.decode()}@h\n"
+    with open(busy.paths.log_of(job)) as log:
+        assert log.read() == expected
+    os.unlink(log.name)
+    assert "holds secrets, is lost" in ended(busy, lost)["message"]
     busy.stop()
+    assert holding(busy, secret) == []
     assert rows(busy, "SELECT count(*) FROM kept") == 0
+
+
+def holding(supervisor, secret):
+    """The files of a supervisor that hold some bytes."""
+    places = (supervisor.paths.state, supervisor.paths.runtime, os.path.dirname(supervisor.log))
+    found = set()
+    for directory, _, names in (entry for place in places for entry in os.walk(place)):
+        for path in (f"{directory}/{name}" for name in names if os.path.isfile(f"{directory}/{name}")):
+            with open(path, "rb") as file:
+                found |= {path} if secret in file.read() else set()
+    return sorted(found)
 
 
 def rows(supervisor, query):

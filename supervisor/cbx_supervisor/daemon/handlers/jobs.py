@@ -29,7 +29,7 @@ from cbx_supervisor.daemon.handlers.answers import (
 )
 from cbx_supervisor.execution import logs
 from cbx_supervisor.execution.live import LiveJob
-from cbx_supervisor.execution.outcome import iso
+from cbx_supervisor.execution.outcome import iso, printable, text_of
 from cbx_supervisor.model.job import Job, state_name
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Result
@@ -200,8 +200,8 @@ def _job_of(live: LiveJob) -> Job:
         number=live.number,
         uid=submission.uid,
         gid=submission.gid,
-        command=submission.request.text,
-        workdir=submission.request.cwd,
+        command=text_of(submission.request),
+        workdir=printable(submission.request.cwd),
         submitted=live.since,
         detached=submission.detached,
     )

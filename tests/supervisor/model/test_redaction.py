@@ -1,0 +1,59 @@
+"""Secrets are taken out of what is stored, by rule; everything else stays as it is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cbx_supervisor.model import redaction
+
+SECRET = "S3CR3T"
+RULES = redaction.data()
+MATCHES = [(rule["name"], text) for rule in RULES for text in rule["matches"]]
+PASSES = [(rule["name"], text) for rule in RULES for text in rule["passes"]]
+
+
+@pytest.mark.parametrize(("rule", "text"), MATCHES)
+def test_a_secret_is_taken_out(rule, text):
+    """Of every form that a rule names; and what was taken out is not changed again."""
+    found = redaction.redacted(text)
+    assert SECRET not in found, rule
+    assert redaction.REDACTED in found
+    assert redaction.redacted(found) == found
+
+
+@pytest.mark.parametrize(("rule", "text"), PASSES)
+def test_what_is_no_secret_stays(rule, text):
+    """References to variables, names of files, ordinary words: the control."""
+    assert redaction.redacted(text) == text, rule
+
+
+def made(prefix, length):
+    """A token of a form that is known, made up here: no file may hold one that looks true."""
+    return prefix + ("Ab1" * length)[:length]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        made("ghp_", 36), made("github_pat_", 40), made("glpat-", 20), made("xoxb-", 24), made("sk-", 40),
+        made("npm_", 36),
+        "AKIA" + "Z" * 16, made("eyJ", 12) + "." + made("", 12) + "." + made("", 12), made("hf_", 34), made("AIza", 35),
+    ],
+)  # fmt: skip
+def test_tokens_of_known_forms_are_taken_out(token):
+    """Wherever they stand; a shorter one is none."""
+    assert redaction.redacted(f"./deploy {token} now") == f"./deploy {redaction.REDACTED} now"
+    assert redaction.redacted(f"./deploy {token[:9]} now") == f"./deploy {token[:9]} now"
+
+
+def test_values_are_looked_at_within():
+    """Lists and members; what is no text stays what it is."""
+    value = {"a": ["--token S3CR3T x", 5, None], "b": {"c": "plain"}}
+    assert redaction.redacted_values(value) == {"a": ["--token [redacted] x", 5, None], "b": {"c": "plain"}}
+
+
+@given(st.text(max_size=200))
+def test_any_text_comes_back(text):
+    """No text fails, and none changes twice."""
+    once = redaction.redacted(text)
+    assert redaction.redacted(once) == once
