@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import signal
 import socket
@@ -87,6 +88,20 @@ def test_it_lives_in_a_group_of_its_own(supervisor):
     """Not in its caller's, whose end and limits would be its own."""
     groups = Path(f"/proc/{supervisor.process.pid}/cgroup").read_text()
     assert f"0::/{supervisor.paths.cgroup}/supervisor" in groups
+
+
+def test_its_group_weighs_more_than_a_jobs(supervisor):
+    """Or a supervisor that was killed would be long in coming on a busy host."""
+    name = supervisor.paths.cgroup
+    files = [*glob.glob(f"/sys/fs/cgroup/{name}/cpu.weight"), *glob.glob(f"/sys/fs/cgroup/*/{name}/cpu.shares")]
+    assert files
+    for file in files:
+        root, kind = os.path.split(file)
+        usual = {"cpu.weight": 100, "cpu.shares": 1024}[kind]
+        jobs = until(lambda root=root, kind=kind: glob.glob(f"{root}/**/spare-*/{kind}", recursive=True))
+        found = [int(Path(each).read_text()) / usual for each in (file, f"{root}/supervisor/{kind}", *jobs)]
+        assert found[:2] == [4, 16]
+        assert set(found[2:]) == {1}
 
 
 def test_a_stale_socket_is_replaced(made):

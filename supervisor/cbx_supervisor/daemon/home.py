@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
 import resource
 import socket
@@ -12,11 +13,13 @@ import time
 
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import cgroupfs, mountinfo
-from cbx_supervisor.daemon import requests
 from cbx_supervisor.paths import Paths
 
 LOCK_PATIENCE = 5.0  # s that a daemon which is just ending may take to let go
 DESCRIPTORS = 65536
+# A group competes with each session of the host as one more of them, so many jobs there are in it, and the supervisor
+# with each of its jobs. After a crash it has to be back soon also when the machine is busy.
+ALL, OWN = 4, 16  # times the weight that groups have when nobody says anything
 
 
 def make_directories(paths: Paths) -> None:
@@ -109,8 +112,11 @@ def listen(path: str, group: str, backlog: int) -> socket.socket:
 
 def open_to(path: str, group: str) -> None:
     """Let root and the members of ``group`` connect to a socket, and nobody else."""
-    gid = requests.group_id(group)
-    os.chown(path, 0, 0 if gid is None else gid)
+    try:
+        gid = grp.getgrnam(group).gr_gid
+    except KeyError:
+        gid = 0
+    os.chown(path, 0, gid)
     os.chmod(path, 0o660)
 
 
@@ -127,6 +133,8 @@ def raise_descriptor_limit() -> None:
 def leave_callers_groups(name: str) -> list[str]:
     """Move into ``<name>/supervisor`` on every hierarchy where jobs get groups; returns those it could not enter.
 
+    It has a weight there that brings it back soon on a busy host.
+
     A daemon that a client started would else share the limits, and the end, of the session it was started from.
     """
     layout = cgroupfs.detect(mountinfo.read())
@@ -136,6 +144,8 @@ def leave_callers_groups(name: str) -> list[str]:
         group = f"{root}/{name}/supervisor"
         try:
             _enter(group)
+            _weigh(f"{root}/{name}", ALL)
+            _weigh(group, OWN)
         except OSError as error:
             failed.append(f"{group}: {error.strerror}")
     return failed
@@ -152,3 +162,10 @@ def _enter(group: str) -> None:
                 raise
         else:
             return
+
+
+def _weigh(group: str, times: int) -> None:
+    for name, usual in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        # Neither is there where this hierarchy does not divide the processors; who may not write it does without.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            cgroupfs.write(f"{group}/{name}", str(times * usual))

@@ -34,9 +34,9 @@ def run(argv: list[str]) -> int:
     if "help" in options:
         sys.stdout.write(USAGE)
         return 0
-    from cbx_supervisor import settings_sources  # noqa: PLC0415  # --help needs none of it
-
     if "print-settings" in options:
+        from cbx_supervisor import settings_sources  # noqa: PLC0415  # --help needs none of it
+
         sys.stdout.write(settings_sources.reference())
         return 0
     if os.geteuid() != 0:
@@ -52,7 +52,6 @@ def run(argv: list[str]) -> int:
     listeners = manager.listeners()
 
     paths = places.from_environment(os.environ, uid=os.geteuid())
-    settings = settings_sources.load(paths.config, os.environ)
     home.make_directories(paths)
     lock = home.StartLock(paths.lock)
     holder = lock.take(paths.exec_socket)
@@ -63,6 +62,10 @@ def run(argv: list[str]) -> int:
     if not _under_systemd():
         for failure in home.leave_callers_groups(paths.cgroup):
             sys.stderr.write(f"cbx-supervisor: cannot enter {failure}\n")
+    # What is imported from here on takes half a second of a processor, of which it has its own group's share by now.
+    from cbx_supervisor import settings_sources  # noqa: PLC0415
+
+    settings = settings_sources.load(paths.config, os.environ)
     # A process that forks has no threads: the launcher is started before anything here has one.
     from cbx_sandbox.box.launcher_client import LauncherClient  # noqa: PLC0415
 

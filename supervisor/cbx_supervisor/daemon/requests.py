@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import grp
 import hashlib
 import math
 import os
@@ -223,14 +222,6 @@ def named_identity(name: str) -> Identity:
     except (KeyError, ValueError, OverflowError) as error:
         raise UsageError(f"cannot run as {name}: there is no such user") from error
     return identity_of(entry.pw_uid, entry.pw_gid)
-
-
-def group_id(name: str) -> int | None:
-    """The id of a group; None if this host does not have it."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
 
 
 def _pair(entry: str, key: str) -> tuple[str, str]:
