@@ -214,6 +214,8 @@ class _Scan:
 
     def _delimited(self) -> str:
         """Read from a delimiter to the one that ends it."""
+        if self.pos >= len(self.text):
+            raise Unreadable  # `s{a}` without its second part
         opener = self.text[self.pos]
         closer = _PAIRS.get(opener, opener)
         start, depth, self.pos = self.pos + 1, 1, self.pos + 1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.sandbox.shell.inner.support import changed, look, tier
 
@@ -136,6 +136,7 @@ def test_scripts_in_these_languages_are_read() -> None:
         max_size=30,
     ).map("".join),
 )  # fmt: skip
+@example(perl.LANGUAGE, "s{q}")
 def test_every_text_comes_apart_or_is_said_not_to(language: pieces.Language, text: str) -> None:
     try:
         pieces.calls(pieces.tokens(text, language))
