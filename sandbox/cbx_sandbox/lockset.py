@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
 
 from cbx_sandbox.errors import DeniedError
 from cbx_sandbox.shell.effects import Access, Certainty, Facts, PathEffect
@@ -24,8 +25,7 @@ _HARMLESS = (
 WRITES = frozenset({Access.WRITE, Access.CREATE, Access.APPEND, Access.DELETE})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(Struct, frozen=True):
     """A directory to lock. ``expected``: the only paths predicted in it, where it is coarse."""
 
     path: str

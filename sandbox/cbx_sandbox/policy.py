@@ -6,9 +6,10 @@ which the lock table, the writable mounts and the Landlock write rules are made,
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Mapping
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.tiers import Tier
 
@@ -43,8 +44,7 @@ class CommitMode(enum.StrEnum):
     NEVER = "never"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Who the job is: its submitter."""
 
     uid: int
@@ -55,8 +55,7 @@ class Identity:
     shell: str = "/bin/sh"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Resource limits; ``None`` means not limited. Sizes in bytes, times in seconds, CPU in cores."""
 
     memory: int | None = 512 << 20
@@ -72,8 +71,7 @@ class Limits:
     tmp_bytes: int = 256 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One entry of the lock set: a directory, how it is locked, and whether writes go to an overlay over it.
 
     ``path`` is canonical (no symlinks). ``S`` grants are read locks: they give no right to write.
@@ -89,8 +87,7 @@ class Grant:
         return self.mode is LockMode.X and not self.overlay
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """A port of the host's that leads to one in the job's own network: where it listens, and to which port."""
 
     host: str
@@ -98,8 +95,7 @@ class Published:
     port: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """Everything that the box, the lock table and the checkpoint need to know of one run."""
 
     tier: Tier

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from cbx_sandbox import environment, lockset, refusals, widening
 from cbx_sandbox.box import operations
@@ -33,8 +35,7 @@ from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the caller asked for by name; None is "as configured". Sizes in bytes, times in seconds."""
 
     timeout: float | None = None
@@ -46,7 +47,7 @@ class Options:
     allow_hosts: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
     workdir: str | None = None
-    set_environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    set_environment: Mapping[str, str] = field(default_factory=dict)
     clear_environment: bool = False
     writable: tuple[str, ...] = ()
     readonly: tuple[str, ...] = ()
@@ -63,8 +64,7 @@ class Options:
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A command to run: either a shell line or an argument vector, by whom, where, with which environment."""
 
     identity: Identity
@@ -72,7 +72,7 @@ class Request:
     environment: Mapping[str, str]
     argv: tuple[str, ...] | None = None
     line: str | None = None
-    options: Options = dataclasses.field(default_factory=Options)
+    options: Options = field(default_factory=Options)
     submitter_is_root: bool = False
 
     @property
@@ -83,35 +83,32 @@ class Request:
         return self.line if self.line is not None else shlex.join(self.argv or ())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """What is configured: limits for each tier, where predicted network use leads, what allowlists begin with."""
 
-    limits: Mapping[Tier, Limits] = dataclasses.field(default_factory=lambda: dict.fromkeys(Tier, Limits()))
+    limits: Mapping[Tier, Limits] = field(default_factory=lambda: dict.fromkeys(Tier, Limits()))
     predicted_network: NetworkMode = NetworkMode.HOST
     allow_hosts: tuple[str, ...] = ()
-    host_sets: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    host_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ports: Sequence[int] = USUAL_PORTS
     strict: bool = False
     hidden: tuple[str, ...] = ()
     observe_every: int = 0  # one in so many runs of a CONDITIONAL command is over an overlay; 0: none
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostReport:
+class HostReport(Struct, frozen=True):
     """What this host can enforce: from the launcher, which tried it.
 
     ``missing`` maps a limit to the reason; ``unshifted`` says why ids cannot be shifted, None if they can.
     """
 
-    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     hybrid: bool = False
     landlock: int = 0
     unshifted: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """One run, decided: the policy, and what the analysis said."""
 
     request: Request
@@ -153,7 +150,7 @@ class Plan:
                 "commit": policy.commit.value,
                 "overlay_all": policy.overlay_all,
                 "shifted": policy.shifted,
-                "limits": dataclasses.asdict(policy.limits),
+                "limits": asdict(policy.limits),
                 "identity": {"uid": policy.identity.uid, "gid": policy.identity.gid},
                 "workdir": policy.workdir,
             },
@@ -432,7 +429,7 @@ def _limits(options: Options, limits: Limits) -> Limits:
     }
     if options.timeout is not None:
         changes["timeout"] = options.timeout or None  # 0 is no limit, as for timeout(1)
-    return dataclasses.replace(limits, **changes)
+    return replace(limits, **changes)
 
 
 def _explicit(options: Options) -> frozenset[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.shell import rules
@@ -13,8 +14,7 @@ from cbx_supervisor.trusted_files import check_owner
 MAX_BYTES = 1 << 20  # of one file: all of cbx's own together are a tenth of it
 
 
-@dataclass(frozen=True, slots=True)
-class FileProblem:
+class FileProblem(Struct, frozen=True):
     """Why a file is not used; ``line`` is 0 where that is no matter of a line."""
 
     source: str
@@ -26,8 +26,7 @@ class FileProblem:
         return f"{self.source}:{self.line}: {self.text}" if self.line else f"{self.source}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What a directory holds: the files that can be used, and what is wrong with the others."""
 
     files: tuple[RuleFile, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import Struct
+
 from cbx_sandbox.shell.syntax import Assign, Function, Redirect, Sequence, Word
 
 # Blanks, comments, operators, reserved words, the names of loops, coprocs and functions, the operators of [[ ]].
@@ -29,8 +31,8 @@ def unaccounted(text: str, tree: Sequence) -> str | None:
             covered[item.start : end] = b"\1" * (end - item.start)
         if isinstance(item, (tuple, list)):
             stack += item
-        elif hasattr(item, "__dataclass_fields__") and not isinstance(item, Word):
-            stack += [getattr(item, name) for name in item.__dataclass_fields__]
+        elif isinstance(item, Struct) and not isinstance(item, Word):
+            stack += [getattr(item, name) for name in item.__struct_fields__]
     at = 0
     while at < len(text):
         if covered[at]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import bashlex
 import tree_sitter_bash
+from msgspec import Struct
 from tree_sitter import Language, Parser
 
 from cbx_sandbox.shell.parse import parse
@@ -54,8 +55,8 @@ def ours(text: str) -> Names | None:
             found[_our_name(item.words[0])] += 1
         if isinstance(item, (tuple, list)):
             stack += item
-        elif hasattr(item, "__dataclass_fields__"):
-            stack += [getattr(item, name) for name in item.__dataclass_fields__]
+        elif isinstance(item, Struct):
+            stack += [getattr(item, name) for name in item.__struct_fields__]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import Struct
 
 from cbx_sandbox.box import operations as ops
 from cbx_sandbox.box.spec import LOGGED, BoxSpec, LimitSpec, TerminalSpec
@@ -14,8 +14,7 @@ from cbx_sandbox.shell.tiers import Tier
 REPLACED = ("/proc", "/sys", "/dev", "/run")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OverlayPlace:
+class OverlayPlace(Struct, frozen=True):
     """An overlay and the layer directory that takes its writes. ``target`` is a locked directory or a mount."""
 
     target: str
@@ -23,8 +22,7 @@ class OverlayPlace:
     redirect: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LockedDirectory:
+class LockedDirectory(Struct, frozen=True):
     """A directory of the lock set as it was when its lock was granted."""
 
     path: str
@@ -32,8 +30,7 @@ class LockedDirectory:
     inode: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostView:
+class HostView(Struct, frozen=True):
     """What the plan has to know of the host: its visible mounts, what to hide, what of /run to keep.
 
     ``single_files`` are the mounts of one file each, over which no overlay can be put.

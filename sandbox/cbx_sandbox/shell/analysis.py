@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from cbx_sandbox.shell import environment
 from cbx_sandbox.shell.checks import Check, glyphs
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "Facts", "analyse", "analyse_argv"]
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+class Analysis(Struct, frozen=True):
     """Everything that is predicted about one text."""
 
     text: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,16 +62,14 @@ class Thing(StrEnum):
     PROCESS = "process"  # by number or by name
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Byte offsets into the UTF-8 text."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class PathEffect:
+class PathEffect(Struct, frozen=True):
     """One path, absolute and resolved, and what happens to it."""
 
     access: Access
@@ -79,8 +78,7 @@ class PathEffect:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HostEffect:
+class HostEffect(Struct, frozen=True):
     """A change to the host itself."""
 
     kind: HostKind
@@ -88,8 +86,7 @@ class HostEffect:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SystemEffect:
+class SystemEffect(Struct, frozen=True):
     """A thing that is changed, or used where ``changes`` is false; an empty name is one that is not known, or all."""
 
     thing: Thing
@@ -98,8 +95,7 @@ class SystemEffect:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkEffect:
+class NetworkEffect(Struct, frozen=True):
     """A connection; ``None`` means that it could not be told."""
 
     host: str | None
@@ -107,8 +103,7 @@ class NetworkEffect:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
+class Effects(Struct, frozen=True):
     """Everything that a text is predicted to touch."""
 
     paths: tuple[PathEffect, ...] = ()

@@ -6,9 +6,10 @@ Which they are, and who reads them, is in rules/environment.toml.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from cbx_sandbox.shell import rules
 from cbx_sandbox.shell.tiers import CONDITIONAL, SAFE, SEQUENTIAL, Tier
@@ -25,8 +26,7 @@ KINDS = ("run", "input", "code", "options", "prompt", "function", "writes")
 AT_ONCE, WHEN_READ = "at-once", "when-read"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """What a variable does to the programs that read it; ``*`` is every program. ``late``: not before one is run."""
 
     kind: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.tiers import Tier
 
@@ -29,8 +30,7 @@ class Source(StrEnum):
     LEARNED = "learned"
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """The expected needs of a run.
 
     From the rules: orders of magnitude, with no confidence. Learned: the median of the wall time and the ninth decile

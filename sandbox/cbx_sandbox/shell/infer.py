@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from cbx_sandbox.shell import builtins, environment, marks, programs, project_rules, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
@@ -31,8 +32,7 @@ MAX_WRAPPERS = 40  # sudo env nice …
 _STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One command with its words expanded."""
 
     name: str

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
 from cbx_sandbox.shell.estimate import Bound, Estimate, Source, priority
@@ -31,8 +33,7 @@ _TINY = 1e-12  # of rounding
 BUSY = 0.5  # share of the processor time that it could have had from which on a command is bound by it
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(Struct, frozen=True):
     """The last observations of one figure, the newest first, packed as doubles."""
 
     packed: bytes = b""
@@ -84,8 +85,7 @@ def confidence(count: float, quantiles: list[float]) -> float:
     return count / (count + CAUTION) / (1.0 + spread)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One run that was observed. Figures that this host does not count are None."""
 
     seconds: float | None = None
@@ -93,8 +93,7 @@ class Run:
     busy: float | None = None  # share of the processor time that its limit allowed, 0 to 1
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
+class Lesson(Struct, frozen=True):
     """All that is remembered of one fingerprint."""
 
     runs: int = 0

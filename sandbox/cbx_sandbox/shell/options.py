@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from cbx_sandbox.shell.rules import Option
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 _FLAG = Option(0, "flag")
 
 
-@dataclass(slots=True)
-class Given:
+class Given(Struct):
     """One option as it was given."""
 
     name: str
@@ -24,8 +24,7 @@ class Given:
     arg: Arg
 
 
-@dataclass(slots=True)
-class Parsed:
+class Parsed(Struct):
     """A command line taken apart."""
 
     options: list[Given] = field(default_factory=list)

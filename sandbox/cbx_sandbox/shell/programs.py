@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from cbx_sandbox.shell import builtins, rules
 from cbx_sandbox.shell.effects import Access, HostKind

@@ -8,9 +8,10 @@ would give it something is not: a write outside the project, the network, a look
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell import rules
 from cbx_sandbox.shell.effects import Access
@@ -34,8 +35,7 @@ ALLOWED = frozenset("tier why operands options sub when writes host resources un
 _CONDITIONS = frozenset("has lacks first min max".split())
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectRules:
+class ProjectRules(Struct, frozen=True):
     """What a project says of its programs: the tables by name; ``ignored`` are keys that it has no say in."""
 
     tables: dict[str, dict[str, Any]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import Struct
+
 from cbx_sandbox.shell.syntax import Sequence, Simple, Test, Word
 
 _WAITING = frozenset({"wait", "sleep", "read", "inotifywait", "exit", "break", "return"})
@@ -25,8 +27,8 @@ def command_names(node: object, text: str, names: set[str]) -> None:
             stack += item
         elif isinstance(item, Word):
             stack += item.parts
-        elif hasattr(item, "__dataclass_fields__"):
-            stack += [getattr(item, name) for name in item.__dataclass_fields__]
+        elif isinstance(item, Struct):
+            stack += [getattr(item, name) for name in item.__struct_fields__]
 
 
 def endless(condition: Sequence | None) -> bool:

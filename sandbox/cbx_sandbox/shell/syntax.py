@@ -9,20 +9,19 @@ the whole back-tick expression.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct  # made a hundred times faster than a data class, which `explain` would wait for
 
-@dataclass(frozen=True, slots=True)
-class Text:
+
+class Text(Struct, frozen=True):
     """Literal characters; unquoted ones may still be braces, tildes and patterns."""
 
     value: str
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(Struct, frozen=True):
     """``$name`` or ``${name op arg}``; ``subscript`` keeps what is evaluated between the brackets."""
 
     name: str
@@ -33,24 +32,21 @@ class Param:
     open: bool = False  # written without braces, so that a letter after it would belong to the name
 
 
-@dataclass(frozen=True, slots=True)
-class Subst:
+class Subst(Struct, frozen=True):
     """Command substitution."""
 
     body: Sequence
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Arith:
+class Arith(Struct, frozen=True):
     """Arithmetic: the parts that are expanded before it is computed, and its plain text."""
 
     inner: Word
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ProcSub:
+class ProcSub(Struct, frozen=True):
     """``<(…)`` or, with ``writes``, ``>(…)``."""
 
     body: Sequence
@@ -60,8 +56,7 @@ class ProcSub:
 Part = Text | Param | Subst | Arith | ProcSub
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """One word before expansion."""
 
     parts: tuple[Part, ...]
@@ -69,8 +64,7 @@ class Word:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(Struct, frozen=True):
     """``name=value``; ``elements`` for an array."""
 
     name: str
@@ -82,8 +76,7 @@ class Assign:
     end: int
 
 
-@dataclass(slots=True)
-class Heredoc:
+class Heredoc(Struct):
     """A here-document; its body is met only after the line that names it."""
 
     delimiter: str
@@ -92,8 +85,7 @@ class Heredoc:
     body: Word | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """One redirection."""
 
     operator: str
@@ -104,8 +96,7 @@ class Redirect:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Simple:
+class Simple(Struct, frozen=True):
     """Assignments, words and redirections."""
 
     assigns: tuple[Assign, ...]
@@ -115,23 +106,20 @@ class Simple:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Struct, frozen=True):
     """Commands joined by ``|``."""
 
     commands: tuple[Command, ...]
     negated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     """Commands one after the other; each carries the operator that follows it."""
 
     items: tuple[tuple[Command, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """``( … )`` or ``{ …; }``, and any compound command that has redirections."""
 
     body: Command
@@ -139,24 +127,21 @@ class Group:
     redirects: tuple[Redirect, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(Struct, frozen=True):
     """Every condition and branch, in order."""
 
     conditions: tuple[Sequence, ...]
     branches: tuple[Sequence, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(Struct, frozen=True):
     """``while`` and ``until``."""
 
     condition: Sequence
     body: Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class For:
+class For(Struct, frozen=True):
     """``for`` and ``select``; ``words`` is None where the positional parameters are meant."""
 
     name: str
@@ -165,16 +150,14 @@ class For:
     select: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArithFor:
+class ArithFor(Struct, frozen=True):
     """``for ((…))``."""
 
     header: Word
     body: Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """``case``."""
 
     subject: Word
@@ -182,8 +165,7 @@ class Case:
     branches: tuple[Sequence, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+class Function(Struct, frozen=True):
     """A definition; its body runs when it is called."""
 
     name: str
@@ -192,23 +174,20 @@ class Function:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(Struct, frozen=True):
     """``[[ … ]]``: only its words matter, and whether an operator takes them for arithmetic or for names."""
 
     words: tuple[Word, ...]
     computes: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArithCommand:
+class ArithCommand(Struct, frozen=True):
     """``(( … ))``."""
 
     inner: Word
 
 
-@dataclass(frozen=True, slots=True)
-class Coproc:
+class Coproc(Struct, frozen=True):
     """``coproc``."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.effects import Span  # not for the checker alone: who stores a reason reads its types
 
@@ -32,8 +33,7 @@ DANGEROUS = Tier.DANGEROUS_ISOLATED
 SHORT = {"safe": SAFE, "conditional": CONDITIONAL, "sequential": SEQUENTIAL, "dangerous": DANGEROUS}
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Why a text is at least in a tier, and which part of it says so."""
 
     code: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.braces import braces, has_brace
 from cbx_sandbox.shell.marks import HOLE
@@ -17,8 +18,7 @@ _FIELD = re.compile(r"[^ \t\n]+")
 _NUMBERS = frozenset({"?", "#", "$", "!", "UID", "EUID", "PPID", "RANDOM", "SECONDS", "LINENO", "BASHPID"})
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(Struct, frozen=True):
     """One word after expansion; ``many`` where it may be none or several words, ``pattern`` where it is matched."""
 
     text: str
@@ -38,8 +38,7 @@ class Arg:
         return self.many or self.text.startswith(HOLE)
 
 
-@dataclass(slots=True)
-class _Field:
+class _Field(Struct):
     """A word in the making."""
 
     text: str = ""

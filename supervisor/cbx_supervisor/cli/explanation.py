@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import grp
 import os
 import pwd
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box_plan
@@ -77,7 +78,7 @@ class Explanation:
 
             user = Importance(values["priority"][-1]).score
         score = priority(tier, self.analysis.estimate, user)
-        self.analysis = dataclasses.replace(self.analysis, priority=score)
+        self.analysis = replace(self.analysis, priority=score)
 
     def describe(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -111,7 +112,7 @@ class Explanation:
         if known is None:
             return
         expected = remembered.estimate(known)
-        self.analysis = dataclasses.replace(self.analysis, estimate=expected)
+        self.analysis = replace(self.analysis, estimate=expected)
         if remembered.reasons(known):
             self.taught = {key: known[key] for key in ("tier", "reasons", "locks", "mounts")}
 

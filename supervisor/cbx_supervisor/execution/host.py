@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
+
+from msgspec.structs import replace
 
 from cbx_sandbox.box.plan import HostView
 from cbx_sandbox.checkpoint import homes
@@ -69,7 +70,7 @@ class Host:
         if not found:
             return view
         hidden = dict.fromkeys((*view.hidden, *(path for path in found if os.path.lexists(path))))
-        return dataclasses.replace(view, hidden=tuple(hidden))
+        return replace(view, hidden=tuple(hidden))
 
 
 def aliases(path: str, mounts: tuple[Mount, ...]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from cbx_sandbox import environment, runner
 from cbx_sandbox.policy import LockMode
@@ -36,7 +37,7 @@ def submission_texts(submission: Submission) -> tuple[str, str | None]:
     """
     request = submission.request
     passing = {name: value for name, value in request.environment.items() if not environment.dropped(name)}
-    whole = dataclasses.replace(submission, request=dataclasses.replace(request, environment=passing))
+    whole = dataclasses.replace(submission, request=replace(request, environment=passing))
     true, bare = msgspec.to_builtins(whole), msgspec.to_builtins(_without_secrets(whole))
     if true == bare:
         return json.dumps(true), None
@@ -56,8 +57,8 @@ def submission_of(text: str) -> Submission:
 def launch_text(submission: Submission, planned: runner.Plan, wants: Sequence[Want]) -> str:
     """What goes on after the end of a job, without its environment and secrets, which only its start needs."""
     bare = _without_secrets(dataclasses.replace(submission, request=_without_environment(submission.request)))
-    policy = dataclasses.replace(planned.policy, environment={})
-    decided = msgspec.to_builtins(dataclasses.replace(planned, request=bare.request, policy=policy))
+    policy = replace(planned.policy, environment={})
+    decided = msgspec.to_builtins(replace(planned, request=bare.request, policy=policy))
     if bare.request.text != submission.request.text:
         decided["argv"] = redacted_values(decided["argv"])
         decided["analysis"] |= {part: redacted_values(decided["analysis"][part]) for part in _QUOTING}
@@ -85,12 +86,12 @@ _QUOTING = ("text", "reasons", "checks", "calls")  # parts of an analysis that r
 def _without_secrets(submission: Submission) -> Submission:
     request, options = submission.request, submission.request.options
     given = {name: _value(name, value) for name, value in options.set_environment.items()}
-    bare = dataclasses.replace(
+    bare = replace(
         request,
         line=None if request.line is None else redacted(request.line),
         argv=None if request.argv is None else _argv(request.argv),
         environment={name: redacted(value) for name, value in request.environment.items()},
-        options=dataclasses.replace(options, set_environment=given),
+        options=replace(options, set_environment=given),
     )
     return dataclasses.replace(submission, request=bare)
 
@@ -107,5 +108,5 @@ def _value(name: str, value: str) -> str:
 
 
 def _without_environment(request: runner.Request) -> runner.Request:
-    options = dataclasses.replace(request.options, set_environment={})
-    return dataclasses.replace(request, environment={}, options=options)
+    options = replace(request.options, set_environment={})
+    return replace(request, environment={}, options=options)

@@ -1,6 +1,5 @@
 """What would harm this machine if a protection, or a control, failed: in the guest only, which is thrown away."""
 
-import dataclasses
 import os
 import signal
 import stat
@@ -8,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 from tests.root.box.harness import (
     CONDITIONAL,
     DANGEROUS,
@@ -223,7 +223,7 @@ while True:
         pass
 """
     policy = POLICIES[kind](box)
-    policy = dataclasses.replace(policy, limits=dataclasses.replace(policy.limits, pids=48))
+    policy = replace(policy, limits=replace(policy.limits, pids=48))
     job = box.start(python(code), policy)
     job.read_until("up")
     native(["sleep", "3"])

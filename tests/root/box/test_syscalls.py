@@ -9,6 +9,7 @@ import os
 import textwrap
 
 import pytest
+from msgspec.structs import replace
 from tests.root.box.harness import CONDITIONAL, DANGEROUS, NOBODY, SAFE, SEQUENTIAL, Harness
 
 from cbx_sandbox.linux import seccomp
@@ -250,5 +251,5 @@ say()
     refused = {"unshare": "EPERM", "clone3": "ENOSYS", "packet": "EAFNOSUPPORT"}
     policy = box.policy(tier)
     assert box.attack(code, policy) == {"keyctl": "ENOSYS", "umount2": "EPERM", **refused}
-    logged = dataclasses.replace(policy, seccomp_log=True)
+    logged = replace(policy, seccomp_log=True)
     assert box.attack(code, logged) == {"keyctl": "done", "umount2": "ENOENT", **refused}

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cbx_sandbox.box import operations as ops
 from cbx_sandbox.box import plan
@@ -24,7 +25,7 @@ def policy(tier=Tier.SAFE_PARALLEL, grants=(), **changes):
         tier=tier, identity=IDENTITY, workdir="/", network=NetworkMode.NONE, grants=tuple(grants), environment={},
         limits=Limits(), commit=CommitMode.AUTO, overlay_all=overlay_all,
     )  # fmt: skip
-    return dataclasses.replace(made, **changes)
+    return replace(made, **changes)
 
 
 def view(*targets, read_only=(), hidden=(), keep=()):
@@ -195,7 +196,7 @@ def test_every_operation_is_registered_and_described():
 @given(steps=st.lists(OPERATIONS, max_size=4), uid=st.integers(0, 2**32 - 2))
 def test_a_spec_is_plain_json(steps, uid):
     """The launcher imports little: nothing else may be in it."""
-    made = policy(identity=dataclasses.replace(IDENTITY, uid=uid))
+    made = policy(identity=replace(IDENTITY, uid=uid))
     spec = plan.spec(made, "1", ["true"], steps, descriptors=["stdin"], record="/r", landlock=0)
     assert json.loads(json.dumps(spec))["identity"]["uid"] == uid
     assert len(spec["operations"]) == len(steps)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.effects import Span
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, SHORT, Tier
@@ -21,8 +22,7 @@ class Verdict(StrEnum):
     DENY = "deny"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One finding, and the part of the text that it is about."""
 
     code: str
@@ -31,8 +31,7 @@ class Check:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What a table says of what it fits; ``tier`` is the least one that the text has then."""
 
     code: str

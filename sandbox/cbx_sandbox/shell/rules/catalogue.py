@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.rules import reading
 
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
 _HEADER = re.compile(r'(?m)^\[\[?(?:"([^"]+)"|([A-Za-z0-9_-]+))')
 
 
-@dataclass(frozen=True, slots=True)
-class RuleFile:
+class RuleFile(Struct, frozen=True):
     """A file of rules; ``source`` is its name for people."""
 
     source: str
     text: str
 
 
-@dataclass(frozen=True)
-class Definition:
+class Definition(Struct, frozen=True, dict=True):
     """What one file says of one group of programs; ``line`` is where it begins."""
 
     key: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.estimate import COSTS
@@ -26,8 +27,7 @@ MAX_DEPTH = 8  # tables within tables; no program has so many levels of subcomma
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """What is wrong; ``line`` counts from 1, 0 where it cannot be told; ``where`` is the table and the key."""
 
     line: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec import Struct, field
 
 from cbx_sandbox.shell.tiers import Tier
 
@@ -13,8 +14,7 @@ _RISKY_ROLES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """What an option does: arity 0, 1 or -1 (only attached), the role of its argument, and a tier that it asks for.
 
     ``flag`` ``value`` ``read`` ``write`` ``under`` (writes in a directory) ``prefix`` (writes what begins so)
@@ -33,8 +33,7 @@ class Option:
         return self.tier is not None or self.role in _RISKY_ROLES
 
 
-@dataclass(frozen=True, slots=True)
-class When:
+class When(Struct, frozen=True):
     """A condition on the command line and the keys that it replaces."""
 
     has: tuple[str, ...]
@@ -45,8 +44,7 @@ class When:
     changes: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One program, or one of its subcommands."""
 
     name: str

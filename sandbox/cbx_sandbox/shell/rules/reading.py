@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from cbx_sandbox.shell.rules.model import Option, Rule, When
 from cbx_sandbox.shell.tiers import SHORT
