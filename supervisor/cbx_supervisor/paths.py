@@ -82,9 +82,9 @@ class Paths(NamedTuple):
         """The supervisor's own log when it was started by a client."""
         return f"{self.logs}/supervisor.log"
 
-    def log_of(self, job: int) -> str:
-        """The output of one detached job."""
-        return f"{self.logs}/{job}.log"
+    def log_of(self, job: int, attempt: int = 1) -> str:
+        """The output of one attempt of a detached job."""
+        return f"{self.logs}/{job}.log" if attempt == 1 else f"{self.logs}/{job}.{attempt}.log"
 
 
 def from_environment(environment: Mapping[str, str], *, uid: int) -> Paths:

@@ -159,6 +159,18 @@ class Scheduling(Section, frozen=True):
     preemption: Annotated[bool, Meta(description="a critical job that finds no slot freezes a lesser one")] = True
 
 
+class Retries(Section, frozen=True):
+    """Detached jobs that failed, and may succeed at another try."""
+
+    retries_max: Annotated[
+        int, Meta(ge=0, description="retries of a job that asks for no number, where it says that it failed for now")
+    ] = 3
+    base_seconds: Annotated[
+        Seconds, Meta(description="the longest wait before the first one; it doubles each time")
+    ] = 1.0
+    cap_seconds: Annotated[Seconds, Meta(description="the longest wait before any")] = 60.0
+
+
 class Sandbox(Section, frozen=True):
     """How jobs are boxed when they do not say so."""
 
@@ -224,6 +236,7 @@ class Settings(Section, frozen=True):
     history: History = History()
     retention: Retention = Retention()
     scheduling: Scheduling = Scheduling()
+    retries: Retries = Retries()
     sandbox: Sandbox = Sandbox()
     network: Network = Network()
     learning: Learning = Learning()

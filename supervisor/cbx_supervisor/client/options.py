@@ -97,6 +97,7 @@ OPTIONS = (
                 "KEY",
                 "who asks again with this key gets the first job",
             ),
+            ("", "--retries", "retries", "count", "N", "detached: try again so often where it may help"),
             ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
         ),
     ),

@@ -21,6 +21,7 @@ from cbx_supervisor.daemon import interrupted
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution import resuming, secrets
 from cbx_supervisor.execution.launching import read_record
+from cbx_supervisor.execution.progress import box_name
 from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.paths import Paths
@@ -51,9 +52,10 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
         number = row.job.number
         held = open_checkpoints.get(number)
         job = Unfinished(row.job, row.state, _kept(database, paths, number), held)
-        init = left.pop(str(number), None)
+        box = box_name(number, job.kept.attempt)
+        init = left.pop(box, None)
         same_boot = job.kept.boot_id == sessions.boot_id()
-        record = read_record(_record(paths, number)) if same_boot else None
+        record = read_record(f"{paths.jobs}/{box}.json") if same_boot else None
         if number in committed:
             # It had ended, and its commit had begun: what became of that is decided.
             result = resuming.result_of(job, record, now, committed[number])
@@ -69,7 +71,7 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
         elif record is not None:
             found.ended.append((job, record))
             open_checkpoints.pop(number, None)
-        elif row.state == "starting" and same_boot and ready.kept and str(number) not in known:
+        elif row.state == "starting" and same_boot and ready.kept and box not in known:
             _wait_again(found, job)
             if held is not None:
                 text = "its job had not been started when its supervisor ended"
@@ -137,17 +139,14 @@ def _held(checkpoint: Checkpoint) -> str:
 
 def remove_records(paths: Paths, found: Found) -> None:
     """Remove the records of jobs that are over, and their secrets: a number that is started again must find none."""
-    wanted = {job.job.number for job, _ in (*found.running, *found.ended)}
-    waiting = {job.job.number for job in (*found.waiting, *found.awaited)}
+    going_on = [job for job, _ in (*found.running, *found.ended)]
+    wanted = {f"{box_name(job.job.number, job.kept.attempt)}.json" for job in going_on}
+    unfinished = {job.job.number for job in (*going_on, *found.waiting, *found.awaited)}
     try:
-        secrets.forget_others(paths.secrets, wanted | waiting)
+        secrets.forget_others(paths.secrets, unfinished)
         for name in os.listdir(paths.jobs):
-            if name not in {f"{number}.json" for number in wanted}:
+            if name not in wanted:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{paths.jobs}/{name}")
     except OSError as error:
         raise CbxError(f"cannot clear {paths.jobs}: {error.strerror}") from error
-
-
-def _record(paths: Paths, number: int) -> str:
-    return f"{paths.jobs}/{number}.json"

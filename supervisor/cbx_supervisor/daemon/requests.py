@@ -32,7 +32,7 @@ _MANY = (
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", "token", "idempotency_key",
-    *_FLAGS,
+    "retries", *_FLAGS,
 )  # fmt: skip
 # What says nothing of what is to be done: two requests that differ in these only are the same one.
 _CIRCUMSTANCES = frozenset(
@@ -41,6 +41,7 @@ _CIRCUMSTANCES = frozenset(
 _LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
 _LARGEST = 1 << 62
+MOST_RETRIES = 100
 
 
 class Fields:
@@ -142,6 +143,7 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
         lock_timeout=fields.typed("lock_timeout", _seconds, "a number of seconds"),
         session=fields.one("session"),
         after=tuple(fields.typed_many("after", _count, "a job's number")),
+        retries=_retries(fields),
         importance=_importance(fields, may_loosen),
         terminal=_terminal(fields),
         token=_name(fields, "token"),
@@ -178,6 +180,18 @@ def _options(fields: Fields) -> Options:
         agreed=fields.flag("yes"),
         allow_checks=_names(fields, "allow_checks"),
     )
+
+
+def _retries(fields: Fields) -> int | None:
+    wanted = fields.typed("retries", lambda text: 0 if text == "0" else _count(text), "a number of retries")
+    if wanted is not None and not fields.flag("detach"):
+        raise UsageError(
+            "cannot use --retries: only a detached job is tried again",
+            hint="add --detach, or use `cbx-sandbox submit`: what a command in the foreground has read is gone",
+        )
+    if wanted is not None and wanted > MOST_RETRIES:
+        raise UsageError(f"cannot use --retries {wanted}: the most is {MOST_RETRIES}")
+    return wanted
 
 
 def _importance(fields: Fields, may_loosen: Callable[[], bool]) -> Importance:

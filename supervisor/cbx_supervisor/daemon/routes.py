@@ -16,6 +16,7 @@ from cbx_supervisor.daemon.handlers import (
     description,
     events,
     jobs,
+    output,
     queue,
     reports,
     status,
@@ -86,11 +87,12 @@ PAGES: tuple[Page, ...] = (
     ),
     Page("GET", "/v1/jobs/{number}/why", "why", queue.why, "What a job waits for", (messages.Why,)),
     Page(
-        "GET", "/v1/jobs/{number}/log", "logs", jobs.log, "The output that was kept of a detached job",
+        "GET", "/v1/jobs/{number}/log", "logs", output.log, "The output that was kept of a detached job",
         media="application/octet-stream",
         query=(
             Query("follow", "boolean", "1: go on until the job is over"),
             Query("tail", "integer", "Only so many last lines"),
+            Query("attempt", "integer", "Of this attempt; the last one if none is named"),
         ),
     ),
     Page(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -247,8 +248,11 @@ class Service:
             self.log("history not pruned", error=str(error))
             return
         for number in forgotten:
-            with contextlib.suppress(OSError):
-                os.unlink(self.paths.log_of(number))
+            for attempt in itertools.count(1):
+                try:
+                    os.unlink(self.paths.log_of(number, attempt))
+                except OSError:
+                    break
 
     async def _trim_audit(self) -> None:
         now, days = time.time(), self.settings.history.audit_days_max

@@ -6,6 +6,7 @@ A plan whose lock set changed while it waited is given up for a new one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from cbx_sandbox import runner
 from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
-from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason
+from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
 from cbx_supervisor.execution import linkscan, lockset, records
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.live import Cancelled
@@ -34,20 +35,22 @@ class _Stale(Exception):  # noqa: N818  # not a fault: plan again
 
 async def enter(job: Progress) -> runner.Plan:
     """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
-    at_least: Reason | None = None
+    linked: Reason | None = None
     for _ in range(PLANS):
-        planned = job.planned = await job.executor.plan(job.submission, at_least, first=job.first, observe=job.observe)
+        planned = job.planned = await job.executor.plan(
+            job.submission, linked or _stricter(job), first=job.first, observe=job.observe
+        )
         job.first = None
         try:
             waited = await _take(job, planned)
             if waited and not await job.look_at(job.locks.unchanged, job.executor.host.table):
                 raise _Stale  # noqa: TRY301  # one place that lets go and tries again
-            await _check_links(job, at_least)
+            await _check_links(job, linked)
         except _Stale:
             step_back(job)
         except linkscan.LinkedOutside as found:
             step_back(job)
-            at_least = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
+            linked = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
         else:
             return planned
     raise NotStartedError(
@@ -105,11 +108,23 @@ def _entry(job: Progress, planned: runner.Plan) -> Entry:
         after=job.after,
         bound=estimate.bound,
         uses=((MEMORY, estimate.memory_mb),),
+        not_before=_due(job),
     )
 
 
+def _due(job: Progress) -> float:
+    """When this attempt may start, by the engine's clock."""
+    if job.again is None:
+        return 0.0
+    # The Unix clock may have been set meanwhile: never longer than any backoff.
+    left = min(job.again.at - time.time(), job.executor.settings.retries.cap_seconds)
+    return asyncio.get_running_loop().time() + max(0.0, left)
+
+
 async def _wait(job: Progress) -> None:
-    timeouts = job.executor.settings.timeouts
+    timeouts, patience = job.executor.settings.timeouts, job.submission.lock_timeout
+    if patience is not None and job.again is not None:
+        patience += job.executor.settings.retries.cap_seconds  # the backoff is not the locks' fault
 
     def notice(reasons: tuple[Waiting, ...]) -> None:
         text = f"job {job.number} waits: {describe(reasons, asyncio.get_running_loop().time())}"
@@ -118,7 +133,7 @@ async def _wait(job: Progress) -> None:
 
     waiting = job.executor.admission.started(
         job.number,
-        patience=job.submission.lock_timeout,
+        patience=patience,
         notice=timeouts.lock_acquisition_timeout_seconds,
         on_notice=notice,
     )
@@ -152,13 +167,19 @@ async def _unless_withdrawn(job: Progress, waiting: Coroutine[Any, Any, T]) -> T
             await asyncio.wait([task])
 
 
-async def _check_links(job: Progress, at_least: Reason | None) -> None:
+def _stricter(job: Progress) -> Reason | None:
+    """The tier of an attempt that is there because the one before it may have been in the wrong one."""
+    again = job.again
+    return None if again is None or again.tier is None else Reason("corrected", again.why, Tier(again.tier))
+
+
+async def _check_links(job: Progress, linked: Reason | None) -> None:
     direct = [entry.fd for entry in job.locks.entries if entry.grant.direct]
     if not direct:
         return
-    if at_least is not None:
+    if linked is not None:
         # Root insisted on this tier although the scan said no: it is told, not overruled.
-        job.note = at_least.text
+        job.note = linked.text
         return
     # Large trees take their time; who has had enough of it withdraws the job.
     await _unless_withdrawn(job, job.on_files(linkscan.scan, direct))

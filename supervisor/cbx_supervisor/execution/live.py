@@ -35,6 +35,8 @@ class LiveJob:
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
         self.frozen: frozenset[str] = frozenset()  # why it was stopped
+        self.attempt = 1
+        self.unwanted = False  # somebody had it ended: it is not tried again
         self._launching = False
         self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._orders: list[tuple[str, int]] = []
@@ -74,6 +76,14 @@ class LiveJob:
             raise Cancelled
         self._launching = True
 
+    def waits_again(self, attempt: int) -> None:
+        """It failed, and waits for another attempt: as before the first one."""
+        self.attempt = attempt
+        self.init, self.hidden, self.frozen = None, (), frozenset()
+        self._launching = False
+        self._orders.clear()
+        self.state = Queued(self.since)
+
     def launched(self, init: Init) -> None:
         """It runs: carry out what was ordered meanwhile."""
         self.init = init
@@ -83,6 +93,7 @@ class LiveJob:
 
     def signal(self, name: str, number: int) -> None:
         """Pass a signal on to the command; a job that waits is withdrawn by those that would end it."""
+        self.unwanted = self.unwanted or name in _ENDING
         if self._launching or name not in _ENDING:
             self._order("signal", number)
         else:
@@ -90,10 +101,12 @@ class LiveJob:
 
     def stop(self) -> None:
         """End it: SIGTERM first."""
+        self.unwanted = True
         self._order("stop", 0) if self._launching else self._withdraw()
 
     def kill(self) -> None:
         """End it at once."""
+        self.unwanted = True
         self._order("kill", 0) if self._launching else self._withdraw()
 
     def freeze(self, why: str, *, on: bool) -> None:

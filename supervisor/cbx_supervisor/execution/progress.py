@@ -12,6 +12,7 @@ from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.submission import Caller, Descriptors
+from cbx_supervisor.store.attempts import Again
 
 if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-ATTEMPT = 1
+
+def box_name(job: int, attempt: int) -> str:
+    """What the launcher, the groups and the exit record call an attempt: no two have the same name."""
+    return str(job) if attempt == 1 else f"{job}-{attempt}"
 
 
 class Progress:
@@ -33,7 +37,11 @@ class Progress:
         descriptors: Descriptors,
         caller: Caller,
         first: Callable[[], None] | None = None,
+        *,
+        attempt: int = 1,
+        again: Again | None = None,
     ) -> None:
+        """``again``: what is known of this attempt, if it is not the first."""
         self.executor = executor
         self.first = first  # what the first plan is to call
         self.live = live
@@ -53,7 +61,10 @@ class Progress:
         self.recorded = False  # its submission is on disk
         self.network: JobNetwork | None = None
         self.note = ""
-        self.record = f"{executor.paths.jobs}/{self.number}.json"
+        self.attempt = attempt
+        self.again = again
+        self.box = box_name(self.number, attempt)
+        self.record = f"{executor.paths.jobs}/{self.box}.json"
 
     @property
     def places(self) -> list[box.OverlayPlace]:

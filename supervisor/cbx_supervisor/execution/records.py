@@ -20,12 +20,13 @@ from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution import auditing, outcome, secrets
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import kept as texts
-from cbx_supervisor.execution.progress import ATTEMPT, Progress
+from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Starting
 from cbx_supervisor.model.result import Result
-from cbx_supervisor.store import audit, jobs, kept
+from cbx_supervisor.store import attempts, audit, jobs, kept
 from cbx_supervisor.store import checkpoints as rows
+from cbx_supervisor.store.attempts import Again
 
 Write = Callable[[sqlite3.Connection], object]
 
@@ -45,7 +46,7 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     """Have on disk that it starts, and all that a later supervisor needs to go on with it."""
     tier = planned.policy.tier.value
     who, decision, boot = job.submission, auditing.decision(job, planned), job.executor.boot_id
-    writes = [jobs.starting(job.number, ATTEMPT, tier, started, boot, uid=who.uid, pid=who.pid, decision=decision)]
+    writes = [jobs.starting(job.number, job.attempt, tier, started, boot, uid=who.uid, pid=who.pid, decision=decision)]
     if not job.recorded:
         writes[:0] = [jobs.insert(_job(job), "starting"), *await _asked_for(job)]
     if job.submission.detached or planned.policy.grants or job.session is not None:
@@ -56,7 +57,7 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     writes += job.executor.learning.starting(job.number, job.submission, planned, started)
     first, job.recorded, job.predicted = not job.recorded, True, True
     await job.executor.write(*writes)
-    job.live.state = Starting(ATTEMPT, started)
+    job.live.state = Starting(job.attempt, started)
     job.live.durable.set()
     if first and job.submission.detached:
         job.caller.accepted(job.number)
@@ -69,6 +70,14 @@ async def ended(job: Progress, result: Result, error: CbxError | None) -> None:
         job.executor.record(_write(job, result, error))
     else:
         await _write(job, result, error)
+
+
+async def again(job: Progress, result: Result, then: Again) -> None:
+    """Write down how an attempt ended and when the next one is due, before anything of it is begun."""
+    now = time.time()
+    await job.executor.keep_trying(attempts.again(result, job.attempt, now, then), *_beside(job, result, None, now))
+    _forget_record(job)
+    job.executor.log("tried again", job=job.number, attempt=job.attempt + 1, why=then.why)
 
 
 def _changed_nothing(job: Progress, result: Result) -> bool:
@@ -85,17 +94,21 @@ async def _write(job: Progress, result: Result, error: CbxError | None) -> None:
         job.executor.log("result not recorded", job=job.number, error=str(raised))
         job.executor.afterwards(_write_later(job, writes))
     else:
-        _forget_record(job)
+        _forget(job)
 
 
 async def _write_later(job: Progress, writes: list[Write]) -> None:
     await job.executor.keep_trying(*writes)
-    _forget_record(job)
+    _forget(job)
 
 
 def _forget_record(job: Progress) -> None:
     with contextlib.suppress(OSError):
         os.unlink(job.record)
+
+
+def _forget(job: Progress) -> None:
+    _forget_record(job)
     if job.submission.detached:
         secrets.forget(job.executor.paths.secrets, job.number)
 
@@ -152,6 +165,12 @@ def _end(job: Progress, result: Result, error: CbxError | None) -> list[Write]:
     writes: list[Write] = [jobs.ended(msgspec.structs.replace(result, prediction=None), now)]
     if not job.recorded:
         writes.insert(0, jobs.insert(_job(job), result.state))
+    return writes + _beside(job, result, error, now)
+
+
+def _beside(job: Progress, result: Result, error: CbxError | None, now: float) -> list[Write]:
+    """What is written with the end of each attempt: what became of its changes, what it taught, what is audited."""
+    writes: list[Write] = []
     if job.session is not None:
         # Whatever went wrong: changes that nobody decided on are held, never called rolled back.
         settled = job.settled or work.Settled(CheckpointState.HELD, None, "its fate could not be decided")

@@ -26,7 +26,7 @@ from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.lockset import AdoptedLocks
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, usage_of, verdict
-from cbx_supervisor.execution.progress import ATTEMPT, Progress
+from cbx_supervisor.execution.progress import Progress, box_name
 from cbx_supervisor.execution.submission import Descriptors, Ending, Nobody, Submission
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running
@@ -54,12 +54,12 @@ class Unfinished:
 def adopt(executor: Executor, found: Unfinished, adopted: Adopted) -> None:
     """Go on with a job whose init lives. It may still wait for its start, which is on disk."""
     live = _live(executor, found)
-    record = f"{executor.paths.jobs}/{live.number}.json"
+    record = f"{executor.paths.jobs}/{box_name(live.number, found.kept.attempt)}.json"
     init = Init(adopted, record, live.terminal)
     init.control.go()
     live.about_to_launch()
     live.launched(init)
-    live.state = Running(ATTEMPT, _started(found), init.pid)
+    live.state = Running(found.kept.attempt, _started(found), init.pid)
     _go_on(executor, found, live, _end_of(init), init.missing)
 
 
@@ -71,7 +71,7 @@ def conclude(executor: Executor, found: Unfinished, outcome: Outcome) -> None:
 
     live = _live(executor, found)
     live.about_to_launch()
-    live.state = Running(ATTEMPT, _started(found), 0)
+    live.state = Running(found.kept.attempt, _started(found), 0)
     _go_on(executor, found, live, known(), {})
 
 
@@ -83,7 +83,7 @@ def start_again(executor: Executor, found: Unfinished) -> None:
         why = "what is kept apart of it, because it holds secrets, is lost"
         executor.resume(live, _given_up(executor, found, live, why))
         return
-    job = Progress(executor, live, Descriptors({}), Nobody())
+    job = _attempt(executor, live, found)
     job.recorded = True
     executor.resume(live, run.whole(job))
 
@@ -135,7 +135,15 @@ def _started(found: Unfinished) -> float:
 def _live(executor: Executor, found: Unfinished) -> LiveJob:
     live = LiveJob(found.job.number, submission_of(found), found.job.submitted, executor.on_change)
     live.durable.set()
+    live.attempt = found.kept.attempt
+    # Without its secrets it would not be the same command.
+    live.unwanted = found.kept.submission is None or texts.incomplete(found.kept.submission)
     return live
+
+
+def _attempt(executor: Executor, live: LiveJob, found: Unfinished) -> Progress:
+    kept = found.kept
+    return Progress(executor, live, Descriptors({}), Nobody(), attempt=kept.attempt, again=kept.again)
 
 
 def _go_on(
@@ -163,7 +171,7 @@ def _go_on(
     if launch is None:
         executor.resume(live, _only_recorded(executor, found, end))
         return
-    job = Progress(executor, live, Descriptors({}), Nobody())
+    job = _attempt(executor, live, found)
     job.planned = launch.planned
     job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
     if found.checkpoint is not None and found.checkpoint.session is not None:
@@ -186,7 +194,7 @@ async def _only_recorded(executor: Executor, found: Unfinished, end: Awaitable[O
     finally:
         executor.admission.leave(found.job.number, succeeded=result.state == "exited" and result.status == 0)
     with contextlib.suppress(OSError):
-        os.unlink(f"{executor.paths.jobs}/{found.job.number}.json")
+        os.unlink(f"{executor.paths.jobs}/{box_name(found.job.number, found.kept.attempt)}.json")
     return Ending(result)
 
 

@@ -20,7 +20,7 @@ from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_supervisor.execution import checkpoints as work
-from cbx_supervisor.execution import entering, layering, learning, outcome, records, starting
+from cbx_supervisor.execution import entering, layering, learning, outcome, records, retrying, starting
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
@@ -28,6 +28,7 @@ from cbx_supervisor.execution.settling import Commit, settle
 from cbx_supervisor.execution.submission import Ending
 from cbx_supervisor.model.result import CheckpointRef, Result
 from cbx_supervisor.store import jobs
+from cbx_supervisor.store.attempts import Again
 
 
 class _NotLayeredError(Exception):
@@ -35,7 +36,10 @@ class _NotLayeredError(Exception):
 
 
 async def whole(job: Progress) -> Ending:
-    """From the plan to the result on disk. Nothing of the job is left then, but what was meant to stay."""
+    """From the plan to the result on disk, over as many attempts as it takes.
+
+    Nothing of the job is left then, but what was meant to stay.
+    """
     return await _concluded(job, _begun(job))
 
 
@@ -48,6 +52,7 @@ async def rest(job: Progress, ended: Awaitable[Outcome | None], missing: dict[st
 async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
     error: CbxError | None = None
     result: Result | None = None
+    again: Again | None = None
     try:
         try:
             result = await running
@@ -61,11 +66,21 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             job.executor.log("internal error", job=job.number, error=repr(raised), trace=traceback.format_exc())
             error = CbxError(f"internal error: {raised!r}", hint="please report this; the supervisor's log has more")
             result = _never_ran(job, error, "failed-to-start")
-        await records.ended(job, result, error)
+        again = retrying.next_try(job, result)
+        if again is None:
+            await records.ended(job, result, error)
+        else:
+            job.live.waits_again(job.attempt + 1)  # from here on it can be withdrawn
+            await records.again(job, result, again)
     finally:
-        entering.leave(job, succeeded=result is not None and result.state == "exited" and result.status == 0)
+        if again is None:
+            entering.leave(job, succeeded=result is not None and result.state == "exited" and result.status == 0)
+        else:
+            entering.step_back(job)
     if job.session is not None and job.settled is not None and job.settled.left:
         job.executor.afterwards(layering.remove(job, job.session))
+    if again is not None:
+        return await whole(retrying.following(job, again))
     return Ending(result, error)
 
 
@@ -132,7 +147,7 @@ async def _ended(
     settled = job.settled = await _settle(job, planned, ended)
     leaks: list[str] = []
     if ended is None or ended["unkillable"]:
-        leaks = await job.executor.launching.reaped(str(job.number))
+        leaks = await job.executor.launching.reaped(job.box)
     else:
         job.executor.afterwards(_look_for_leaks(job))
     result = outcome.ran(
@@ -166,7 +181,7 @@ async def _settle(job: Progress, planned: runner.Plan, ended: Outcome | None) ->
 
 async def _look_for_leaks(job: Progress) -> None:
     """All processes were dead at the end; that the groups went too is found out when the caller was told."""
-    if leaks := await job.executor.launching.reaped(str(job.number)):
+    if leaks := await job.executor.launching.reaped(job.box):
         job.executor.log("left behind", job=job.number, groups=leaks)
         await job.executor.write(jobs.leaked(job.number, leaks))
 

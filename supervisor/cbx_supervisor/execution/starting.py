@@ -10,7 +10,7 @@ from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_supervisor.execution import output, records
 from cbx_supervisor.execution.launching import Init, process_start
-from cbx_supervisor.execution.progress import ATTEMPT, Progress
+from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.model.job import Running
 from cbx_supervisor.store import jobs
 
@@ -32,11 +32,11 @@ async def start(job: Progress, planned: runner.Plan, view: box.HostView, started
         init.close()
         if job.network is not None:
             job.network.close()
-        await job.executor.launching.reaped(str(job.number))
+        await job.executor.launching.reaped(job.box)
         raise
     init.control.go()
     job.live.launched(init)
-    job.live.state = Running(ATTEMPT, time.time(), init.pid)
+    job.live.state = Running(job.attempt, time.time(), init.pid)
     job.caller.started(job.number)
     asyncio.get_running_loop().call_later(NOTED_AFTER, _note_running, job, init)
     return init
@@ -44,7 +44,7 @@ async def start(job: Progress, planned: runner.Plan, view: box.HostView, started
 
 async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> Init:
     if job.submission.detached:
-        await job.look_at(output.prepare, job.descriptors, job.executor.paths.log_of(job.number))
+        await job.look_at(output.prepare, job.descriptors, job.executor.paths.log_of(job.number, job.attempt))
     names, fds = _passed(job, planned)
     started = await job.executor.launching.start(_spec(job, planned, view, names), fds)
     # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
@@ -61,7 +61,7 @@ async def _connect(job: Progress, planned: runner.Plan, init: Init) -> None:
         job.network = await job.executor.networks.open(planned.policy, init.pid, init.pidfd, job.executor.settings)
     except BaseException:
         init.close()  # which calls it off
-        await job.executor.launching.reaped(str(job.number))
+        await job.executor.launching.reaped(job.box)
         raise
 
 
@@ -69,7 +69,7 @@ def _note_running(job: Progress, init: Init) -> None:
     if not init.closed:
         start = process_start(init.pid)
         job.executor.write_later(
-            jobs.running(job.number, ATTEMPT, init_pid=init.pid, init_start=start, cgroup_inode=None)
+            jobs.running(job.number, job.attempt, init_pid=init.pid, init_start=start, cgroup_inode=None)
         )
 
 
@@ -92,7 +92,7 @@ def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[s
     size = job.submission.terminal
     return box.spec(
         planned.policy,
-        str(job.number),
+        job.box,
         list(planned.argv),
         box.operations(planned.policy, view, job.places, locked),
         descriptors=names,

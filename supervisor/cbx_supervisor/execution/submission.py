@@ -25,6 +25,7 @@ class Submission:
     dry_run: bool = False
     lock_timeout: float | None = None
     after: tuple[int, ...] = ()  # jobs that must have succeeded
+    retries: int | None = None  # how often it is tried again when that may help; None: as configured
     importance: Importance = Importance.NORMAL
     session: str | None = None
     terminal: tuple[int, int] | None = None  # rows and columns

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from cbx_supervisor.model.attempt import Attempt
 from cbx_supervisor.model.prediction import Prediction
 
 
@@ -113,6 +114,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     changes: Changes | None = None
     checkpoint: CheckpointRef | None = None
     prediction: Prediction | None = None
+    attempts: tuple[Attempt, ...] = ()  # where one job is asked for
     leaks: tuple[Any, ...] = ()
     identity: Who
     workdir: str

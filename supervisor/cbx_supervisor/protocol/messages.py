@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from cbx_supervisor.model.attempt import Attempt
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Who
 
@@ -51,6 +52,7 @@ class Submit(Body, frozen=True):
     commit: Literal["auto", "hold", "never"] | None = None
     priority: str | None = None
     after: list[int] = []
+    retries: Annotated[int, Meta(ge=0, le=100)] | None = None
     user: str | None = None
     strict: bool = False
     yes: bool = False
@@ -136,6 +138,7 @@ class Unfinished(Answer, frozen=True):
     submitted: str | None
     message: str
     prediction: Prediction | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Submitted(Answer, frozen=True):

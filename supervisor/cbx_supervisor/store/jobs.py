@@ -59,8 +59,8 @@ def starting(
         connection.execute("UPDATE jobs SET state = 'starting', tier = ? WHERE id = ?", (tier, number))
         # Again, if the supervisor died after it had written this and before anything was started.
         connection.execute(
-            "INSERT OR REPLACE INTO attempts (job, attempt, started, boot_id) VALUES (?, ?, ?, ?)",
-            (number, attempt, at, boot_id),
+            "INSERT OR REPLACE INTO attempts (job, attempt, started, boot_id, tier) VALUES (?, ?, ?, ?, ?)",
+            (number, attempt, at, boot_id, tier),
         )
 
     return operation
@@ -89,7 +89,11 @@ def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
     def operation(connection: sqlite3.Connection) -> None:
         over(connection)
         connection.execute("UPDATE jobs SET state = ?, ended = ? WHERE id = ?", (result.state, at, result.job))
-        connection.execute("UPDATE attempts SET ended = ? WHERE job = ? AND ended IS NULL", (at, result.job))
+        connection.execute(
+            "UPDATE attempts SET ended = ?, state = ?, reason = ?, status = ?, message = ?"
+            " WHERE job = ? AND ended IS NULL",
+            (at, result.state, result.reason, result.status, result.message, result.job),
+        )
         connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
         # What was kept to start it, or to go on with it, has served its purpose; it may hold secrets.
         connection.execute("DELETE FROM kept WHERE job = ?", (result.job,))

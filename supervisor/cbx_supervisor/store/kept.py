@@ -6,6 +6,9 @@ import dataclasses
 import sqlite3
 from collections.abc import Callable
 
+from cbx_supervisor.store import attempts
+from cbx_supervisor.store.attempts import Again
+
 Operation = Callable[[sqlite3.Connection], None]
 
 
@@ -32,22 +35,33 @@ def launch(job: int, text: str) -> Operation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """The two texts of one job, as execution/kept made them, and when its last attempt was started, in which boot."""
+    """The two texts of one job, as execution/kept made them, and its last attempt: when it was started, which boot.
+
+    ``attempt`` is the one that it is in, or waits for: the next one if the last is over. ``again`` is why there is it.
+    """
 
     submission: str | None
     launch: str | None
     boot_id: str | None
     started: float | None
+    attempt: int = 1
+    again: Again | None = None
 
 
 def find(connection: sqlite3.Connection, job: int) -> Kept:
     """What was kept of a job."""
     row = connection.execute("SELECT submission, launch FROM kept WHERE job = ?", (job,)).fetchone()
+    submitted, launched = (None, None) if row is None else (row["submission"], row["launch"])
+    tries = attempts.find(connection, job)
+    if not tries:
+        return Kept(submitted, launched, None, None)
+    last = tries[-1]
     boot = connection.execute(
-        "SELECT boot_id, started FROM attempts WHERE job = ? ORDER BY attempt DESC LIMIT 1", (job,)
+        "SELECT boot_id FROM attempts WHERE job = ? AND attempt = ?", (job, last.attempt)
     ).fetchone()
-    texts = (None, None) if row is None else (row["submission"], row["launch"])
-    return Kept(*texts, *((None, None) if boot is None else (boot["boot_id"], boot["started"])))
+    number = last.attempt if last.again is None else last.attempt + 1
+    before = next((found.again for found in tries if found.attempt == number - 1), None)
+    return Kept(submitted, launched, boot["boot_id"], last.started, number, before)
 
 
 def key(uid: int, name: str, job: int, digest: str) -> Operation:

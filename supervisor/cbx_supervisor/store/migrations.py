@@ -168,7 +168,19 @@ def _chain_old_entries(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE audit_unchained")
 
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED)
+# A try of a job that is over before the job is: how it ended, and when and why there is another.
+_ATTEMPTS = """
+ALTER TABLE attempts ADD COLUMN tier TEXT;
+ALTER TABLE attempts ADD COLUMN state TEXT;
+ALTER TABLE attempts ADD COLUMN reason TEXT;
+ALTER TABLE attempts ADD COLUMN status INTEGER;
+ALTER TABLE attempts ADD COLUMN message TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN again_at REAL;
+ALTER TABLE attempts ADD COLUMN again_why TEXT;
+ALTER TABLE attempts ADD COLUMN again_tier TEXT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS)
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 

@@ -29,6 +29,7 @@ def test_all_options_arrive_typed():
         ("cpus", b"0.25"), ("network", b"host"), ("rw", b"/a//b/../c"), ("rw", b"/d"), ("tier", b"DANGEROUS_ISOLATED"),
         ("commit", b"hold"), ("lock_timeout", b"0"), ("tty", b"1"), ("rows", b"10"), ("cols", b"20"),
         ("allow_missing", b"memory,cpus"), ("detach", b"1"), ("session", b"s"), ("env", b"SUDO_UID=1000"),
+        ("retries", b"0"),
     )  # fmt: skip
     options = taken.request.options
     assert taken.request.argv == ("true", "-x")
@@ -36,6 +37,7 @@ def test_all_options_arrive_typed():
     assert (options.timeout, options.memory, options.cpus, options.network) == (1.5, 1 << 20, 0.25, NetworkMode.HOST)
     assert (options.writable, options.tier) == (("/a/c", "/d"), Tier.DANGEROUS_ISOLATED)
     assert (options.commit, taken.lock_timeout, taken.terminal) == (CommitMode.HOLD, 0.0, (10, 20))
+    assert (taken.retries, parse(("detach", b"1")).retries) == (0, None)
     assert (options.allow_missing, taken.detached, taken.sudo_uid) == (frozenset({"memory", "cpus"}), True, 1000)
 
 
@@ -46,7 +48,7 @@ def test_all_options_arrive_typed():
         ("memory", b"9" * 30), ("cpus", b"0"), ("pids", "٣".encode()), ("network", b"any"), ("tier", b"none"),
         ("commit", b"yes"), ("detach", b"0"), ("env", b"=x"), ("env", b"x"), ("rw", b"relative"), ("workdir", b"x"),
         ("user", b"no such user"), ("user", b"99999999999999"), ("kind", b"run"), ("uid", b"0"), ("line", b"true"),
-        ("tty", b"1\n"), ("version", b"2"),
+        ("tty", b"1\n"), ("version", b"2"), ("retries", b"1"), ("retries", b"0"),
     ],
 )  # fmt: skip
 def test_a_bad_field_is_refused(field):

@@ -16,15 +16,18 @@ from cbx_supervisor.client.http import Api
 @click.argument("job", type=click.IntRange(min=1))
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of what is there.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="K", help="Of this attempt, not of the last one.")
 @click.option("--raw", is_flag=True, help="Do not escape control characters, even on a terminal.")
-def command(job: int, follow: bool, tail: int | None, raw: bool) -> None:
-    """Print the output that was kept of a job.
+def command(job: int, follow: bool, tail: int | None, attempt: int | None, raw: bool) -> None:
+    """Print the output that was kept of a job: of its last attempt, and with -f of those that follow.
 
     On a terminal, control characters are escaped; in a pipe or a file the bytes are as the command wrote them.
     """
     query: dict[str, int] = {"follow": 1} if follow else {}
     if tail is not None:
         query["tail"] = tail
+    if attempt is not None:
+        query["attempt"] = attempt
     path = f"/v1/jobs/{job}/log" + (f"?{urllib.parse.urlencode(query)}" if query else "")
     # A character may come in two parts.
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")

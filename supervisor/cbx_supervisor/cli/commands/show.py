@@ -55,9 +55,23 @@ def render(result: dict[str, Any]) -> str:
             ("not predicted", _few(foreseen.get("observed"), "missed")),
             ("not changed", _few(foreseen.get("observed"), "untouched")),
             ("fingerprint", foreseen.get("fingerprint")),
+            ("attempts", _attempts(result.get("attempts") or [])),
             ("leaks", [str(leak) for leak in result.get("leaks") or []]),
         ]
     )
+
+
+def _attempts(tries: list[dict[str, Any]]) -> list[str]:
+    """How each try ended, if there was more than one or another one is due."""
+    if len(tries) < 2 and not any(one["again"] for one in tries):
+        return []
+    return [_attempt(one) for one in tries]
+
+
+def _attempt(one: dict[str, Any]) -> str:
+    ended = f"{one['state']} ({one['reason']}, status {one['status']})" if one["ended"] else "not over"
+    again = f"; tried again from {one['again_at']} on: {one['again']}" if one["again"] else ""
+    return f"{one['attempt']}: {one['tier']}, {ended}{again}"
 
 
 def _network(usage: dict[str, Any] | None) -> list[str]:

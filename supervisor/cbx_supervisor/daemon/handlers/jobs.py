@@ -1,18 +1,16 @@
-"""Jobs over HTTP: list, show, wait, cancel, log."""
+"""Jobs over HTTP: list, show, wait, cancel."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pwd
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from cbx_sandbox.errors import UsageError
 from cbx_sandbox.shell.tiers import SHORT, Tier
@@ -27,19 +25,18 @@ from cbx_supervisor.daemon.handlers.answers import (
     require,
     service_of,
 )
-from cbx_supervisor.execution import logs
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import iso, printable, text_of
+from cbx_supervisor.model.attempt import Attempt
 from cbx_supervisor.model.job import Job, state_name
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol.messages import Cancel, Kill
-from cbx_supervisor.store import audit, jobs, predictions
+from cbx_supervisor.store import attempts, audit, jobs, predictions
 
 LONGEST_WAIT = 300.0
 MOST_ROWS = 1000
-LOOK_AGAIN = 0.1  # s, for more output of a job that runs
 
 
 async def index(request: Request) -> Response:
@@ -69,7 +66,11 @@ async def show(request: Request) -> Response:
     """GET /v1/jobs/{id}."""
     row = await row_of(request)
     live = service_of(request).executor.live
-    return json_answer(_answer(row, await _prediction(request, row.job), live))
+    tries = await _attempts(request, row.job.number)
+    answer = _answer(row, await _prediction(request, row.job), live)
+    if isinstance(answer, Result):
+        return json_answer(msgspec.structs.replace(answer, attempts=tries))
+    return json_answer({**answer, "attempts": tries})
 
 
 async def wait(request: Request) -> Response:
@@ -129,42 +130,6 @@ async def audited(request: Request, action: str, row: jobs.Row, detail: dict[str
     )
 
 
-async def log(request: Request) -> Response:
-    """GET /v1/jobs/{id}/log?follow=&tail=: the bytes that a detached job wrote so far, or until its end."""
-    row = await row_of(request)
-    service = service_of(request)
-    lines = request.query_params.get("tail")
-    wanted = None if lines is None else int(numeric(request, "tail", 0))
-    path = service.paths.log_of(row.job.number)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"no output was kept of job {row.job.number}", hint="only that of detached jobs is (run -d)"
-        ) from None
-    live = service.executor.live.get(row.job.number) if request.query_params.get("follow") == "1" else None
-    return StreamingResponse(_content(fd, wanted, live), media_type="application/octet-stream")
-
-
-async def _content(fd: int, lines: int | None, live: LiveJob | None) -> AsyncIterator[bytes]:
-    try:
-        position = 0 if lines is None else await asyncio.to_thread(logs.last_lines, fd, lines)
-        while True:
-            over = live is None or live.result.done()  # asked before reading: what came before the end is read
-            begin, part = await asyncio.to_thread(logs.read, fd, position, logs.CHUNK)
-            if begin > position:
-                yield f"\n[cbx: {begin - position} bytes were not kept]\n".encode()
-            if part:
-                yield part
-                position = begin + len(part)
-            elif over:
-                return
-            elif live is not None:
-                await asyncio.wait([live.result], timeout=LOOK_AGAIN)
-    finally:
-        os.close(fd)
-
-
 async def row_of(request: Request) -> jobs.Row:
     """The job that a request names. Raises NotFoundError, also where it is somebody else's."""
     service, number = service_of(request), number_of(request)
@@ -183,6 +148,26 @@ def _answer(row: jobs.Row, foreseen: Prediction | None, live: dict[int, LiveJob]
     if row.result is not None:
         return msgspec.structs.replace(row.result, prediction=foreseen)
     return {**_unfinished(row.job, row.state, live), "prediction": foreseen}
+
+
+async def _attempts(request: Request, job: int) -> tuple[Attempt, ...]:
+    read = service_of(request).database.read
+    found = await asyncio.to_thread(read, lambda connection: attempts.find(connection, job))
+    return tuple(
+        Attempt(
+            attempt=one.attempt,
+            tier=one.tier,
+            started=iso(one.started) or "",
+            ended=iso(one.ended),
+            state=one.state,
+            reason=one.reason,
+            status=one.status,
+            message=one.message,
+            again=None if one.again is None else one.again.why,
+            again_at=None if one.again is None else iso(one.again.at),
+        )
+        for one in found
+    )
 
 
 async def _prediction(request: Request, job: Job) -> Prediction | None:

@@ -1,0 +1,63 @@
+"""What follows when an attempt has ended: the job is over, or it waits for another attempt.
+
+Only detached jobs are tried again by themselves: nobody sits in front of them, and what they read and write is theirs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+from cbx_sandbox.policy import NetworkMode
+from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.execution.progress import Progress
+from cbx_supervisor.execution.submission import Descriptors, Nobody
+from cbx_supervisor.model.checkpoint import CheckpointState
+from cbx_supervisor.model.result import Result
+from cbx_supervisor.scheduling import retries
+from cbx_supervisor.scheduling.retries import Backoff, Failure
+from cbx_supervisor.store.attempts import Again
+
+_GONE = {CheckpointState.EMPTY, CheckpointState.ROLLED_BACK}  # of an attempt that left nothing
+
+
+def next_try(job: Progress, result: Result) -> Again | None:
+    """When and why the job is tried again; None: it is over."""
+    submission = job.submission
+    if not submission.detached or submission.interactive or job.live.unwanted or not job.predicted:
+        return None
+    settings = job.executor.settings.retries
+    asked = submission.retries is not None
+    if job.attempt > (settings.retries_max if submission.retries is None else submission.retries):
+        return None
+    why = retries.helps(_failure(job, result), asked=asked)
+    if why is None:
+        return None
+    backoff = Backoff(settings.base_seconds, settings.cap_seconds)
+    # Jitter keeps jobs that failed together from coming back together; it protects no secret.
+    return Again(time.time() + backoff.delay(job.attempt, random.random), why)
+
+
+def following(job: Progress, again: Again) -> Progress:
+    """The next attempt, of which nothing is there yet."""
+    attempt = Progress(job.executor, job.live, Descriptors({}), Nobody(), attempt=job.attempt + 1, again=again)
+    attempt.recorded = True
+    return attempt
+
+
+def _failure(job: Progress, result: Result) -> Failure:
+    planned = job.planned
+    if planned is None:
+        return Failure(Tier.DANGEROUS_ISOLATED, result.state, result.reason, result.status)
+    left = job.session is not None and (job.settled is None or job.settled.state not in _GONE)
+    return Failure(
+        planned.policy.tier,
+        result.state,
+        result.reason,
+        result.status,
+        result.signal,
+        planned.analysis.benign_exits,
+        in_place=job.locks.direct,
+        held=left,
+        reaches_out=planned.policy.network is not NetworkMode.NONE,
+    )

@@ -1,0 +1,118 @@
+"""Jobs that are tried again: what is, how often, what is kept of each try; supervisors killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from tests.daemon.conftest import until
+from tests.daemon.durable.conftest import crash, detached, ended, state
+
+pytestmark = pytest.mark.root
+
+SOON = {"RETRIES_BASE_SECONDS": "0.02", "RETRIES_CAP_SECONDS": "0.05"}
+LATE = {"RETRIES_BASE_SECONDS": "100000", "RETRIES_CAP_SECONDS": "100000"}
+
+
+def tries(supervisor, job):
+    return supervisor.get(f"/v1/jobs/{job}")["attempts"]
+
+
+def test_a_job_is_tried_again_until_it_succeeds(made, tmp_path):
+    """Each attempt is kept with its reason and its output; who follows the output gets all of it."""
+    made.start(**SOON)
+    line = f"echo trying; test -e {tmp_path}/go"
+    job = detached(made, line, ("retries", b"100")).job()
+    until(lambda: len(tries(made, job)) > 2)
+    (tmp_path / "go").touch()
+    result = ended(made, job)
+    assert (result["state"], result["status"]) == ("exited", 0)
+    *failed, last = result["attempts"]
+    assert [one["attempt"] for one in result["attempts"]] == list(range(1, len(failed) + 2))
+    assert {(one["state"], one["status"], one["again"]) for one in failed} == {("exited", 1, "exit status 1")}
+    assert (last["status"], last["again"]) == (0, None)
+    assert all(made.get(f"/v1/jobs/{job}/log?attempt={one['attempt']}") == b"trying\n" for one in result["attempts"])
+    assert made.get(f"/v1/jobs/{job}/log") == b"trying\n"
+    shown = made.get(f"/v1/jobs/{job}/log?follow=1&attempt=1")
+    assert shown == b"trying\n"
+
+
+def test_retries_are_counted_and_not_more(made):
+    """Unasked only what says that it failed for now; none if the submitter wants none."""
+    made.start(**SOON)
+    counts = {}
+    for line, wanted in (("exit 1", b"2"), ("exit 75", None), ("exit 75", b"0"), ("exit 1", None)):
+        job = detached(made, line, *([] if wanted is None else [("retries", wanted)])).job()
+        ended(made, job)
+        counts[line, wanted] = len(tries(made, job))
+    assert counts == {("exit 1", b"2"): 3, ("exit 75", None): 4, ("exit 75", b"0"): 1, ("exit 1", None): 1}
+
+
+def test_what_writes_in_place_is_never_tried_again(made, counted):
+    """However much it is wanted; over an overlay it is, since nothing of the attempt is left."""
+    made.start(**SOON)
+    line = f"echo x >> {counted}/mark; exit 75"
+    wanted = (("retries", b"3"), ("cwd", os.fsencode(counted)))
+    in_place = detached(made, line, *wanted, ("tier", b"conditional")).job()
+    result = ended(made, in_place)
+    assert result["tier"] == "CONDITIONAL_PARALLEL"
+    assert len(result["attempts"]) == 1
+    assert (counted / "mark").read_text() == "x\n"
+    layered = detached(made, line, *wanted, ("tier", b"sequential")).job()
+    result = ended(made, layered)
+    assert [one["tier"] for one in result["attempts"]] == ["SEQUENTIAL_REQUIRED"] * 4
+    assert (counted / "mark").read_text() == "x\n"
+
+
+def test_what_somebody_ends_is_not_tried_again(made):
+    """Neither while it runs nor while it waits for its next attempt."""
+    made.start(**LATE)
+    running = detached(made, "sleep 600", ("retries", b"5")).job()
+    waiting = detached(made, "exit 1", ("retries", b"5")).job()
+    until(lambda: state(made, running) == "running")
+    until(lambda: tries(made, waiting) and tries(made, waiting)[0]["again"])
+    (reason,) = made.get(f"/v1/jobs/{waiting}/why")["waits_for"]
+    assert reason["kind"] == "retry"
+    for job, signalled in ((running, "kill"), (waiting, "cancel")):
+        made.post(f"/v1/jobs/{job}/{signalled}", {"signal": "TERM"})
+        assert len(ended(made, job)["attempts"]) == 1
+    assert made.get(f"/v1/jobs/{waiting}")["state"] == "cancelled"
+
+
+def test_a_retry_survives_the_death_of_its_supervisor(made, tmp_path):
+    """While it waits, and while an attempt runs: the next supervisor goes on counting."""
+    made.start(**LATE)
+    waiting = detached(made, f"test -e {tmp_path}/go", ("retries", b"100")).job()
+    until(lambda: tries(made, waiting) and tries(made, waiting)[0]["again"])
+    crash(made)
+    made.start(**SOON)
+    until(lambda: len(tries(made, waiting)) > 1)
+    (tmp_path / "go").touch()
+    assert ended(made, waiting)["status"] == 0
+    wait = f"until [ -e {tmp_path}/end ]; do sleep 0.05; done"
+    line = f"test -e {tmp_path}/stop && exit 0; test -e {tmp_path}/second || exit 1; {wait}; exit 1"
+    running = detached(made, line, ("retries", b"100")).job()
+    until(lambda: len(tries(made, running)) > 1)
+    (tmp_path / "second").touch()
+    until(lambda: state(made, running) == "running")
+    before = len(tries(made, running))
+    crash(made)
+    (tmp_path / "stop").touch()
+    (tmp_path / "end").touch()
+    made.start(**SOON)
+    result = ended(made, running)
+    assert result["status"] == 0
+    assert len(result["attempts"]) == before + 1
+    assert result["attempts"][before - 1]["again"] == "exit status 1"
+
+
+def test_a_stopped_supervisor_leaves_the_next_attempt_to_the_next(made, tmp_path):
+    """In order, not killed."""
+    made.start(**LATE)
+    job = detached(made, f"test -e {tmp_path}/go", ("retries", b"9")).job()
+    until(lambda: tries(made, job) and tries(made, job)[0]["again"])
+    assert made.stop(signal.SIGTERM) == 0
+    (tmp_path / "go").touch()
+    made.start(**SOON)
+    assert ended(made, job)["status"] == 0
