@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.failure import ClientError, internal
 from cbx_supervisor.client.report import complain
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def status_of(action: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it flushes at its end
         return 141
+    except Exception as why:  # noqa: BLE001 - whatever it is, a traceback would help nobody who reads it here
+        return fail(internal(why))
     return status if isinstance(status, int) else 0
 
 

@@ -88,12 +88,16 @@ def main() -> None:
 
 def status_of(argv: list[str]) -> int:
     """Run one verb and return its exit status."""
+    return funnel.status_of(lambda: _verb(argv))
+
+
+def _verb(argv: list[str]) -> object:
     try:
-        return funnel.status_of(lambda: command.main(argv, prog_name="cbx-sandbox", standalone_mode=False))
+        return command.main(argv, prog_name="cbx-sandbox", standalone_mode=False)
     except click.ClickException as why:
-        return funnel.fail(_usage(why))
-    except click.Abort:
-        return 130
+        raise _usage(why) from why
+    except click.Abort as why:
+        raise KeyboardInterrupt from why
 
 
 def _usage(why: click.ClickException) -> ClientError:

@@ -19,6 +19,17 @@ class UnreachableError(ClientError):
     """No supervisor answers, and this caller cannot start one; or it went away before it had answered."""
 
 
+def internal(why: Exception) -> ClientError:
+    """Word a fault of cbx's own: what it is, and where it happened, for a report."""
+    trace = why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "an unknown place"
+    return ClientError(
+        f"internal error: {type(why).__name__}: {why}", hint=f"please report this; it happened at {place}"
+    )
+
+
 def printable(text: str) -> str:
     """Escape what a terminal would act on: control characters and bytes that are no text.
 

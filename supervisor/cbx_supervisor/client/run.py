@@ -8,7 +8,7 @@ import sys
 
 from cbx_supervisor.client import options
 from cbx_supervisor.client.connection import Connection, open_socket, runtime_directory
-from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.failure import ClientError, internal
 from cbx_supervisor.client.report import Reporter, complain, write
 from cbx_supervisor.client.request import fields as request_fields
 from cbx_supervisor.client.request import working_directory
@@ -47,16 +47,8 @@ def status_of(argv: list[str]) -> int:
     except BrokenPipeError:
         return 141
     except Exception as why:  # noqa: BLE001 - a traceback would look like the command's own, and status 1 too
-        complain(ClientError(f"internal error: {type(why).__name__}: {why}", hint=_where(why)))
+        complain(internal(why))
         return 125
-
-
-def _where(why: BaseException) -> str:
-    trace = why.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "an unknown place"
-    return f"please report this; it happened at {place}"
 
 
 def _run(values: options.Values, command: list[str]) -> int:

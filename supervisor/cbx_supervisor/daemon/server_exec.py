@@ -343,6 +343,10 @@ class Connection:
         except CbxError as error:
             self._close_files(passed.release())
             self.fail(error)
+        except Exception as error:  # noqa: BLE001  # a bug must not leave the caller waiting
+            self._server.executor.log("internal error", error=repr(error))
+            self._close_files(passed.release())
+            self.fail(CbxError(f"internal error: {error!r}"))
         else:
             self._close_files(passed.release())
             self._send([("kind", b"result"), ("status", b"0"), ("line", b""), ("json", described)])
