@@ -62,6 +62,7 @@ class Options(Struct, frozen=True):
     host_effects: frozenset[str] = frozenset()
     agreed: bool = False  # to what a check wants to be asked about
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
+    within: tuple[str, ...] = ()  # the directories of a transaction: it writes into their layers, and nowhere else
 
 
 class Request(Struct, frozen=True):
@@ -213,6 +214,9 @@ def plan(
     observed = observe and _to_observe(options, tier, grants, defaults.observe_every, lesson)
     if observed:
         grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
+    if options.within:
+        tier, reasons, grants = _within(options, tier, reasons, lockset.directories(analysis.effects.paths, facts))
+        observed = False
     workdir = options.workdir or request.cwd
     network = _network(options, analysis, tier, defaults)
     policy = Policy(
@@ -224,9 +228,14 @@ def plan(
         environment=seen(request) if visible is None else visible,
         limits=_limits(options, defaults.limits[tier]),
         commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
-        overlay_all=tier is Tier.DANGEROUS_ISOLATED,
+        overlay_all=tier is Tier.DANGEROUS_ISOLATED and not options.within,
         # Where ids cannot be shifted root runs without capabilities, and the result names what is missing.
-        shifted=tier is Tier.DANGEROUS_ISOLATED and request.identity.uid == 0 and host.unshifted is None,
+        shifted=(
+            tier is Tier.DANGEROUS_ISOLATED
+            and not options.within
+            and request.identity.uid == 0
+            and host.unshifted is None
+        ),
         # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
         host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
         hide=_covered("hide", options.hide, facts),
@@ -244,6 +253,42 @@ def plan(
     expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
     expected |= widening.unseen(tier, own, more, expected)
     return Plan(request, analysis, policy, reasons, tuple(argv), expected, mark, project, observed)
+
+
+def _within(
+    options: Options, tier: Tier, reasons: tuple[Reason, ...], directories: Sequence[lockset.Directory]
+) -> tuple[Tier, tuple[Reason, ...], tuple[Grant, ...]]:
+    """A command of a transaction: whatever it is taken for, it sees its layers and writes into nothing else."""
+    if options.writable or options.commit is not None or options.tier is not None:
+        raise UsageError(
+            "cannot use --rw, --commit or --tier in a transaction",
+            hint="its directories are those that it began with, and `tx commit` commits all of it",
+        )
+    outside = [d.path for d in directories if not any(lockset.beneath(d.path, place) for place in options.within)]
+    if tier.rank < Tier.SEQUENTIAL_REQUIRED.rank:
+        tier = Tier.SEQUENTIAL_REQUIRED
+    reasons = (*reasons, Reason("transaction", "works in the layers of a transaction", Tier.SEQUENTIAL_REQUIRED))
+    reasons += tuple(
+        Reason("outside-transaction", f"{path} is not in the transaction: it stays read-only", tier) for path in outside
+    )
+    return tier, reasons, tuple(Grant(path, LockMode.U, overlay=True) for path in options.within)
+
+
+def writable_directories(paths: Sequence[str], facts: Facts, *, submitter_is_root: bool, name: str) -> tuple[str, ...]:
+    """The directories that a transaction may be begun over, resolved. Raises UsageError, DeniedError."""
+    found = []
+    for path in paths:
+        resolved = facts.resolve(path)
+        if facts.kind(resolved) != "dir":
+            raise UsageError(f"cannot begin a transaction over {path}: it is not a directory")
+        if resolved == "/" or any(lockset.beneath(resolved, place) for place in lockset.PRIVATE):
+            raise UsageError(
+                f"cannot begin a transaction over {resolved}", hint="name the directories that its commands change"
+            )
+        if not (submitter_is_root or facts.writable(resolved)):
+            raise DeniedError(f"cannot begin a transaction over {path}: {name} may not write there")
+        found.append(resolved)
+    return tuple(lockset.outermost(found))
 
 
 def analysed(request: Request, facts: Facts) -> Analysis:

@@ -13,8 +13,8 @@ from cbx_sandbox.linux import files
 # Every way in which cbx changes anything on a disk.
 CALLS = [
     *((os, name) for name in (
-        "mkdir", "rmdir", "unlink", "link", "symlink", "mknod", "write", "fsync", "utime", "chmod", "chown", "fchown",
-        "ftruncate", "setxattr", "removexattr",
+        "mkdir", "rmdir", "unlink", "rename", "link", "symlink", "mknod", "write", "fsync", "utime", "chmod", "chown",
+        "fchown", "ftruncate", "setxattr", "removexattr",
     )),
     *((files, name) for name in ("renameat2", "syncfs", "change_attributes")),
 ]  # fmt: skip

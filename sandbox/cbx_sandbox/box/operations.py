@@ -282,6 +282,7 @@ class Overlay(Operation):
     shifted: bool
     becomes_root: bool = False
     mounts_below: tuple[str, ...] = ()  # other mounts of the host under ``path``: shown read-only
+    saved: int = 0  # levels of ``layer`` that lie between its upper directory and the lower tree
 
     def describe(self) -> str:
         return f"overlay over {self.path}, writes go to {self.layer}"
@@ -294,10 +295,11 @@ class Overlay(Operation):
         stage.uppers.append(os.open(upper + "/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         options: dict[str, str | None] = {
             "source": SOURCE,
-            "lowerdir": lower,
+            "lowerdir": ":".join([*(f"{upper}/saved/{number}" for number in range(self.saved, 0, -1)), lower]),
             "upperdir": upper + "/upper",
             "workdir": upper + "/work",
-            "redirect_dir": "on" if self.redirect else "off",
+            # Over saved levels no directory is moved by name alone, so that they can be joined again.
+            "redirect_dir": "follow" if self.saved else "on" if self.redirect else "off",
             "index": "off",
             "metacopy": "off",
             "volatile": None,

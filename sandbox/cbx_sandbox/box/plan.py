@@ -20,6 +20,7 @@ class OverlayPlace(Struct, frozen=True):
     target: str
     layer: str
     redirect: bool
+    saved: int = 0  # levels of the layer beneath the one that takes the writes
 
 
 class LockedDirectory(Struct, frozen=True):
@@ -109,6 +110,7 @@ def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDire
                 redirect=place.redirect,
                 shifted=False,
                 mounts_below=inside,
+                saved=place.saved,
             )
         )
     if places:

@@ -137,19 +137,24 @@ def create(layer: LayerSpec) -> None:
     os.mkdir(layer.root, 0o700)
     os.mkdir(layer.work, 0o700)
     os.mkdir(layer.upper, 0o700)
-    target = os.open(layer.target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    upper = os.open(layer.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    imitate(layer.target, layer.upper)
+
+
+def imitate(target: str, upper: str) -> None:
+    """Give the directory ``upper``, root of an overlay, the owner, mode, attributes and times of ``target``."""
+    from_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    to_fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        status = os.fstat(target)
-        os.fchown(upper, status.st_uid, status.st_gid)
-        for key, value in files.xattrs(target).items():
+        status = os.fstat(from_fd)
+        os.fchown(to_fd, status.st_uid, status.st_gid)
+        for key, value in files.xattrs(from_fd).items():
             if not key.startswith(_TRUSTED):
-                _copy_xattr(upper, key, value)
-        os.fchmod(upper, stat.S_IMODE(status.st_mode))
-        os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+                _copy_xattr(to_fd, key, value)
+        os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
+        os.utime(to_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
     finally:
-        os.close(upper)
-        os.close(target)
+        os.close(to_fd)
+        os.close(from_fd)
 
 
 def _copy_xattr(fd: int, key: bytes, value: bytes) -> None:

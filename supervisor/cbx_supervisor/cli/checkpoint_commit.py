@@ -13,7 +13,7 @@ from cbx_supervisor.client.http import Api
 CHOICES = ("abort", "ours", "theirs", "merge")
 
 
-def _rules(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def rules(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """PATH=HOW, the path made absolute here: the supervisor has another working directory."""
     found = {}
     for value in values:
@@ -42,7 +42,7 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, values: tupl
     "both, or change nothing.",
 )
 @click.option(
-    "--resolve", "rules", metavar="PATH=HOW", multiple=True, callback=_rules,
+    "--resolve", metavar="PATH=HOW", multiple=True, callback=rules,
     help="The same for one path and what is beneath it (again for more).",
 )  # fmt: skip
 @click.option(
@@ -59,14 +59,14 @@ def commit(
     checkpoint: int,
     allow_privileged: bool,
     on_conflict: str,
-    rules: dict[str, str],
+    resolve: dict[str, str],
     only: list[str],
     without: list[str],
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make a checkpoint's changes real."""
-    more: dict[str, object] = {"resolve": rules, "only": only, "without": without, "dry_run": dry_run}
+    more: dict[str, object] = {"resolve": resolve, "only": only, "without": without, "dry_run": dry_run}
     body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict}
     body |= {key: value for key, value in more.items() if value}
     answer = Api().post(f"/v1/checkpoints/{checkpoint}/commit", body)

@@ -33,6 +33,7 @@ VERBS = (
     "move",
     "why",
     "checkpoint",
+    "tx",
     "status",
     "queue",
     "pools",

@@ -99,6 +99,7 @@ OPTIONS = (
             ),
             ("", "--retries", "retries", "count", "N", "detached: try again so often where it may help"),
             ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
+            ("", "--transaction", "transaction", "count", "N", "work in a transaction (see `cbx-sandbox tx`)"),
         ),
     ),
     (

@@ -23,6 +23,7 @@ from cbx_supervisor.daemon.handlers import (
     steering,
     submitting,
     trail,
+    transactions,
 )
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.protocol import messages
@@ -178,6 +179,39 @@ PAGES: tuple[Page, ...] = (
     Page(
         "POST", "/v1/checkpoints/{number}/redo", "checkpoint redo", checkpoints.redo,
         "Do a commit again that was undone", (messages.CheckpointShown,), body=messages.Nothing,
+    ),
+    Page(
+        "GET", "/v1/transactions", "tx list", transactions.index, "Transactions, the newest first",
+        (messages.Transactions,),
+        query=(Query("open", "boolean", "only those that are open"), Query("limit", "integer", "at most so many")),
+    ),
+    Page(
+        "POST", "/v1/transactions", "tx begin", transactions.begin, "Begin a transaction over directories",
+        (messages.TransactionShown,), body=messages.Begin,
+    ),
+    Page(
+        "GET", "/v1/transactions/{number}", "tx status", transactions.show, "One transaction",
+        (messages.TransactionShown,),
+    ),
+    Page(
+        "POST", "/v1/transactions/{number}/run", "tx run", transactions.run, "Have a job run in it",
+        (messages.Submitted,), body=messages.Submit,
+    ),
+    Page(
+        "POST", "/v1/transactions/{number}/savepoint", "tx savepoint", transactions.savepoint,
+        "Give the state now a name to go back to", (messages.TransactionShown,), body=messages.SavepointName,
+    ),
+    Page(
+        "POST", "/v1/transactions/{number}/rollback-to", "tx rollback-to", transactions.go_back,
+        "Throw away what was done since a savepoint", (messages.TransactionShown,), body=messages.SavepointName,
+    ),
+    Page(
+        "POST", "/v1/transactions/{number}/commit", "tx commit", transactions.commit,
+        "Make all of its changes real", (messages.CheckpointShown,), body=messages.Commit,
+    ),
+    Page(
+        "POST", "/v1/transactions/{number}/rollback", "tx rollback", transactions.roll_back,
+        "Throw all of its changes away", (messages.TransactionShown,), body=messages.Nothing,
     ),
     Page(
         "GET", "/v1/reports/accuracy", "report accuracy", reports.accuracy, "How right the predictions were",

@@ -116,6 +116,7 @@ class Service:
             self.review = Review(self.executor)
             self.retention = Retention(self.review, time.time)
             self._take_over(found)
+            await asyncio.to_thread(self.executor.transactions.recover)
             self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
             self.access = Access(self.settings.access)
             await self._look_and_prepare()

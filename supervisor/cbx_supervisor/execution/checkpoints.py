@@ -22,6 +22,7 @@ from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, ConflictError
 from cbx_sandbox.linux.credentials import Submitter
 from cbx_sandbox.linux.mountinfo import Mount
+from cbx_sandbox.policy import Identity
 from cbx_sandbox.shell.observation import Observation, compare
 from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.model.checkpoint import CheckpointState
@@ -32,23 +33,22 @@ SMALL, SMALL_SHARE = 1 << 30, 10  # of a file system of less than that many byte
 
 
 def begin(
-    planned: runner.Plan,
+    identity: Identity,
     view: box.HostView,
     targets: list[str],
     number: int,
     state_dir: str,
     owner: bytes,
     least_free: int,
+    redirect_dir: bool,
     claims: Sequence[Mount] | None = None,
 ) -> Session:
-    """Make the layers of one job. Leaves nothing behind when it fails.
+    """Make the layers of one job or transaction. Leaves nothing behind when it fails.
 
     Raises NotStartedError if less than ``least_free`` bytes, or a tenth of a small file system, are free where they go.
     Raises homes.UnclaimedError if ``claims`` is None and directories for layers were made: call again with those that
     no running job can reach. The layers of others go to the state directory.
     """
-    policy = planned.policy
-    identity = policy.identity
     unclaimed = homes.fresh(targets, state_dir, view.mounts)
     if unclaimed and claims is None:
         raise homes.UnclaimedError(unclaimed)
@@ -59,7 +59,7 @@ def begin(
         state_dir,
         view.mounts,
         checkpoint=number,
-        redirect_dir=not policy.overlay_all,
+        redirect_dir=redirect_dir,
     )
     for directory in {os.path.dirname(os.path.dirname(layer.root)) for layer in placed}:
         room = os.statvfs(directory)
@@ -79,9 +79,9 @@ def begin(
         raise
 
 
-def places(session: Session) -> list[box.OverlayPlace]:
-    """The overlays to mount."""
-    return [box.OverlayPlace(layer.target, layer.root, layer.redirect_dir) for layer in session.layers]
+def places(session: Session, saved: int = 0) -> list[box.OverlayPlace]:
+    """The overlays to mount, over so many ``saved`` levels."""
+    return [box.OverlayPlace(layer.target, layer.root, layer.redirect_dir, saved) for layer in session.layers]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

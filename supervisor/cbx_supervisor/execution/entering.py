@@ -70,6 +70,8 @@ def step_back(job: Progress) -> None:
 def leave(job: Progress, *, succeeded: bool) -> None:
     """Give everything back for good, and say so to those that come after it."""
     job.locks.close()
+    if job.submission.transaction is not None:
+        job.executor.transactions.leave(job.submission.transaction, job.number)
     job.live.succeeded = succeeded
     job.executor.admission.leave(job.number, succeeded=succeeded)
 

@@ -34,6 +34,7 @@ from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
+from cbx_supervisor.execution.transactions import Transactions
 from cbx_supervisor.execution.workers import Workers
 from cbx_supervisor.model import retention
 from cbx_supervisor.model.job import Ended
@@ -104,6 +105,7 @@ class Executor:
         self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
         self._networks: Networks | None = None
+        self.transactions = Transactions(self)
 
     @property
     def networks(self) -> Networks:
@@ -253,7 +255,7 @@ class Executor:
         def whole() -> runner.Plan:
             if first is not None:
                 first()
-            return self._plan(submission.request, at_least, lessons, observe=observe)
+            return self._plan(self.transactions.request_of(submission), at_least, lessons, observe=observe)
 
         return await self.look(submission.uid, whole)
 

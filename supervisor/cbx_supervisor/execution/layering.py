@@ -1,6 +1,9 @@
-"""The layers that one job writes to: made before it starts, removed when nobody needs them."""
+"""The layers that a job or a transaction writes to: made before it starts, removed when nobody needs them."""
 
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
@@ -8,32 +11,62 @@ from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError, NotStartedError
+from cbx_sandbox.linux.mountinfo import Mount
+from cbx_sandbox.policy import Identity
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution.progress import Progress
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.executor import Executor
 
 
 async def begin(
     job: Progress, planned: runner.Plan, view: box.HostView, targets: list[str]
 ) -> tuple[Session, box.HostView]:
-    """Make the layers. A mount that has no place for them yet is given one, if no running job can reach it."""
-    if job.submission.uid != 0:
-        job.executor.check_held(job.submission.uid)
-    number, state_dir = job.executor.next_checkpoint(), job.executor.paths.state
-    owner, least = job.executor.owner, job.executor.settings.retention.free_mb_min << 20
+    """Make the layers; those of a transaction are there already."""
+    if job.submission.transaction is not None:
+        return await job.executor.transactions.enter(job.submission, job.number), view
+    policy = planned.policy
+    redirect = not policy.overlay_all
+    return await new(
+        job.executor, job.submission.uid, policy.identity, view, targets, redirect_dir=redirect, look=job.look
+    )
+
+
+async def new(
+    executor: Executor,
+    uid: int,
+    identity: Identity,
+    view: box.HostView,
+    targets: list[str],
+    *,
+    redirect_dir: bool,
+    look: Callable[[], Awaitable[box.HostView]],
+) -> tuple[Session, box.HostView]:
+    """Make layers for what ``uid`` submitted; with the view of the host that knows of them.
+
+    A mount that has no place for them yet is given one, if no running job can reach it; ``look`` has the host looked at
+    again then. Raises NotStartedError: no room, or too much is held already; CbxError.
+    """
+    if uid != 0:
+        executor.check_held(uid)
+    number = executor.next_checkpoint()
+
+    async def make(view: box.HostView, claims: Sequence[Mount] | None) -> Session:
+        owner, least = executor.owner, executor.settings.retention.free_mb_min << 20
+        arguments = (identity, view, targets, number, executor.paths.state, owner, least, redirect_dir, claims)
+        try:
+            return await executor.look(uid, work.begin, *arguments, late=sessions.discard)
+        except OSError as error:
+            raise CbxError(f"cannot keep the job's changes apart: {error}", hint="is the disk full?") from error
+
     try:
-        return await _make(job, planned, view, targets, number, state_dir, owner, least), view
+        return await make(view, None), view
     except homes.UnclaimedError as found:
-        job.executor.host.layers_made()  # from now on no job sees them
-        claims = [mount for mount in found.mounts if job.executor.out_of_reach(mount)]
-    view = await job.look()
-    return await _make(job, planned, view, targets, number, state_dir, owner, least, claims), view
-
-
-async def _make(job: Progress, *arguments: object) -> Session:
-    try:
-        return await job.look_at(work.begin, *arguments, late=sessions.discard)
-    except OSError as error:
-        raise CbxError(f"cannot keep the job's changes apart: {error}", hint="is the disk full?") from error
+        executor.host.layers_made()  # from now on no job sees them
+        claims = [mount for mount in found.mounts if executor.out_of_reach(mount)]
+    view = await look()
+    return await make(view, claims), view
 
 
 def check_targets(job: Progress) -> None:

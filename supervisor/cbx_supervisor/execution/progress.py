@@ -69,7 +69,10 @@ class Progress:
     @property
     def places(self) -> list[box.OverlayPlace]:
         """Where its overlays lie."""
-        return [] if self.session is None else work.places(self.session)
+        if self.session is None:
+            return []
+        saved = 0 if self.submission.transaction is None else self.executor.transactions.saved(self.submission)
+        return work.places(self.session, saved)
 
     async def look(self) -> box.HostView:
         """The host as it is now. After the locks were taken: others rely on what is hidden from who holds one."""

@@ -24,7 +24,7 @@ from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Starting
 from cbx_supervisor.model.result import Result
-from cbx_supervisor.store import attempts, audit, jobs, kept
+from cbx_supervisor.store import attempts, audit, jobs, kept, transactions
 from cbx_supervisor.store import checkpoints as rows
 from cbx_supervisor.store.attempts import Again
 
@@ -52,7 +52,9 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     if job.submission.detached or planned.policy.grants or job.session is not None:
         # Jobs that only read and have a client leave nothing to be decided: their record says how they ended.
         writes.append(kept.launch(job.number, texts.launch_text(job.submission, planned, job.locks.wants)))
-    if job.session is not None:
+    if job.submission.transaction is not None:
+        writes.append(transactions.running(job.submission.transaction, job.number))
+    elif job.session is not None:
         writes.append(rows.insert(_checkpoint(job, job.session, started)))
     writes += job.executor.learning.starting(job.number, job.submission, planned, started)
     first, job.recorded, job.predicted = not job.recorded, True, True
@@ -171,7 +173,9 @@ def _end(job: Progress, result: Result, error: CbxError | None) -> list[Write]:
 def _beside(job: Progress, result: Result, error: CbxError | None, now: float) -> list[Write]:
     """What is written with the end of each attempt: what became of its changes, what it taught, what is audited."""
     writes: list[Write] = []
-    if job.session is not None:
+    if job.submission.transaction is not None:
+        writes += job.executor.transactions.over(job.submission, result, job.settled, now)
+    elif job.session is not None:
         # Whatever went wrong: changes that nobody decided on are held, never called rolled back.
         settled = job.settled or work.Settled(CheckpointState.HELD, None, "its fate could not be decided")
         changes = None if settled.changes is None else {f: getattr(settled.changes, f) for f in _COUNTS}

@@ -176,6 +176,8 @@ def _go_on(
     job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
     if found.checkpoint is not None and found.checkpoint.session is not None:
         job.session = Session.from_json(found.checkpoint.session)
+    if launch.submission.transaction is not None:
+        job.session = executor.transactions.adopt(launch.submission, live.number)
     job.entered = job.recorded = job.predicted = True
     executor.resume(live, run.rest(job, end, missing, _started(found)))
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
+from cbx_supervisor.execution.transactions import Caller
 from cbx_supervisor.model import retention
 from cbx_supervisor.model.checkpoint import Checkpoint
 from cbx_supervisor.store import checkpoints as rows
+from cbx_supervisor.store import transactions
 
 if TYPE_CHECKING:
     from cbx_supervisor.execution.review import Review
@@ -37,6 +39,23 @@ class Retention:
                 continue
             self._executor.log("rolled back after its time", checkpoint=found.id, days=days)
             gone.append(found.id)
+        return gone + await self._give_up(days)
+
+    async def _give_up(self, days: float) -> list[int]:
+        """Roll back transactions that nobody has touched for too long."""
+        gone, nobody = [], Caller(0, os.getpid())
+        for found in self._executor.database.read(transactions.all_open):
+            at = retention.given_up(found.checkpoint, found.touched, days)
+            if at is None or at > self._now():
+                continue
+            why = f"nobody touched it for {days:g} days"
+            try:
+                await self._executor.transactions.roll_back(found.number, nobody, why, "expired")
+            except CbxError as error:
+                self._executor.log("not rolled back", transaction=found.number, error=str(error))
+                continue
+            self._executor.log("rolled back after its time", transaction=found.number, days=days)
+            gone.append(found.number)
         return gone
 
     def _still_over(self, found: Checkpoint) -> bool:

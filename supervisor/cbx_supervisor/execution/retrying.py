@@ -27,6 +27,8 @@ def next_try(job: Progress, result: Result) -> Again | None:
     if not submission.detached or submission.interactive or job.live.unwanted or not job.predicted:
         return None
     settings = job.executor.settings.retries
+    if submission.transaction is not None:
+        return None  # what it did before it failed is still there: another try would begin with that
     asked = submission.retries is not None
     if job.attempt > (settings.retries_max if submission.retries is None else submission.retries):
         return None

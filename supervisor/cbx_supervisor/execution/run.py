@@ -117,7 +117,7 @@ async def _execute(job: Progress, planned: runner.Plan, started: float) -> Resul
         job.live.about_to_launch()
         init = await starting.start(job, planned, view, started)
     except BaseException:
-        if job.session is not None:
+        if job.session is not None and job.submission.transaction is None:
             job.settled = await job.on_files(work.roll_back, job.session, "the job was not started")
         raise
     job.view = view
@@ -173,6 +173,8 @@ async def _ended(
 async def _settle(job: Progress, planned: runner.Plan, ended: Outcome | None) -> work.Settled | None:
     if job.session is None:
         return None
+    if job.submission.transaction is not None:
+        return await job.executor.transactions.ran(job.session, job.submission.uid, ended)
     commit = Commit(job.executor, job.number, job.submission.uid, job.locks)
     settled = await settle(planned, job.session, ended, commit)
     job.locks = commit.locks

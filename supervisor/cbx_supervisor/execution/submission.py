@@ -32,6 +32,7 @@ class Submission:
     sudo_uid: int | None = None
     token: str | None = None  # by which the client of a foreground job finds it again
     again: bool = False  # it was sent before, and its supervisor went away
+    transaction: int | None = None  # whose layers it works in
     key: tuple[str, str] | None = None  # the submitter's name for this request, and the digest of what it asks for
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from cbx_sandbox.errors import NotStartedError
-from cbx_supervisor.model.checkpoint import Checkpoint
+from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 
 DAY = 86400.0  # s
 _HINT = "commit or roll back: `cbx-sandbox checkpoint list` shows them, `checkpoint du` how large they are"
@@ -38,6 +38,13 @@ def expires(checkpoint: Checkpoint, days: float) -> float | None:
     if not days or checkpoint.pinned or not checkpoint.state.waits:
         return None
     return (checkpoint.decided or checkpoint.created) + days * DAY
+
+
+def given_up(checkpoint: Checkpoint, touched: float, days: float) -> float | None:
+    """When an open transaction that nobody touches is rolled back (seconds of the Unix clock); None: not by itself."""
+    if not days or checkpoint.pinned or checkpoint.state is not CheckpointState.OPEN:
+        return None
+    return touched + days * DAY
 
 
 def expired(held: Iterable[Checkpoint], now: float, days: float) -> list[Checkpoint]:

@@ -57,6 +57,20 @@ class Submit(Body, frozen=True):
     strict: bool = False
     yes: bool = False
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    transaction: int | None = None
+
+
+class Begin(Body, frozen=True):
+    """What a transaction may change: directories, by absolute paths."""
+
+    directories: Annotated[list[str], Meta(min_length=1, max_length=64)]
+    label: Annotated[str, Meta(max_length=200)] = ""
+
+
+class SavepointName(Body, frozen=True):
+    """A savepoint; of several with one name the last one is meant."""
+
+    name: str
 
 
 class Cancel(Body, frozen=True):
@@ -279,6 +293,36 @@ class Conflict(Answer, frozen=True):
     why: str
     path_base64: str | None = None
     change_base64: str | None = None
+
+
+class SavepointShown(Answer, frozen=True):
+    """A moment to go back to."""
+
+    name: str
+    at: str
+
+
+class TransactionShown(Answer, frozen=True):
+    """A transaction. ``state`` is open, or what became of its checkpoint, which has the same number."""
+
+    id: int
+    state: str
+    uid: int
+    label: str
+    directories: list[str]
+    begun: str
+    touched: str
+    expires: str | None
+    running: int | None
+    savepoints: list[SavepointShown]
+    steps: list[dict[str, Any]]
+    message: str
+
+
+class Transactions(Answer, frozen=True):
+    """Transactions, the newest first."""
+
+    transactions: list[TransactionShown]
 
 
 class CheckpointPreview(Answer, frozen=True):

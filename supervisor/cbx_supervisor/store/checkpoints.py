@@ -111,7 +111,8 @@ def held(connection: sqlite3.Connection, uid: int | None) -> Held:
     """How many checkpoints of ``uid``, of everybody if None, wait to be decided on, and the bytes of their changes."""
     row = connection.execute(
         "SELECT count(*) AS number, coalesce(sum(json_extract(changes, '$.bytes')), 0) AS bytes FROM checkpoints "
-        "WHERE state IN ('held', 'conflict') AND uid = coalesce(?, uid)",
+        "WHERE uid = coalesce(?, uid) AND "
+        "(state IN ('held', 'conflict') OR state = 'open' AND id IN (SELECT checkpoint FROM transactions))",
         (uid,),
     ).fetchone()
     return Held(row["number"], row["bytes"])
@@ -125,7 +126,9 @@ def waiting(connection: sqlite3.Connection) -> list[Checkpoint]:
 
 def opened(connection: sqlite3.Connection) -> list[Checkpoint]:
     """Those whose jobs a supervisor before this one did not see end."""
-    rows = connection.execute("SELECT * FROM checkpoints WHERE state = 'open' ORDER BY id")
+    rows = connection.execute(
+        "SELECT * FROM checkpoints WHERE state = 'open' AND id NOT IN (SELECT checkpoint FROM transactions) ORDER BY id"
+    )
     return [_checkpoint(row) for row in rows]
 
 

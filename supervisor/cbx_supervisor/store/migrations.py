@@ -180,7 +180,19 @@ ALTER TABLE attempts ADD COLUMN again_why TEXT;
 ALTER TABLE attempts ADD COLUMN again_tier TEXT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS)
+# steps: what was done in it, as JSON; pending: what was begun on its layers and may have been interrupted.
+_TRANSACTIONS = """
+CREATE TABLE transactions (
+    checkpoint INTEGER PRIMARY KEY REFERENCES checkpoints (id) ON DELETE CASCADE,
+    touched REAL NOT NULL,
+    savepoints TEXT NOT NULL DEFAULT '[]',
+    pending TEXT,
+    running INTEGER,
+    steps TEXT NOT NULL DEFAULT '[]'
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS, _TRANSACTIONS)
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.root.checkpoint import checkpoint
 from tests.root.checkpoint.checkpoint import Submitter
 
+from cbx_sandbox.checkpoint import levels
 from cbx_sandbox.linux import files, mountinfo
 
 SCRATCH = "/var/tmp"  # /tmp may be a tmpfs; these tests want the root file system
@@ -58,9 +59,12 @@ class Box:
         layer = self.session.layers[0]
         merged = f"{self.base}/merged"
         os.makedirs(merged, exist_ok=True)
+        saved = levels.ready(self.session)
+        lower = ":".join([*(f"{layer.root}/saved/{number}" for number in range(saved, 0, -1)), layer.target])
+        redirect = "follow" if saved else "on" if layer.redirect_dir else "off"
         options = (
-            f"lowerdir={layer.target},upperdir={layer.upper},workdir={layer.work},"
-            f"redirect_dir={'on' if layer.redirect_dir else 'off'},index=off,metacopy=off,volatile"
+            f"lowerdir={lower},upperdir={layer.upper},workdir={layer.work},"
+            f"redirect_dir={redirect},index=off,metacopy=off,volatile"
         )
         script = f'mount -t overlay overlay -o "{options}" "{merged}" && cd "{merged}" && exec {self._as()} sh -c "$0"'
         return subprocess.run(

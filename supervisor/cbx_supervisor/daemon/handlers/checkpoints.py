@@ -50,7 +50,7 @@ async def index(request: Request) -> Response:
     found = await asyncio.to_thread(
         service.database.read, lambda connection: checkpoints.listed(connection, choice, limit=limit)
     )
-    return json_answer({"checkpoints": [_shown(request, checkpoint) for checkpoint in found]})
+    return json_answer({"checkpoints": [answer_of(request, checkpoint) for checkpoint in found]})
 
 
 def _boolean(value: str | None) -> bool | None:
@@ -82,12 +82,12 @@ async def mark(request: Request) -> Response:
     marked = await service_of(request).review.mark(
         checkpoint, uid=peer.uid, pid=peer.pid, pinned=body.pinned, label=body.label
     )
-    return json_answer(_shown(request, marked))
+    return json_answer(answer_of(request, marked))
 
 
 async def show(request: Request) -> Response:
     """GET /v1/checkpoints/{id}."""
-    return json_answer(_shown(request, await _found(request)))
+    return json_answer(answer_of(request, await _found(request)))
 
 
 async def diff(request: Request) -> Response:
@@ -111,13 +111,13 @@ async def commit(request: Request) -> Response:
     await require(request, Right.DECIDE, subject, owner=checkpoint.uid)
     if body.allow_privileged:
         await require(request, Right.LOOSEN, f"{subject} with --allow-privileged")
-    review, wish = service_of(request).review, _wish(body)
+    review, wish = service_of(request).review, wish_of(body)
     if body.dry_run:
         return json_answer(await review.preview(checkpoint, uid=peer.uid, wish=wish))
-    return json_answer(_shown(request, await review.commit(checkpoint, uid=peer.uid, pid=peer.pid, wish=wish)))
+    return json_answer(answer_of(request, await review.commit(checkpoint, uid=peer.uid, pid=peer.pid, wish=wish)))
 
 
-def _wish(body: Commit) -> Wish:
+def wish_of(body: Commit) -> Wish:
     """What the caller wants. Raises UsageError for a path that is relative."""
     return Wish(
         allow_privileged=body.allow_privileged,
@@ -139,7 +139,7 @@ async def roll_back(request: Request) -> Response:
     checkpoint, peer = await _found(request), peer_of(request)
     await require(request, Right.DECIDE, f"roll back checkpoint {checkpoint.id}", owner=checkpoint.uid)
     return json_answer(
-        _shown(request, await service_of(request).review.roll_back(checkpoint, uid=peer.uid, pid=peer.pid))
+        answer_of(request, await service_of(request).review.roll_back(checkpoint, uid=peer.uid, pid=peer.pid))
     )
 
 
@@ -159,7 +159,7 @@ async def _turned(request: Request, *, again: bool) -> Response:
     verb = "redo" if again else "undo"
     await require(request, Right.DECIDE, f"{verb} checkpoint {checkpoint.id}", owner=checkpoint.uid)
     review = service_of(request).review
-    return json_answer(_shown(request, await review.undo(checkpoint, uid=peer.uid, pid=peer.pid, again=again)))
+    return json_answer(answer_of(request, await review.undo(checkpoint, uid=peer.uid, pid=peer.pid, again=again)))
 
 
 async def _found(request: Request) -> Checkpoint:
@@ -170,7 +170,8 @@ async def _found(request: Request) -> Checkpoint:
     return found
 
 
-def _shown(request: Request, checkpoint: Checkpoint) -> dict[str, object]:
+def answer_of(request: Request, checkpoint: Checkpoint) -> dict[str, object]:
+    """A checkpoint as it is shown."""
     row = service_of(request).database.read(lambda connection: jobs.find(connection, checkpoint.job))
     return {
         "id": checkpoint.id,

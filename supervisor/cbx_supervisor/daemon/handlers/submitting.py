@@ -27,8 +27,12 @@ CREATED = 201
 
 async def submit(request: Request) -> Response:
     """POST /v1/jobs: answered when the job is on disk; it may be over by then."""
+    return await submit_wanted(request, await body_of(request, Submit))
+
+
+async def submit_wanted(request: Request, wanted: Submit) -> Response:
+    """The same for a body that was read."""
     service, peer = service_of(request), peer_of(request)
-    wanted = await body_of(request, Submit)
     if (key := request.headers.get("idempotency-key")) is not None:
         wanted = msgspec.structs.replace(wanted, idempotency_key=key)
     if wanted.user is not None or wanted.priority == "critical":
