@@ -171,6 +171,13 @@ class Retries(Section, frozen=True):
     cap_seconds: Annotated[Seconds, Meta(description="the longest wait before any")] = 60.0
 
 
+class Breakers(Section, frozen=True):
+    """A user's program that fails several times in a row with one host is left alone for a while."""
+
+    failures_max: Annotated[int, Meta(ge=0, description="failures in a row that open a breaker; 0: none does")] = 5
+    open_seconds: Annotated[Seconds, Meta(description="until one job tries it again")] = 30.0
+
+
 class Sandbox(Section, frozen=True):
     """How jobs are boxed when they do not say so."""
 
@@ -237,6 +244,7 @@ class Settings(Section, frozen=True):
     retention: Retention = Retention()
     scheduling: Scheduling = Scheduling()
     retries: Retries = Retries()
+    breakers: Breakers = Breakers()
     sandbox: Sandbox = Sandbox()
     network: Network = Network()
     learning: Learning = Learning()

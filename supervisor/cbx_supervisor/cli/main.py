@@ -38,6 +38,7 @@ VERBS = (
     "queue",
     "pools",
     "locks",
+    "breakers",
     "simulate",
     "report",
     "audit",

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_supervisor.daemon.handlers import (
+    breakers,
     checkpoints,
     config,
     description,
@@ -134,6 +135,14 @@ PAGES: tuple[Page, ...] = (
         (messages.QueueShown,), body=messages.Queue,
     ),
     Page("GET", "/v1/pools", "pools", queue.pools, "The slots of each tier", (messages.Pools,)),
+    Page(
+        "GET", "/v1/breakers", "breakers", breakers.index, "What failed several times in a row",
+        (messages.BreakersShown,),
+    ),
+    Page(
+        "POST", "/v1/breakers/reset", "breakers reset", breakers.reset, "Forget the failures of a breaker",
+        (messages.BreakersShown,), body=messages.ResetBreaker,
+    ),
     Page("GET", "/v1/locks", "locks", queue.locks, "The locks that are held", (messages.Locks,)),
     Page(
         "GET", "/v1/checkpoints", "checkpoint list", checkpoints.index, "Checkpoints, the newest first",

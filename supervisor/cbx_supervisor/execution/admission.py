@@ -83,13 +83,19 @@ class Admission:
         """The job runs already: it was started by an earlier supervisor. Raises ValueError: its locks are not free."""
         self.engine.adopt(entry)
 
-    def leave(self, number: int, *, succeeded: bool) -> None:
-        """The job is over, or will never run."""
-        self._carry_out(self.engine.ended(number, self._loop.time(), succeeded=succeeded))
+    def leave(self, number: int, *, succeeded: bool, healthy: bool | None = None) -> None:
+        """The job is over, or will never run; ``healthy`` is what its end says of its circuit."""
+        self._carry_out(self.engine.ended(number, self._loop.time(), succeeded=succeeded, healthy=healthy))
 
-    def step_back(self, number: int) -> None:
-        """Give the slot and the locks back before anything was done, to ask again."""
-        self._carry_out(self.engine.postponed(number, self._loop.time()))
+    def step_back(self, number: int, *, healthy: bool | None = None) -> None:
+        """Give the slot and the locks back, to ask again."""
+        self._carry_out(self.engine.postponed(number, self._loop.time(), healthy=healthy))
+
+    def reset_breaker(self, name: str) -> bool:
+        """Forget the failures of a circuit; False if there are none."""
+        actions = self.engine.reset_breaker(name, self._loop.time())
+        self._carry_out(actions or [])
+        return actions is not None
 
     def use(self, capacity: Capacity, strategy: Strategy) -> None:
         """So much runs at once from now on. Less than what runs ends nothing: it only starts nothing."""

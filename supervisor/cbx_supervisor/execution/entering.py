@@ -15,7 +15,7 @@ from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
-from cbx_supervisor.execution import linkscan, lockset, records
+from cbx_supervisor.execution import breaking, linkscan, lockset, records
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
@@ -59,25 +59,28 @@ async def enter(job: Progress) -> runner.Plan:
     )
 
 
-def step_back(job: Progress) -> None:
+def step_back(job: Progress, *, healthy: bool | None = None) -> None:
     """Give everything back, to plan and to ask again."""
     job.locks.close()
     if job.entered:
         job.entered = False
-        job.executor.admission.step_back(job.number)
+        job.executor.admission.step_back(job.number, healthy=healthy)
+        job.executor.breaking.keep(job.circuit)
 
 
-def leave(job: Progress, *, succeeded: bool) -> None:
+def leave(job: Progress, *, succeeded: bool, healthy: bool | None) -> None:
     """Give everything back for good, and say so to those that come after it."""
     job.locks.close()
     if job.submission.transaction is not None:
         job.executor.transactions.leave(job.submission.transaction, job.number)
     job.live.succeeded = succeeded
-    job.executor.admission.leave(job.number, succeeded=succeeded)
+    job.executor.admission.leave(job.number, succeeded=succeeded, healthy=healthy)
+    job.executor.breaking.keep(job.circuit)
 
 
 async def _take(job: Progress, planned: runner.Plan) -> bool:
     """Take all locks, then a slot; True if either was waited for."""
+    job.circuit = breaking.circuit(job.submission, planned)
     if planned.policy.grants:
         await _resolve(job, planned.policy.grants)
     job.entered = True
@@ -111,6 +114,7 @@ def _entry(job: Progress, planned: runner.Plan) -> Entry:
         bound=estimate.bound,
         uses=((MEMORY, estimate.memory_mb),),
         not_before=_due(job),
+        circuit=job.circuit,
     )
 
 

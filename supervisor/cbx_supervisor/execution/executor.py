@@ -27,6 +27,7 @@ from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution import run
 from cbx_supervisor.execution.admission import Admission
+from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
@@ -81,6 +82,7 @@ class Executor:
         self.log = log
         self.host = Host(paths, settings.sandbox.hide)
         self.admission = Admission(_engine(settings), self._freeze)
+        self.breaking = Breaking(database, self.admission.engine)
         self.boot_id = boot_id()
         self.live: dict[int, LiveJob] = {}
         self.returning = Returning(database, self.live)
@@ -123,6 +125,7 @@ class Executor:
         self.learning.use(settings)
         self.admission.use(capacity(settings), Strategy(settings.scheduling.strategy))
         self.admission.engine.preemption = settings.scheduling.preemption
+        self.admission.engine.breakers.tolerance = tolerance(settings)
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError: the supervisor ends, or the queue takes no more."""
@@ -451,7 +454,12 @@ def capacity(settings: Settings) -> Capacity:
 
 def _engine(settings: Settings) -> Engine:
     scheduling = settings.scheduling
-    return Engine(capacity(settings), Strategy(scheduling.strategy), preemption=scheduling.preemption)
+    return Engine(
+        capacity(settings),
+        Strategy(scheduling.strategy),
+        tolerance=tolerance(settings),
+        preemption=scheduling.preemption,
+    )
 
 
 def _is_pipe(fd: int) -> bool:

@@ -54,6 +54,7 @@ class Progress:
         self.session: Session | None = None
         self.settled: work.Settled | None = None
         self.view: box.HostView | None = None  # that its box was built from
+        self.circuit = ""  # what its success depends on
         self.entered = False  # the engine knows it
         self.after: frozenset[int] = frozenset()
         self.observe = True

@@ -20,8 +20,8 @@ from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.policy import Identity
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.execution import breaking, run
 from cbx_supervisor.execution import kept as texts
-from cbx_supervisor.execution import run
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.lockset import AdoptedLocks
@@ -161,6 +161,7 @@ def _go_on(
         importance=live.submission.importance,
         seconds=0.0 if launch is None else launch.planned.analysis.estimate.seconds,
         submitted=live.since,
+        circuit="" if launch is None else breaking.circuit(live.submission, launch.planned),
     )
     try:
         executor.admission.adopt(entry)
@@ -172,7 +173,7 @@ def _go_on(
         executor.resume(live, _only_recorded(executor, found, end))
         return
     job = _attempt(executor, live, found)
-    job.planned = launch.planned
+    job.planned, job.circuit = launch.planned, entry.circuit
     job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
     if found.checkpoint is not None and found.checkpoint.session is not None:
         job.session = Session.from_json(found.checkpoint.session)

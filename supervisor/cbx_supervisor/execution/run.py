@@ -19,8 +19,8 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import CbxError, NotStartedError
+from cbx_supervisor.execution import breaking, entering, layering, learning, outcome, records, retrying, starting
 from cbx_supervisor.execution import checkpoints as work
-from cbx_supervisor.execution import entering, layering, learning, outcome, records, retrying, starting
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
@@ -73,10 +73,12 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             job.live.waits_again(job.attempt + 1)  # from here on it can be withdrawn
             await records.again(job, result, again)
     finally:
+        told = None if result is None else breaking.healthy(result, job.planned)
         if again is None:
-            entering.leave(job, succeeded=result is not None and result.state == "exited" and result.status == 0)
+            succeeded = result is not None and result.state == "exited" and result.status == 0
+            entering.leave(job, succeeded=succeeded, healthy=told)
         else:
-            entering.step_back(job)
+            entering.step_back(job, healthy=told)
     if job.session is not None and job.settled is not None and job.settled.left:
         job.executor.afterwards(layering.remove(job, job.session))
     if again is not None:

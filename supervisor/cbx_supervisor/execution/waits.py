@@ -47,9 +47,9 @@ def described(reason: Reason, now: float) -> str:
         case why.ForRetry(at):
             return f"it failed, and is tried again in {max(0.0, at - now):.1f} s"
         case why.ForCircuit(name, None):
-            return f"{name} failed too often: one job tries it now"
+            return f"{_of_user(name)} failed too often: one job tries it now"
         case why.ForCircuit(name, at):
-            return f"{name} failed too often: it is tried again in {max(0.0, (at or now) - now):.1f} s"
+            return f"{_of_user(name)} failed too often: it is tried again in {max(0.0, (at or now) - now):.1f} s"
         case why.ForResume():
             return "it is paused (`cbx-sandbox resume` lets it go on)"
         case why.ForQueue():
@@ -71,6 +71,11 @@ def _full(reason: why.ForSlot | why.ForShare | why.ForBudget) -> str:
         case why.ForBudget(name, amount, free, size):
             unit = " MiB" if name == MEMORY else ""
             return f"it takes {amount}{unit} of {name}, and {max(0, free)} of {size}{unit} are free"
+
+
+def _of_user(circuit: str) -> str:
+    """A circuit without its user, who is the reader."""
+    return circuit.partition(" ")[2]
 
 
 def describe_blockers(blockers: Sequence[Blocker]) -> str:

@@ -102,6 +102,13 @@ class Move(Body, frozen=True):
     before: Annotated[int, Meta(ge=1)] | None = None
 
 
+class ResetBreaker(Body, frozen=True):
+    """The breaker's name as it is listed, and whose it is: the caller's own if that is not said."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=1000)]
+    uid: Annotated[int, Meta(ge=0)] | None = None
+
+
 class Kill(Body, frozen=True):
     """A signal for the job's processes; KILL ends all of them at once."""
 
@@ -245,6 +252,22 @@ class Pools(Answer, frozen=True):
     pools: list[Pool]
     running: int
     total: int
+
+
+class Breaker(Answer, frozen=True):
+    """Failures in a row of a user's program with one host; ``seconds`` until an open breaker is tried again."""
+
+    uid: int
+    name: str
+    state: Literal["closed", "open", "half-open"]
+    failures: int
+    seconds: float | None
+
+
+class BreakersShown(Answer, frozen=True):
+    """The breakers that remember a failure."""
+
+    breakers: list[Breaker]
 
 
 class Lock(Answer, frozen=True):

@@ -40,6 +40,10 @@ class Breakers:
         """One that was remembered."""
         self._known[name] = Breaker(failures, until)
 
+    def forget(self, name: str) -> bool:
+        """Make one as new; False if it is."""
+        return self._known.pop(name, None) is not None
+
     def blocks(self, name: str, now: float) -> bool:
         """Whether a job that depends on ``name`` has to wait."""
         breaker = self._known.get(name)
@@ -57,6 +61,12 @@ class Breakers:
         breaker = self._known.get(name)
         if breaker is not None and breaker.until is not None:
             breaker.probe = number
+
+    def adopted(self, name: str, number: int) -> None:
+        """A job went through before this began: if the breaker is open and nobody tries, its end will tell."""
+        breaker = self._known.get(name)
+        if breaker is not None and breaker.probe is None:
+            self.started(name, number)
 
     def ended(self, name: str, number: int, now: float, *, healthy: bool | None) -> bool:
         """A job is over: it worked, it failed, or (None) its end says nothing. True if others are to look again."""

@@ -77,6 +77,8 @@ class Engine:
         """A job that runs already, since before this engine was made: it holds what it held."""
         self.locks.take(entry.number, entry.wants)
         self._take(entry)
+        if entry.circuit:
+            self.breakers.adopted(entry.circuit, entry.number)
 
     def ended(self, number: int, now: float, *, succeeded: bool, healthy: bool | None = None) -> list[Action]:
         """A job that ran is over, or one that waited will never run: its slot, locks and place are free.
@@ -140,6 +142,13 @@ class Engine:
         queue = self.waiters.queue
         for other in moving.moved(entry, where, self.waiters.entries(), queue.line_of, queue.key_of):
             self.waiters.change(other)
+        return self.decide(now)
+
+    def reset_breaker(self, name: str, now: float) -> list[Action] | None:
+        """Forget the failures of a circuit; None if there are none."""
+        if not self.breakers.forget(name):
+            return None
+        self.waiters.try_again(name, now)
         return self.decide(now)
 
     # ── locks of who runs already ──

@@ -192,7 +192,15 @@ CREATE TABLE transactions (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS, _TRANSACTIONS)
+_BREAKERS = """
+CREATE TABLE breakers (
+    name TEXT PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    until REAL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS, _TRANSACTIONS, _BREAKERS)
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 

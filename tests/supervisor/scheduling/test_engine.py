@@ -22,7 +22,7 @@ from cbx_supervisor.scheduling.lock_modes import LockKey, compatible
 from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError
 from cbx_supervisor.scheduling.order import Entry, Importance, Rank
 from cbx_supervisor.scheduling.queue import OLDEST_EVERY
-from cbx_supervisor.scheduling.reasons import ForJobs, ForLocks, ForRate, ForSlot, ForTurn
+from cbx_supervisor.scheduling.reasons import ForCircuit, ForJobs, ForLocks, ForRate, ForSlot, ForTurn
 from cbx_supervisor.scheduling.strategies import Strategy
 
 SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = Tier
@@ -293,6 +293,55 @@ def test_nobody_starves_under_an_endless_stream_of_better_jobs():
     assert started.index(1) < OLDEST_EVERY
 
 
+# ── what fails too often ──
+
+
+def test_a_breaker_opens_and_one_job_tries_it_then_all_go_on():
+    """The others wait meanwhile; those that do not depend on it do not."""
+    engine, counter = Engine(Capacity(SLOTS, 30), tolerance=Tolerance(failures=2, seconds=30)), itertools.count(1)
+
+    def fails(now, healthy=False):
+        number = next(counter)
+        engine.submit(Entry(number, 0, SAFE, circuit="curl host"), now)
+        engine.ended(number, now, succeeded=False, healthy=healthy)
+
+    fails(0.0)
+    fails(0.0, healthy=None)  # says nothing
+    assert numbers(engine.submit(Entry(90, 0, SAFE, circuit="curl host"), 0.0)) == [90]
+    engine.ended(90, 0.0, succeeded=False, healthy=False)
+    waiting = [Entry(number, 0, SAFE, circuit="curl host") for number in (91, 92, 93)]
+    assert [engine.submit(entry, 1.0) for entry in waiting] == [[], [], []]
+    assert engine.why(91, 1.0) == (ForCircuit("curl host", 30.0),)
+    assert numbers(engine.submit(Entry(94, 0, SAFE), 1.0)) == [94]
+    assert engine.next_time(1.0) == 30.0
+    assert numbers(engine.decide(30.0)) == [91]
+    assert engine.why(92, 30.0) == (ForCircuit("curl host", None),)
+    assert engine.ended(91, 31.0, succeeded=False, healthy=False) == []
+    assert numbers(engine.decide(61.0)) == [92]
+    assert numbers(engine.ended(92, 62.0, succeeded=True, healthy=True)) == [93]
+    assert engine.breakers.known() == {}
+
+
+def test_a_reset_breaker_lets_everybody_go_on():
+    """By somebody who knows that it works again."""
+    engine = Engine(Capacity(SLOTS, 30), tolerance=Tolerance(failures=1, seconds=30))
+    engine.submit(Entry(1, 0, SAFE, circuit="curl host"), 0.0)
+    engine.ended(1, 0.0, succeeded=False, healthy=False)
+    for number in (2, 3):
+        assert engine.submit(Entry(number, 0, SAFE, circuit="curl host"), 0.0) == []
+    assert engine.reset_breaker("curl other", 0.0) is None
+    assert numbers(engine.reset_breaker("curl host", 0.0)) == [2, 3]
+
+
+def test_an_adopted_job_tries_an_open_breaker():
+    """What a supervisor before this one had running tells whether it works; no second one tries beside it."""
+    engine = Engine(Capacity(SLOTS, 30), tolerance=Tolerance(failures=2, seconds=30))
+    engine.breakers.restore("curl host", 2, -5.0)
+    engine.adopt(Entry(1, 0, SAFE, circuit="curl host"))
+    assert engine.submit(Entry(2, 0, SAFE, circuit="curl host"), 0.0) == []
+    assert numbers(engine.ended(1, 0.0, succeeded=True, healthy=True)) == [2]
+
+
 # ── anything, in any order ──
 
 PATHS = ("/", "/a", "/a/b", "/a/c", "/d")
@@ -440,6 +489,10 @@ class EngineMachine(RuleBasedStateMachine):
         )
         self.entries[number] = entry
         self.take(self.engine.submit(entry, self.now))
+
+    @rule()
+    def reset_the_breaker(self):
+        self.take(self.engine.reset_breaker("curl host", self.now) or [])
 
     @precondition(lambda self: self.waiting())
     @rule(data=st.data())
