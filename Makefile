@@ -76,7 +76,7 @@ bench: setup ## side by side with peers, as ratios
 	@.ci/packages bench
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus beside the own rows
+accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus (../shared/corpus where it is there)
 	$(BIN)/python -m tests.bench.accuracy $(if $(REPORTS),--junit $(REPORTS)/accuracy.xml,) $(ARGS)
 
 chaos: setup ## 500 jobs while the supervisor is killed 20 times; ARGS='--jobs N --kills N --seed N'

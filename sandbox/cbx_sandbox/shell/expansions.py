@@ -111,6 +111,8 @@ class Expansions(Cursor):
         if opened < 0:
             self.leave()
             raise self.fail(_NOT_ARITHMETIC)
+        if opened > MAX_PARENTHESES:
+            raise self.fail(TOO_MANY_PARENTHESES)
         return opened
 
     def _in_arithmetic(self, char: str, parts: list[Part]) -> None:
@@ -238,6 +240,7 @@ class Expansions(Cursor):
             pos += 1
         self.pos = pos + 1
         self.enter()
+        self.count()
         body = self.inner_commands("".join(out), self.at(start))
         self.leave()
         return Subst(body, mode != "plain")
@@ -252,3 +255,5 @@ class Expansions(Cursor):
 
 
 _NOT_ARITHMETIC = "not arithmetic"
+TOO_MANY_PARENTHESES = "an arithmetic expression nested too deeply"
+MAX_PARENTHESES = 200  # open at once: a text of nothing else would be read to its end again and again

@@ -1,8 +1,8 @@
 """Which paths of two commands can be the same file, without holding each against each.
 
 A *wide* effect stands for many paths: all under a directory, or what a pattern matches. Its *stem* is the text that all
-of them begin with. Two wide effects can meet if one stem begins with the other; a path meets a directory that it is in,
-and a pattern that it matches.
+of them begin with. A path meets a directory that it is in, and a pattern that it matches; what a pattern means lies as
+deep as the pattern, so it meets a directory only if it reaches into it. Whoever deletes a path takes what is in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cbx_sandbox.shell.effects import PathEffect
 
-_UNDER = frozenset({Certainty.UNDER, Certainty.UNKNOWN})
+_WILD = "*?["
 
 
 def overlap(one: PathEffect, other: PathEffect) -> bool:
@@ -28,41 +28,64 @@ def overlap(one: PathEffect, other: PathEffect) -> bool:
         return True
     if _takes(one, other) or _takes(other, one):
         return True
-    if one.certainty is Certainty.LITERAL and other.certainty is Certainty.LITERAL:
-        return False
     if one.certainty is Certainty.LITERAL:
-        return _meets(one.path, other)
+        return other.certainty is not Certainty.LITERAL and _meets(one.path, other)
     if other.certainty is Certainty.LITERAL:
         return _meets(other.path, one)
+    return _wide_meet(one, other)
+
+
+def _wide_meet(one: PathEffect, other: PathEffect) -> bool:
     left, right = stem(one), stem(other)
-    return left.startswith(right) or right.startswith(left)
+    if not (left.startswith(right) or right.startswith(left)):
+        return False
+    depths = _depth(one), _depth(other)
+    if _loose(one) or _loose(other):
+        return True
+    if Certainty.PATTERN is one.certainty is other.certainty:
+        return depths[0] == depths[1] and _along(one, other)
+    if one.certainty is Certainty.PATTERN:
+        return depths[0] >= depths[1] and _along(one, other)
+    if other.certainty is Certainty.PATTERN:
+        return depths[1] >= depths[0] and _along(one, other)
+    return True
 
 
 def _takes(one: PathEffect, other: PathEffect) -> bool:
-    """Whether one removes what the other's paths are in: a literal path may be a directory, with all that is in it."""
-    if one.access is not Access.DELETE or one.certainty is not Certainty.LITERAL:
+    """Whether one removes what the other's paths are in: what it removes may be directories, with all in them."""
+    if one.access is not Access.DELETE or one.certainty not in {Certainty.LITERAL, Certainty.PATTERN}:
         return False
-    text = inside(other.path) if other.certainty is Certainty.LITERAL else stem(other)
-    return text.startswith(inside(one.path))
+    if Certainty.PATTERN not in {one.certainty, other.certainty}:
+        return inside(other.path).startswith(inside(one.path))
+    if _loose(one) or _loose(other):
+        left, right = _text(one), _text(other)
+        return left.startswith(right) or right.startswith(left)
+    return _depth(other) > _depth(one) and _along(one, other)
 
 
 def matches(path: str, pattern: str) -> bool:
-    """Whether a pattern means a path: as in the shell, no wildcard stands for a slash."""
+    """Whether a pattern means a path: as in the shell, no wildcard stands for a slash, but two stars may."""
+    if "**" in pattern or "(" in pattern:
+        return path.startswith(_beginning(pattern))
     return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
 
 
 def _meets(path: str, wide: PathEffect) -> bool:
     if wide.certainty is Certainty.PATTERN:
         return matches(path, wide.path)
-    return inside(path).startswith(stem(wide))
+    return inside(path).startswith(inside(wide.path))
 
 
 def stem(wide: PathEffect) -> str:
     """Return what everything that a wide effect stands for begins with."""
-    if wide.certainty is Certainty.PATTERN:
-        path = wide.path
-        return path[: min((path.find(char) for char in "*?[" if char in path), default=len(path))]
-    return inside(wide.path)
+    return _beginning(wide.path) if wide.certainty is Certainty.PATTERN else inside(wide.path)
+
+
+def _beginning(pattern: str) -> str:
+    """Return what all names that a pattern means begin with; a parenthesis belongs to the sign before it."""
+    signs = [place for char in _WILD if (place := pattern.find(char)) >= 0]
+    group = pattern.find("(")
+    return pattern[: min([*signs, *([max(group - 1, 0)] if group >= 0 else [])], default=len(pattern))]
 
 
 def inside(path: str) -> str:
@@ -70,74 +93,75 @@ def inside(path: str) -> str:
     return path.rstrip("/") + "/"
 
 
+def _text(effect: PathEffect) -> str:
+    return stem(effect) if effect.certainty is Certainty.PATTERN else inside(effect.path)
+
+
+def _loose(effect: PathEffect) -> bool:
+    """Whether a pattern has more in it than the wildcards that are followed here: only its stem counts."""
+    return effect.certainty is Certainty.PATTERN and ("**" in effect.path or "(" in effect.path)
+
+
+def _depth(effect: PathEffect) -> int:
+    return effect.path.rstrip("/").count("/")
+
+
+def _along(one: PathEffect, other: PathEffect) -> bool:
+    """Whether two paths can be the same as far as both go."""
+    wild = one.certainty is Certainty.PATTERN, other.certainty is Certainty.PATTERN
+    names = zip(one.path.rstrip("/").split("/"), other.path.rstrip("/").split("/"), strict=False)
+    return all(_alike(left, right, wild) for left, right in names)
+
+
+def _alike(one: str, other: str, wild: tuple[bool, bool]) -> bool:
+    """Whether two names can be the same; ``wild`` says which of them is matched."""
+    if one == other:
+        return True
+    if wild == (False, False):
+        return False
+    if not wild[0]:
+        return fnmatchcase(one, other)
+    if not wild[1]:
+        return fnmatchcase(other, one)
+    left, right = _beginning(one), _beginning(other)
+    return left.startswith(right) or right.startswith(left)
+
+
 class Index:
-    """The effects of one command, to be asked for those that meet another one."""
+    """The effects of one command, to be asked for those that meet another one.
+
+    What two effects that meet begin with is the same text, as far as both go: only such are held against each other.
+    """
 
     def __init__(self, effects: Iterable[PathEffect]) -> None:
-        self._paths: dict[str, set[Access]] = defaultdict(set)  # of every kind, by the exact text
-        self._stems: dict[str, set[Access]] = defaultdict(set)  # of directories
-        self._patterns: dict[str, list[PathEffect]] = defaultdict(list)
-        literal: dict[Access, set[str]] = defaultdict(set)
-        wide: dict[Access, set[str]] = defaultdict(set)
-        for effect in effects:
-            self._paths[effect.path].add(effect.access)
-            if effect.certainty is Certainty.LITERAL:
-                literal[effect.access].add(inside(effect.path))
-                if effect.access is Access.DELETE:
-                    self._stems[inside(effect.path)].add(effect.access)
-                continue
-            wide[effect.access].add(stem(effect))
-            if effect.certainty is Certainty.PATTERN:
-                self._patterns[stem(effect)].append(effect)
-            else:
-                self._stems[stem(effect)].add(effect.access)
-        self._literal = {access: sorted(texts) for access, texts in literal.items()}
-        self._wide = {access: sorted(texts) for access, texts in wide.items()}
-        self._lengths = sorted({len(text) for text in (*self._stems, *self._patterns)})
+        found: dict[Access, dict[str, list[PathEffect]]] = defaultdict(lambda: defaultdict(list))
+        for effect in dict.fromkeys(effects):
+            found[effect.access][_text(effect)].append(effect)
+        self._tables = [
+            (access, table, sorted(table), sorted({len(text) for text in table})) for access, table in found.items()
+        ]
 
     def meeting(self, effect: PathEffect) -> set[Access]:
         """Return what the indexed command does to what an effect means."""
-        found = set(self._paths.get(effect.path, ()))
-        if effect.certainty is Certainty.LITERAL:
-            self._around(effect.path, found)
-            if effect.access is Access.DELETE:
-                every = (*self._literal.items(), *self._wide.items())
-                found.update(access for access, texts in every if _any_begins(texts, inside(effect.path)))
-            return found
-        own = stem(effect)
-        for text in self._beginnings(own):
-            found |= self._stems.get(text, set())
-            found.update(pattern.access for pattern in self._patterns.get(text, ()))
-        found.update(access for access, texts in self._wide.items() if _any_begins(texts, own))
-        if effect.certainty in _UNDER:
-            found.update(access for access, texts in self._literal.items() if _any_begins(texts, own))
-        else:
-            found.update(access for access, texts in self._literal.items() if _any_matches(texts, own, effect.path))
-        return found
-
-    def _around(self, path: str, found: set[Access]) -> None:
-        whole = inside(path)
-        for text in self._beginnings(whole):
-            found |= self._stems.get(text, set())
-            found.update(pattern.access for pattern in self._patterns.get(text, ()) if matches(path, pattern.path))
-
-    def _beginnings(self, text: str) -> Iterator[str]:
-        for length in self._lengths:
-            if length > len(text):
-                return
-            yield text[:length]
+        return {
+            access
+            for access, table, texts, lengths in self._tables
+            if any(overlap(one, effect) for one in _near(effect, table, texts, lengths))
+        }
 
 
-def _any_begins(texts: list[str], beginning: str) -> bool:
-    place = bisect_left(texts, beginning)
-    return place < len(texts) and texts[place].startswith(beginning)
-
-
-def _any_matches(texts: list[str], beginning: str, pattern: str) -> bool:
-    place = bisect_left(texts, beginning)
-    while place < len(texts) and texts[place].startswith(beginning):
-        if matches(texts[place].rstrip("/") or "/", pattern):
-            return True
+def _near(
+    effect: PathEffect, table: dict[str, list[PathEffect]], texts: list[str], lengths: list[int]
+) -> Iterator[PathEffect]:
+    """Yield the effects that can meet one: those whose text it begins with, and those that begin with its own."""
+    own = _text(effect)
+    for length in lengths:
+        if length > len(own):
+            break
+        yield from table.get(own[:length], ())
+    if effect.certainty is Certainty.LITERAL and effect.access is not Access.DELETE:
+        return
+    place = bisect_left(texts, own)
+    while place < len(texts) and texts[place].startswith(own):
+        yield from table[texts[place]]
         place += 1
-    # The path may itself be the beginning, without what stands for its inside.
-    return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from cbx_sandbox.shell.expansions import TOO_MANY_PARENTHESES
 from cbx_sandbox.shell.simple import RESERVED, SimpleReader
 from cbx_sandbox.shell.syntax import (
     EMPTY,
@@ -406,7 +407,9 @@ class Reader(SimpleReader):
         self.pos += 2
         try:
             return ArithCommand(self.arithmetic("))"))
-        except Unreadable:
+        except Unreadable as failure:
+            if failure.why == TOO_MANY_PARENTHESES:  # subshells would be as deep
+                raise
             if self.peek() == "":  # it was looked for up to the end of the text: not often
                 self.unclosed += 1
                 if self.unclosed > MAX_UNCLOSED:

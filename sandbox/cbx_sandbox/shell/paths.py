@@ -29,7 +29,7 @@ _VITAL = re.compile(
     r"^/(?:bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|usr|var|media|mnt|private)?(?:/[^/]+)?$"
 )
 _SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var/lib", "/var/spool", "/root")
-_ROUND = 4
+_MANY = 16  # directories that a pattern matches are named one by one
 
 
 def is_socket(path: str) -> bool:
@@ -128,8 +128,19 @@ class Paths:
         if certainty is Certainty.LITERAL and (under or self.facts.kind(path) == "dir"):
             certainty = Certainty.UNDER
         self.record.path(Access.READ, path, certainty, where)
+        if under and certainty is Certainty.PATTERN:
+            self._beneath(Access.READ, path, where)
         if not self.record.trail.looking:
             self._look_at_read(arg, path, certainty, where)
+
+    def _beneath(self, access: Access, pattern: str, where: Where) -> None:
+        """Note what lies in the directories that a pattern matches, for what goes into them."""
+        directories = [path for path in self.facts.glob(pattern) if self.facts.kind(self.facts.resolve(path)) == "dir"]
+        if len(directories) > _MANY:
+            fixed = pattern[: min(found.start() for found in _GLOB.finditer(pattern))].rpartition("/")[0]
+            directories = [fixed or "/"]
+        for path in directories:
+            self.record.path(access, self.facts.resolve(path), Certainty.UNDER, where)
 
     def parents(self, arg: Arg, where: Where) -> None:
         """Note the directories above a path that have to be made first."""
@@ -242,6 +253,8 @@ class Paths:
         if under and certainty is Certainty.LITERAL:
             certainty = Certainty.UNDER
         self.record.path(access, path, certainty, where)
+        if under and certainty is Certainty.PATTERN and access is not Access.DELETE:
+            self._beneath(access, path, where)
         if self.state.left is not None and not arg.text.startswith("/"):
             cwd, self.state.cwd = self.state.cwd, self.state.left
             other, certainty_there = self.place(arg, follow=follow and access is not Access.DELETE)

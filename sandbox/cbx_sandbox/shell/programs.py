@@ -143,7 +143,9 @@ def finish(run: Interpreter, call: Call, rule: Rule, tier: Tier, *, touched: boo
     if rule.writes is None and not touched and not rule.host and tier.rank >= CONDITIONAL.rank:
         run.writes_place("project", where, tier)
     if tier.rank > SAFE.rank:
-        run.record.reason(rule.name.replace(" ", "-"), rule.why or f"runs {rule.name}", tier, where)
+        # A rule that says itself that it writes nowhere else knows all the places.
+        placed = rule.writes == () and tier is SEQUENTIAL
+        run.record.reason(rule.name.replace(" ", "-"), rule.why or f"runs {rule.name}", tier, where, placed=placed)
     if rule.host and tier.rank >= SEQUENTIAL.rank and not run.state.remote:
         run.record.host_effect(HostKind(rule.host), rule.why or rule.name, where)
     if rule.network == "yes":

@@ -27,6 +27,7 @@ class Variables(Paths):
     """A shell as far as words and redirections are concerned; the interpreter runs what they contain."""
 
     anchor: Where | None = None
+    fed: str | None = None  # the file that the command which is run now has as its input
     input: str | None = None  # what the command that is being expanded can read, and so its substitutions can
 
     def where(self, start: int, end: int) -> Where:
@@ -48,6 +49,7 @@ class Variables(Paths):
     def redirects(self, redirects: tuple[Redirect, ...], stdin: str | None) -> tuple[str | None, str | None]:
         """Apply redirections; return what is read and the path that the output goes to."""
         sink: str | None = None
+        self.fed = None
         for redirect in redirects:
             where = self.where(redirect.start, redirect.end)
             if redirect.here is not None:
@@ -57,7 +59,7 @@ class Variables(Paths):
             if operator == "<<<":
                 stdin = self._input(redirect, stdin, expand_one(redirect.target, self) + "\n")
                 continue
-            args = expand(redirect.target, self)
+            args, self.fed = expand(redirect.target, self), self.fed if redirect.fd not in {"", "0"} else None
             target = args[0] if len(args) == 1 else Arg(HOLE, redirect.target.start, redirect.target.end)
             if operator in {"<&", ">&"} and re.fullmatch(r"\d*-?", target.text):
                 if operator == "<&" and redirect.fd in {"", "0"}:
@@ -69,6 +71,8 @@ class Variables(Paths):
                 stdin = self._input(redirect, stdin, HOLE)
             elif operator == "<":
                 stdin = self._input(redirect, stdin, self.content(target, where))
+                if redirect.fd in {"", "0"} and target.known:
+                    self.fed = self.absolute(target.text)
             else:
                 path = self._output(operator, target, where)
                 if operator == "<>" and redirect.fd in {"", "0"}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
@@ -84,3 +85,46 @@ def test_thousands_of_paths_are_not_held_against_each_other() -> None:
         return taken
 
     assert steps(400) < 6 * steps(100)
+
+
+NAMES = st.lists(PLAIN, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+def _means(effect: PathEffect, path: str) -> bool:
+    """What an effect means, name by name: the definition that has nothing to do with texts that begin alike."""
+    names, own = path.split("/")[1:], [part for part in effect.path.split("/") if part]
+    if effect.certainty in {Certainty.UNDER, Certainty.UNKNOWN} or effect.access is Access.DELETE:
+        names = names[: len(own)]
+    if effect.certainty is Certainty.PATTERN:
+        return len(names) == len(own) and all(map(fnmatchcase, names, own))
+    return names == own
+
+
+@given(effects(), effects(), NAMES)
+def test_two_that_mean_one_file_meet(one: PathEffect, other: PathEffect, path: str) -> None:
+    if _means(one, path) and _means(other, path):
+        assert overlap(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meets"),
+    [
+        (("read", "pattern", "/a/*"), ("write", "under", "/a/b"), True),
+        (("read", "pattern", "/a/*"), ("write", "under", "/a/b/c"), False),
+        (("read", "pattern", "/a/x*"), ("write", "under", "/a/b"), False),
+        (("delete", "pattern", "/a/*"), ("write", "under", "/a/b/c"), True),
+        (("delete", "pattern", "/a/*"), ("read", "literal", "/a/b/c"), True),
+        (("delete", "pattern", "/a/*"), ("read", "pattern", "/a/b/*.c"), True),
+        (("delete", "literal", "/a/b"), ("read", "pattern", "/*/b/c"), True),
+        (("read", "pattern", "/a/*.c"), ("write", "pattern", "/a/b/*.c"), False),
+        (("read", "pattern", "/a/**/*.c"), ("write", "literal", "/a/b/c/x.c"), True),
+        (("read", "pattern", "/a/x@(b|c)"), ("write", "literal", "/a/xb"), True),
+        (("read", "pattern", "/a/x@(b|c)"), ("write", "under", "/a/xb/c"), True),
+    ],
+)  # fmt: skip
+def test_a_pattern_reaches_as_deep_as_it_is(
+    one: tuple[str, str, str], other: tuple[str, str, str], meets: bool
+) -> None:
+    left, right = (PathEffect(Access(access), path, Certainty(kind)) for access, kind, path in (one, other))
+    assert overlap(left, right) is meets
+    assert Index([left]).meeting(right) == ({left.access} if meets else set())

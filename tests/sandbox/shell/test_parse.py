@@ -9,6 +9,7 @@ import pytest
 from tests.fuzz.readings import bash_accepts
 
 from cbx_sandbox.shell.analysis import analyse
+from cbx_sandbox.shell.expansions import Expansions
 from cbx_sandbox.shell.parse import parse
 from cbx_sandbox.shell.syntax import Case, For, Group, If, Loop, Pipeline, Sequence, Simple, Unreadable, Word
 from cbx_sandbox.shell.witness import unseen
@@ -187,3 +188,26 @@ def test_a_witness_that_cannot_parse_is_no_evidence() -> None:
 def test_a_megabyte_is_answered(facts) -> None:
     assert analyse("echo " + "x " * 500_000, facts).tier == "DANGEROUS_ISOLATED"
     assert analyse("cat <<'EOF'\n" + "line\n" * 150_000 + "EOF\n", facts).tier == "SAFE_PARALLEL"
+
+
+@pytest.mark.parametrize("text", ["(" * 80_000, "((" * 40_000, "((( " * 20_000, "echo $((" + "(" * 80_000])
+def test_a_text_of_parentheses_is_not_read_to_its_end(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up where it gets too deep: what is read does not grow with the length."""
+    read: list[int] = []
+    count = Expansions._count
+
+    def counted(reader: Expansions, char: str, opened: int, closer: str) -> int:
+        read.append(reader.pos)
+        return count(reader, char, opened, closer)
+
+    monkeypatch.setattr(Expansions, "_count", counted)
+    with pytest.raises(Unreadable):
+        parse(text)
+    assert max(read) < 1000
+    assert len(read) < 1000
+
+
+def test_parentheses_that_people_write_are_read() -> None:
+    depth = 100
+    parse(f"echo $(({'(' * depth}1{')' * depth}))")
+    parse(f"(({'(' * depth}1{')' * depth}))")

@@ -24,6 +24,7 @@ MODULES = {
     "lookers": "find fd",
     "make": "make",
     "packing": "compresses zip",
+    "patching": "patch",
     "remote": "ssh scp container git",
     "targets": "just package tox",
     "tools": "sysctl ip socat rest date pager api npx uv cmake cloud fzf",

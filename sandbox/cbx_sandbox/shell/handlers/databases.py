@@ -70,7 +70,10 @@ def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
         changes = any(HOLE in text or _CHANGES.search(text) for text in texts)
         _file(run, call, database, reads=parsed.has("-readonly"), changes=changes)
     # Never SAFE, not even with -readonly: ~/.sqliterc is executed first, and its .shell may do anything.
-    run.looks(run.named_place("~/.sqliterc"), call.where)
+    settings = run.named_place("~/.sqliterc")
+    run.looks(settings, call.where)
+    if run.facts.kind(settings) != "missing" and not parsed.has("-init"):
+        run.writes_place("project", call.where, SEQUENTIAL)
     return programs.settle(run, call, replace(rule, handler="", operands=()), parsed)
 
 

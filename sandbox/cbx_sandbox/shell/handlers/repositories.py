@@ -6,6 +6,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.handlers import patching
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SEQUENTIAL
@@ -50,8 +51,32 @@ def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> None:
                 run.reads(Arg(path, *call.where), call.where, under=True)
         case "config":
             _config(run, call, parsed)
+        case "merge-tree" if not _only_prints(parsed):
+            _makes_objects(run, call, "git merge-tree writes the trees that it merges")
+        case "log" | "show" | "diff-tree" | "whatchanged" | "range-diff" if _merges_again(parsed):
+            _makes_objects(run, call, f"git {words[0].text} merges again to compare, and writes that")
         case _:
             pass
+
+
+_OLD_MERGE = 3  # operands of merge-tree: a base and two branches
+
+
+def _only_prints(parsed: Parsed) -> bool:
+    """Whether merge-tree is asked in its old way: it prints the merge of a base and two branches, and keeps nothing."""
+    plain = not parsed.options and not parsed.open and not any(arg.many for arg in parsed.operands)
+    return parsed.has("--trivial-merge") or (plain and len(parsed.operands) == _OLD_MERGE)
+
+
+def _merges_again(parsed: Parsed) -> bool:
+    """Whether merges are made once more, into objects that go when it ends."""
+    how = parsed.value("--diff-merges")
+    return parsed.has("--remerge-diff") or (how is not None and (not how.known or how.text in {"r", "remerge"}))
+
+
+def _makes_objects(run: Interpreter, call: Call, why: str) -> None:
+    run.record.reason("git-objects", why, SEQUENTIAL, call.where)
+    run.writes_place("git", call.where, SEQUENTIAL)
 
 
 # What asks the working tree as well as the repository: whole, or only the paths that its words name.
@@ -59,14 +84,28 @@ _TREE = frozenset(
     """status diff add stash commit grep checkout switch reset merge rebase cherry-pick revert pull clean apply am
     submodule bisect diff-files diff-index sparse-checkout bundle gc repack maintenance""".split()
 )
-_ASKS = ("-m", "-o", "-d", "--modified", "--others", "--deleted", "--dirty", "--refresh", "--really-refresh")
+_ASKS = {
+    "ls-files": ("-m", "-o", "-d", "--modified", "--others", "--deleted"),
+    "describe": ("--dirty", "--broken"),
+    "update-index": ("--refresh", "--really-refresh", "--again", "-g"),
+}
 _LOOKS_ONLY = frozenset(
-    {("worktree", "list"), ("rerere", "status"), ("rerere", "diff"), ("rerere", "remaining"), ("bundle", "verify")}
+    {
+        ("worktree", "list"),
+        ("rerere", "status"),
+        ("rerere", "diff"),
+        ("rerere", "remaining"),
+        ("bundle", "verify"),
+        ("bundle", "list-heads"),
+        ("stash", "list"),
+        ("stash", "show"),
+    }
 )
 _NOTHING = frozenset({"clone", "init", "version", "help", "check-ref-format", "stripspace", "column"})
 # What changes the working tree only where its words say so.
 _CHANGES = frozenset(
-    "commit add reset rm mv checkout restore fetch rerere worktree bundle fast-export format-patch".split()
+    """commit add reset rm mv checkout restore switch stash apply fetch rerere worktree bundle fast-export
+    format-patch""".split()
 )
 
 
@@ -78,7 +117,12 @@ def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
         return
     run.looks(run.named_place("git"), call.where, under=True)
     committed = parsed.has("--cached", "--staged", "--soft") or (name == "diff" and ".." in _operands(parsed))
-    if (name in _TREE and not committed) or parsed.has(*_ASKS):
+    committed = committed or (name, _operands(parsed).partition(" ")[0]) in _LOOKS_ONLY | _LISTED
+    if name == "apply" and (names := _patched(run, call, parsed)) is not None:
+        for arg in names:
+            run.reads(arg, call.where)
+        committed = True
+    if (name in _TREE and not committed) or parsed.has(*_ASKS.get(name, ())):
         run.looks(run.project(), call.where, under=True)
     for arg in parsed.operands:
         path = run.absolute(arg.text) if arg.known and arg.text not in {"", "."} else None
@@ -104,7 +148,7 @@ def _changes(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
     """Note what is changed by what changes more than the repository only where its words say so."""
     words = parsed.operands
     first = words[0].text if words and words[0].known else ""
-    if (name, first) in _LOOKS_ONLY:
+    if (name, first) in _LOOKS_ONLY or (name == "apply" and _shows(parsed)):
         return
     git, tree = "git", "project"
     if name in {"commit", "checkout"} and _hooked(run):
@@ -124,6 +168,16 @@ def _changes(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
             paths = words
         case "checkout":
             paths = _checked_out(run, call, parsed)
+        case "switch" if parsed.has("-c", "-C", "--create", "--force-create") and not words and not parsed.open:
+            pass  # a new branch of what is checked out
+        case "stash" if first in _STASHES_ONLY:
+            pass
+        case "apply" if parsed.has("--cached"):
+            pass
+        case "apply" if (names := _patched(run, call, parsed)) is not None:
+            paths = names
+        case "switch" | "stash" | "apply":
+            run.writes_place(tree, call.where, SEQUENTIAL)
         case "worktree" if first == "add" and len(words) > 1:
             run.writes(words[1], call.where, under=True)
         case "worktree" if first not in {"list", "prune", "lock", "unlock", "repair"}:
@@ -143,8 +197,29 @@ def _changes(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
             run.writes_place(tree, call.where, SEQUENTIAL)
         else:
             run.writes(arg, call.where, under=True)
-    if name not in {"bundle", "fast-export", "format-patch"}:
+    if name not in {"bundle", "fast-export", "format-patch"} and (name != "apply" or parsed.has(*_STAGES)):
         run.writes_place(git, call.where, SEQUENTIAL)
+
+
+# What stash does to its list alone, and what apply says instead of doing it.
+_LISTED = frozenset({("stash", "drop"), ("stash", "clear"), ("stash", "store"), ("bundle", "create")})
+_STASHES_ONLY = frozenset({"drop", "clear", "store", "create", "list", "show"})
+_SHOWS = ("--stat", "--numstat", "--summary", "--check")
+_STAGES = ("--index", "--cached", "-N", "--intent-to-add", "-3", "--3way")
+
+
+def _shows(parsed: Parsed) -> bool:
+    return parsed.has(*_SHOWS) and not parsed.has("--apply", *_STAGES)
+
+
+def _patched(run: Interpreter, call: Call, parsed: Parsed) -> list[Arg] | None:
+    """Return the files that a patch is applied to: from the working directory, where one is asked for below it."""
+    count = parsed.value("-p")
+    known = count is None or count.text.isdigit()
+    if not known or parsed.open or parsed.has("--directory", "--reject", "-3", "--3way"):
+        return None
+    names = patching.patched(run, parsed.operands, patching.redirected(run, call), int(count.text) if count else 1)
+    return None if names is None else [Arg(name, *call.where) for name in names]
 
 
 def _checked_out(run: Interpreter, call: Call, parsed: Parsed) -> list[Arg]:
@@ -154,6 +229,8 @@ def _checked_out(run: Interpreter, call: Call, parsed: Parsed) -> list[Arg]:
         after = texts[texts.index("--") + 1 :]
         return [arg for arg in parsed.operands if arg.text in after]
     alone = parsed.operands[0] if len(parsed.operands) == 1 else None
+    if parsed.has("--ours", "--theirs") and all(arg.known for arg in parsed.operands):
+        return parsed.operands  # a side of a conflict: only paths can follow
     if parsed.has("-b", "-B", "--orphan") and not parsed.operands:
         return []
     if alone is not None and alone.known and alone.text != "." and "/" not in alone.text:

@@ -240,3 +240,12 @@ def test_names_that_lead_to_each_other_end() -> None:
     names = ",".join(f"n{n}" for n in range(40))
     tangle = "\n".join(f"n{n} = n{m}" for n in range(40) for m in range(40) if n != m)
     assert tier(command(f"{tangle}\nn1.x(({names}))")) == "sequential"
+
+
+@pytest.mark.parametrize("command", ["python3 -m json.tool", "python3 -m calendar", "python3 -m zipfile -l a.zip"])
+def test_a_module_that_is_started_is_safe_unless_the_directory_has_its_own(command: str) -> None:
+    assert tier(command) == "safe"
+    for name in ("json.py", "calendar.py", "zipfile.py"):
+        assert tier(command, {name: ""}) == "sequential"
+        assert tier(command.replace(" -m", " -I -m"), {name: ""}) == "safe"
+    assert tier(f'cd "$1"; {command}') == "sequential"
