@@ -66,16 +66,46 @@ def test_a_job_s_whole_way_is_in_the_trail_and_tampering_is_named(made, tmp_path
 def test_the_chain_goes_on_after_a_killed_supervisor(made):
     """A job that outlives its supervisor has its end in the trail of the next one."""
     supervisor = made.start()
-    job = supervisor.run("sleep 1; exit 3", ("detach", b"1")).job()
+    job = supervisor.run("sleep 300", ("detach", b"1")).job()
     until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
     os.kill(supervisor.process.pid, signal.SIGKILL)
     supervisor.process.wait()
     supervisor.start()
-    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "exited")
+    assert supervisor.http("POST", f"/v1/jobs/{job}/cancel", {"signal": "KILL"})[1]["cancelled"]
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "cancelled")
     entries = supervisor.get("/v1/audit?after=0")["entries"]
     actions = [entry["action"] for entry in entries if entry["subject"] == f"job {job}"]
-    assert actions[-2:] == ["started", "ended"]
+    assert sorted(actions[-3:]) == ["cancelled", "ended", "started"]
     assert cli(supervisor, "audit", "verify")[0] == 0
+
+
+@pytest.mark.root
+def test_what_a_job_leaves_behind_is_an_incident(supervisor):
+    """A process of root's that stays in its namespace: in the result and in the trail. The control left nothing."""
+    call, clean = supervisor.run("sleep 300"), supervisor.run("sleep 300")
+    job, other = call.job(), clean.job()
+    pid = until(lambda: init_of(supervisor, job))
+    with subprocess.Popen(["nsenter", "-t", str(pid), "-u", "sleep", "300"]) as stays:
+        until(lambda: os.readlink(f"/proc/{stays.pid}/ns/uts") == os.readlink(f"/proc/{pid}/ns/uts"))
+        for each in (call, clean):
+            each.close()
+        leaks = until(lambda: supervisor.get(f"/v1/jobs/{job}").get("leaks"))
+        stays.kill()
+    assert [leak.partition(":")[0] for leak in leaks] == [f"process {stays.pid} (sleep) in uts"]
+    assert supervisor.get(f"/v1/jobs/{other}")["leaks"] == []
+    entries = supervisor.get("/v1/audit?after=0")["entries"]
+    incidents = [
+        (entry["subject"], entry["detail"]["left behind"]) for entry in entries if entry["action"] == "incident"
+    ]
+    assert incidents == [(f"job {job}", leaks)]
+
+
+def init_of(supervisor, job):
+    """The host's number of a job's init, once it is on record."""
+    with sqlite3.connect(supervisor.paths.database) as connection:
+        row = connection.execute("SELECT init_pid FROM attempts WHERE job = ?", (job,)).fetchone()
+    connection.close()
+    return row and row[0]
 
 
 def parsed(datagram):

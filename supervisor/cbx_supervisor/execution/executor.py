@@ -30,6 +30,7 @@ from cbx_supervisor.execution.admission import Admission
 from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
+from cbx_supervisor.execution.leaking import LeakAudit
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.progress import Progress
@@ -106,6 +107,7 @@ class Executor:
         self.owner = leftovers.identity(paths.database)
         self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
+        self.leaks = LeakAudit(self)
         self._networks: Networks | None = None
         self.transactions = Transactions(self)
 
@@ -385,6 +387,7 @@ class Executor:
             await asyncio.wait(pending, timeout=5.0)
         if left := (*self._recording, *self._afterwards):
             await asyncio.wait(left, timeout=5.0)
+        await self.leaks.finish()
         if self._networks is not None:
             self._networks.close()
 
@@ -396,6 +399,7 @@ class Executor:
             await asyncio.wait(over, timeout=patience)
         if left := (*self._recording, *self._afterwards):
             await asyncio.wait(left, timeout=5.0)
+        await self.leaks.finish()
 
     def _plan(
         self, request: runner.Request, at_least: Reason | None, lessons: Mapping[str, Lesson], *, observe: bool

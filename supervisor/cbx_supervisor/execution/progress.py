@@ -61,6 +61,7 @@ class Progress:
         self.predicted = False  # its prediction is on disk
         self.recorded = False  # its submission is on disk
         self.network: JobNetwork | None = None
+        self.namespaces: frozenset[str] = frozenset()  # its init's, by which what it left is found
         self.note = ""
         self.attempt = attempt
         self.again = again

@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox import runner
+from cbx_sandbox.box import leaks
 from cbx_sandbox.box.launcher_client import Adopted
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.checkpoint.session import Session
@@ -60,7 +61,7 @@ def adopt(executor: Executor, found: Unfinished, adopted: Adopted) -> None:
     live.about_to_launch()
     live.launched(init)
     live.state = Running(found.kept.attempt, _started(found), init.pid)
-    _go_on(executor, found, live, _end_of(init), init.missing)
+    _go_on(executor, found, live, _end_of(init), init.missing, leaks.namespaces(init.pid))
 
 
 def conclude(executor: Executor, found: Unfinished, outcome: Outcome) -> None:
@@ -147,7 +148,12 @@ def _attempt(executor: Executor, live: LiveJob, found: Unfinished) -> Progress:
 
 
 def _go_on(
-    executor: Executor, found: Unfinished, live: LiveJob, end: Awaitable[Outcome | None], missing: dict[str, str]
+    executor: Executor,
+    found: Unfinished,
+    live: LiveJob,
+    end: Awaitable[Outcome | None],
+    missing: dict[str, str],
+    namespaces: frozenset[str] = frozenset(),
 ) -> None:
     launch = None if found.kept.launch is None else texts.launch_of(found.kept.launch)
     wants = () if launch is None else launch.wants
@@ -173,7 +179,7 @@ def _go_on(
         executor.resume(live, _only_recorded(executor, found, end))
         return
     job = _attempt(executor, live, found)
-    job.planned, job.circuit = launch.planned, entry.circuit
+    job.planned, job.circuit, job.namespaces = launch.planned, entry.circuit, namespaces
     job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))
     if found.checkpoint is not None and found.checkpoint.session is not None:
         job.session = Session.from_json(found.checkpoint.session)

@@ -16,18 +16,19 @@ from collections.abc import Awaitable
 import msgspec
 
 from cbx_sandbox import runner
+from cbx_sandbox.box import leaks
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import CbxError, NotStartedError
 from cbx_supervisor.execution import breaking, entering, layering, learning, outcome, records, retrying, starting
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution.launching import Init
+from cbx_supervisor.execution.leaking import incident
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.settling import Commit, settle
 from cbx_supervisor.execution.submission import Ending
 from cbx_supervisor.model.result import CheckpointRef, Result
-from cbx_supervisor.store import jobs
 from cbx_supervisor.store.attempts import Again
 
 
@@ -147,11 +148,11 @@ async def _ended(
     view = job.view or await job.look()
     # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
     settled = job.settled = await _settle(job, planned, ended)
-    leaks: list[str] = []
+    left: list[str] = []
     if ended is None or ended["unkillable"]:
-        leaks = await job.executor.launching.reaped(job.box)
+        left = await job.executor.launching.reaped(job.box)
     else:
-        job.executor.afterwards(_look_for_leaks(job))
+        job.executor.afterwards(_look_for_leaks(job, started))
     result = outcome.ran(
         job.number,
         planned,
@@ -160,7 +161,7 @@ async def _ended(
         missing=missing,
         started=started,
         ended=time.time(),
-        leaks=leaks,
+        leaks=left,
         changes=None if settled is None else settled.changes,
         checkpoint=None if settled is None else CheckpointRef(_checkpoint_number(job), settled.state.value),
         network=network,
@@ -183,11 +184,16 @@ async def _settle(job: Progress, planned: runner.Plan, ended: Outcome | None) ->
     return settled
 
 
-async def _look_for_leaks(job: Progress) -> None:
-    """All processes were dead at the end; that the groups went too is found out when the caller was told."""
-    if leaks := await job.executor.launching.reaped(job.box):
-        job.executor.log("left behind", job=job.number, groups=leaks)
-        await job.executor.write(jobs.leaked(job.number, leaks))
+async def _look_for_leaks(job: Progress, started: float) -> None:
+    """All processes were dead at the end; that the rest went too is found out when the caller was told."""
+    over = time.clock_gettime(time.CLOCK_BOOTTIME)
+    left = await job.executor.launching.reaped(job.box)
+    shifted = job.planned is not None and job.planned.policy.shifted
+    marks = leaks.Marks(str(job.number), job.namespaces, over, started if shifted else None)
+    job.executor.leaks.ended(marks)
+    if left:
+        await job.executor.recorded()  # the result that it becomes part of
+        await incident(job.executor, job.number, left)
 
 
 def _checkpoint_number(job: Progress) -> int:

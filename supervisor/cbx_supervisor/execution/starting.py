@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from cbx_sandbox import runner
+from cbx_sandbox.box import leaks
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_supervisor.execution import output, records
@@ -50,6 +51,7 @@ async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> In
     # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
     job.executor.close(job.descriptors.release(), job.submission.uid)
     init = Init(started, job.record, job.caller.terminal)
+    job.namespaces = leaks.namespaces(init.pid)
     if planned.policy.relayed:
         await _connect(job, planned, init)
     return init

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,13 +110,14 @@ def _end(result: Result) -> dict[str, object]:
     return detail
 
 
-def leaked(number: int, groups: list[str]) -> Callable[[sqlite3.Connection], None]:
+def leaked(number: int, left: Sequence[str]) -> Callable[[sqlite3.Connection], None]:
     """Add to a result what was found left behind afterwards."""
 
     def operation(connection: sqlite3.Connection) -> None:
         row = connection.execute("SELECT json FROM results WHERE job = ?", (number,)).fetchone()
         if row is not None:
-            result = msgspec.structs.replace(decode(row["json"]), leaks=tuple(groups))
+            found = decode(row["json"])
+            result = msgspec.structs.replace(found, leaks=(*found.leaks, *left))
             connection.execute("UPDATE results SET json = ? WHERE job = ?", (encode(result).decode(), number))
 
     return operation
