@@ -17,6 +17,7 @@ from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.inodes import read_live
 from cbx_sandbox.checkpoint.session import Session, boot_id, clock_offset, identify_fd
+from cbx_sandbox.checkpoint.survey import before
 from cbx_sandbox.linux import files
 
 _STEP_NS = 10_000_000  # reading two clocks is not exact; slewing moves both alike
@@ -107,6 +108,7 @@ class _Check:
         if not same_target(self._session, self._index, self._live_fd):
             yield from (self._conflict(change, change.path, TARGET) for change in changes)
             return
+        self._moves = {c.path: c.live for c in changes if c.kind is Kind.RENAMED}
         with files.Cursor(self._live_fd) as self._live:
             suspects = []
             for change in changes:
@@ -141,14 +143,19 @@ class _Check:
         if reason is not None:
             return self._conflict(change, change.live, reason, now)
         if change.over is not None:
-            over = self._read(*split(change.path))
+            over = self._read(*split(self._place(change)))
             reason = self._kept(change.over, over)
             if reason is not None:
                 return self._conflict(change, change.path, reason, over)
         goes = change.over if change.kind is Kind.RENAMED else change.old
         if goes is not None and goes.is_dir and change.kind is not Kind.META:
-            return self._beneath(change, change.path if change.kind is Kind.RENAMED else change.live)
+            return self._beneath(change, self._place(change) if change.kind is Kind.RENAMED else change.live)
         return None
+
+    def _place(self, change: Change) -> bytes:
+        """Where in the live tree that is which a moved object takes the place of: its directory may move, too."""
+        directory, name = split(change.path)
+        return join(before(directory, self._moves), name)
 
     def _parent_is(self, directory: bytes, handle: bytes) -> bool:
         if directory not in self._parents:
@@ -234,7 +241,7 @@ class _Check:
             yield from self._handles_at(change.live, beneath=change.kind not in {Kind.META, Kind.RENAMED})
             if change.path != change.live:
                 # A directory that took the place of something else: the job had moved that away before.
-                yield from self._handles_at(change.path, beneath=True)
+                yield from self._handles_at(self._place(change), beneath=True)
 
     def _handles_at(self, path: bytes, *, beneath: bool) -> Iterator[bytes | None]:
         directory, name = split(path)

@@ -52,6 +52,7 @@ def script(operations):
 @pytest.mark.parametrize("redirect", [True, False], ids=["redirect", "plain"])
 @given(operations=st.lists(OPERATIONS, min_size=1, max_size=12))
 @example(operations=[("move", "f", "l"), ("move", "a", "f")])  # a directory takes the place of what was moved away
+@example(operations=[("move", "f", "a/f"), ("move", "a", "c/n")])  # over a file whose directory moves as well
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_sequence(redirect, operations):
     """The live tree after the commit equals the native result; before it, and after a rollback, it is untouched."""
