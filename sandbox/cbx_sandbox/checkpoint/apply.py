@@ -48,6 +48,7 @@ class Applier:
         self._doors = Doors(live_fd, work, rights)
         self._touched = self._doors.opened  # inodes whose change time is our own doing
         self._parents: set[bytes] = set()
+        self._entered = -1  # which move of the cursor brought the last step to its directory
         self._marked: list[tuple[bytes, int, int]] = []  # path, marks, inode
         self._actions = {
             Action.OUT: self._out,
@@ -95,6 +96,8 @@ class Applier:
             fd = self._doors.way(self._live, directory)
         except OSError as error:
             raise RacedError(step.path, PARENT) from error
+        if self._entered == self._live.moves:
+            return fd, name  # the same directory as the step before, and nobody has left it in between
         if directory not in self._parents:
             expected = (
                 step.change.parent if not (step.action is Action.OUT and step.change.kind is Kind.RENAMED) else b""
@@ -105,6 +108,7 @@ class Applier:
             self._parents.add(directory)
         self._touched.add(os.fstat(fd).st_ino)
         self._doors.open(directory, fd)
+        self._entered = self._live.moves
         return fd, name
 
     def _expect(self, step: Step, fd: int, name: bytes, old: Meta | None) -> os.stat_result:

@@ -120,9 +120,11 @@ class Change:
     carried: bool = False  # arrives, or goes, with a directory above it: no step of its own
     implied: bool = False  # the time of a directory whose entries changed: not worth a line
     vacated: bool = False  # what is at ``path`` now moves away: it is the source of a rename
+    in_place: bool = False  # diff has seen by the handles that the copy was made from what is at ``live``
     copied: bool = False  # the layer's object was copied up from the live tree, not made by the job
     origin: bytes = b""  # handle of the live inode that the layer's copy was made from
     parent: bytes = b""  # handle of the live directory that holds ``source``
+    marks: tuple[tuple[bytes, bytes], ...] = ()  # attributes that overlayfs gave to the layer's object, or renamed
 
     @property
     def live(self) -> bytes:

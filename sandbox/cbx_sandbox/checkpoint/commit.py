@@ -157,7 +157,7 @@ def _clear(session: Session, done: Sequence[Change]) -> None:
 
 def _review(session: Session, changes: Sequence[Change], *, allow_privileged: bool) -> None:
     for change in changes:
-        if any(meta is not None and homes.is_marked(meta.xattrs) for meta in (change.old, change.over)):
+        if any(meta is not None and meta.xattrs and homes.is_marked(meta.xattrs) for meta in (change.old, change.over)):
             where = printable(live_path(change, session.targets))
             raise DeniedError(f"cannot commit: {where} is where cbx keeps the changes of jobs")
     if allow_privileged:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.diff import live_root
-from cbx_sandbox.checkpoint.inodes import read_live
+from cbx_sandbox.checkpoint.inodes import look
 from cbx_sandbox.checkpoint.session import Session, boot_id, clock_offset, identify_fd
 from cbx_sandbox.checkpoint.survey import before
 from cbx_sandbox.linux import files
@@ -169,7 +169,7 @@ class _Check:
 
     def _read(self, directory: bytes, name: bytes) -> Meta | None:
         try:
-            return read_live(self._live.go(directory), name)
+            return look(self._live.go(directory), name)
         except OSError:
             return None
 
@@ -221,6 +221,8 @@ class _Check:
             return False
         if change.old is None or change.vacated:
             return True
+        if change.in_place:
+            return False  # and the inode is still the same, not changed since: _kept has looked
         directory, name = split(change.live)
         handle = files.file_handle(self._live.go(directory), name)
         return handle is not None and handle != change.origin

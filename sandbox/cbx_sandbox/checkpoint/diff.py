@@ -177,6 +177,11 @@ class _Walk:
         # At once, not as a copy of a blank one: a layer may have very many entries.
         path = join(frame.path, name)
         source = path if frame.live is None else join(frame.live, name)
+        # A copy in the place of its original is no move. The live cursor still stands where _lookup left it.
+        in_place = False
+        if old is not None and entry.origin and kind is not Kind.META and not entry.meta.is_dir:
+            with contextlib.suppress(OSError):
+                in_place = files.file_handle(self._live.fd, name) == entry.origin
         return Change(
             kind=kind,
             layer=self._layer.index,
@@ -187,7 +192,9 @@ class _Walk:
             carried=carried,
             source=None if source == path else source,
             origin=entry.origin,
+            in_place=in_place,
             parent=frame.origin,
+            marks=entry.marks,
             copied=entry.copied,
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import stat
+from typing import NamedTuple
 
 from cbx_sandbox.checkpoint.changes import Meta
 from cbx_sandbox.linux import files
@@ -14,13 +14,13 @@ from cbx_sandbox.linux import files
 OVERLAY = b"trusted.overlay."
 # What a job sets as trusted.overlay.x arrives one level deeper: its own data, never an instruction to us.
 _ESCAPED = OVERLAY + b"overlay."
+_ORIGIN = OVERLAY + b"origin"
 _PROTECTION = {ord("i"): files.ATTR_IMMUTABLE, ord("a"): files.ATTR_APPEND}
 _ORIGIN_TYPE, _ORIGIN_HANDLE = 4, 21  # offsets in struct ovl_fb: fid type; the handle behind header and uuid
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class UpperEntry:
+class UpperEntry(NamedTuple):
     """An entry of an upper directory. ``meta`` is as the job saw it, without overlayfs' own attributes."""
 
     meta: Meta
@@ -29,6 +29,7 @@ class UpperEntry:
     redirect: bytes | None = None
     copied: bool = False  # copied up from below, at some path
     origin: bytes = b""  # comparable to files.file_handle; empty if it was not recorded
+    marks: tuple[tuple[bytes, bytes], ...] = ()  # overlayfs' own attributes, and those that it stored under other names
 
 
 def read_upper(dir_fd: int, name: bytes = b"") -> UpperEntry:
@@ -37,6 +38,14 @@ def read_upper(dir_fd: int, name: bytes = b"") -> UpperEntry:
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return UpperEntry(_meta(status), whiteout=True)
     every = files.xattrs(dir_fd, name)
+    if not every:
+        return UpperEntry(_meta(status, _target(dir_fd, name, status)))
+    marks = tuple([(key, value) for key, value in every.items() if key.startswith(OVERLAY)])
+    if len(every) == 1 and marks and marks[0][0] == _ORIGIN:
+        # A file that was copied up and has nothing of its own: by far the most there are.
+        return UpperEntry(
+            _meta(status, _target(dir_fd, name, status)), copied=True, origin=_handle(marks[0][1]), marks=marks
+        )
     own = {key[len(OVERLAY) :]: value for key, value in every.items() if _is_own(key)}
     attributes = 0
     for letter in own.get(b"protattr", b""):
@@ -48,6 +57,7 @@ def read_upper(dir_fd: int, name: bytes = b"") -> UpperEntry:
         redirect=own.get(b"redirect"),
         copied=origin is not None,
         origin=_handle(origin) if origin else b"",
+        marks=marks,
     )
 
 
@@ -83,24 +93,27 @@ def read_live(dir_fd: int, name: bytes = b"") -> Meta | None:
     if stat.S_ISLNK(status.mode):
         with contextlib.suppress(OSError):  # swapped in between: whoever relies on it checks the inode again
             target = os.readlink(name, dir_fd=dir_fd)
-    attributes: tuple[tuple[bytes, bytes], ...] = ()
-    with contextlib.suppress(FileNotFoundError):
-        attributes = tuple(sorted(files.xattrs(dir_fd, name).items()))
+    try:
+        found = files.xattrs(dir_fd, name)
+    except FileNotFoundError:
+        found = {}
+    attributes = tuple(sorted(found.items())) if found else ()
+    protection = status.attributes & (files.ATTR_IMMUTABLE | files.ATTR_APPEND)
+    # By position, here and below: for each of very many files.
     return Meta(
-        mode=status.mode,
-        uid=status.uid,
-        gid=status.gid,
-        size=status.size,
-        mtime_ns=status.mtime_ns,
-        ctime_ns=status.ctime_ns,
-        device=status.device,
-        inode=status.ino,
-        nlink=status.nlink,
-        rdev=status.rdev,
-        target=target,
-        xattrs=attributes,
-        attributes=status.attributes & (files.ATTR_IMMUTABLE | files.ATTR_APPEND),
-    )
+        status.mode, status.uid, status.gid, status.size, status.mtime_ns, status.ctime_ns, status.device, status.ino,
+        status.nlink, status.rdev, target, attributes, protection,
+    )  # fmt: skip
+
+
+def look(dir_fd: int, name: bytes = b"") -> Meta | None:
+    """What ``name`` is, without attributes and target, which a change time tells of; None if it is not there."""
+    try:
+        return _meta(os.stat(name, dir_fd=dir_fd, follow_symlinks=False) if name else os.fstat(dir_fd))
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
 
 
 def _target(dir_fd: int, name: bytes, status: os.stat_result) -> bytes:
@@ -111,20 +124,9 @@ def _meta(
     status: os.stat_result, target: bytes = b"", xattrs: tuple[tuple[bytes, bytes], ...] = (), attributes: int = 0
 ) -> Meta:
     return Meta(
-        mode=status.st_mode,
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
-        device=status.st_dev,
-        inode=status.st_ino,
-        nlink=status.st_nlink,
-        rdev=status.st_rdev,
-        target=target,
-        xattrs=xattrs,
-        attributes=attributes,
-    )
+        status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        status.st_dev, status.st_ino, status.st_nlink, status.st_rdev, target, xattrs, attributes,
+    )  # fmt: skip
 
 
 def open_file(dir_fd: int, name: bytes) -> int:
@@ -152,13 +154,13 @@ def same_content(one_dir: int, one: bytes, other_dir: int, other: bytes) -> bool
 def aspects(old: Meta, new: Meta) -> tuple[str, ...]:
     """In what the metadata of two inodes of one type differ; the content of files is not looked at."""
     found = []
-    if new.is_symlink and old.target != new.target:
+    if old.target != new.target and new.is_symlink:
         found.append("target")
-    if (stat.S_ISCHR(new.mode) or stat.S_ISBLK(new.mode)) and old.rdev != new.rdev:
+    if old.rdev != new.rdev and (stat.S_ISCHR(new.mode) or stat.S_ISBLK(new.mode)):
         found.append("device")
-    if not new.is_symlink and stat.S_IMODE(old.mode) != stat.S_IMODE(new.mode):
+    if stat.S_IMODE(old.mode) != stat.S_IMODE(new.mode) and not new.is_symlink:
         found.append("mode")
-    if (old.uid, old.gid) != (new.uid, new.gid):
+    if old.uid != new.uid or old.gid != new.gid:
         found.append("owner")
     if old.xattrs != new.xattrs:
         found.append("xattrs")

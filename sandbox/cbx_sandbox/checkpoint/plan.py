@@ -59,21 +59,25 @@ def plan(changes: Sequence[Change], inside: Callable[[Meta], bool]) -> Plan:
     late: list[Step] = []
     directories: list[Step] = []
     for change in changes:
-        if change.carried or change.implied or change in links.already:
+        if change.carried or change.implied or change.path in links.already:
             continue
         swap = Action.IN if change.old is None else Action.SWAP
-        if change in links.bases:
-            base = links.bases[change]
+        if change.path in links.bases:
+            base = links.bases[change.path]
             inode = 0 if base.old is None else base.old.inode
             late.append(Step(Action.LINK, change.path, next(slots), change, base.path, inode))
         elif change.kind is Kind.DELETED:
             names.append(Step(Action.OUT, change.path, next(slots), change))
-        elif change.kind in _PLACES or change in links.broken:
+        elif change.kind in _PLACES or change.path in links.broken:
             names.append(Step(swap, change.path, next(slots), change))
         elif change.kind is Kind.RENAMED:
             action = Action.IN if change.over is None else Action.SWAP
             names.append(Step(action, change.path, taken[change.path], change))
-        if change.kind in {Kind.META, Kind.RENAMED} and change not in links.broken and set(change.aspects) - {"links"}:
+        if (
+            change.kind in {Kind.META, Kind.RENAMED}
+            and change.path not in links.broken
+            and set(change.aspects) - {"links"}
+        ):
             step = Step(Action.SET, change.path, -1, change)
             (directories if change.new is not None and change.new.is_dir else late).append(step)
     directories.reverse()
@@ -84,9 +88,10 @@ class _Links:
     """What becomes of files with several names."""
 
     def __init__(self, changes: Sequence[Change], inside: Callable[[Meta], bool]) -> None:
-        self.bases: dict[Change, Change] = {}
-        self.already: set[Change] = set()
-        self.broken: set[Change] = set()
+        # By path, which no two changes of a layer share: a whole change takes long to hash.
+        self.bases: dict[bytes, Change] = {}
+        self.already: set[bytes] = set()
+        self.broken: set[bytes] = set()
         self.relinks: list[tuple[Change, Change]] = []
         self.notes: list[str] = []
         groups: dict[int, list[Change]] = {}
@@ -108,7 +113,7 @@ class _Links:
         self._break(change)
 
     def _break(self, change: Change) -> None:
-        self.broken.add(change)
+        self.broken.add(change.path)
         self.notes.append(f"{printable(change.path)} is no longer a hard link of its other names")
 
     def _group(self, group: list[Change], inside: Callable[[Meta], bool]) -> None:
@@ -120,17 +125,17 @@ class _Links:
                 if change.old is not None and change.old.nlink > 1:
                     self._break(change)
                 else:
-                    self.broken.add(change)
+                    self.broken.add(change.path)
             return
         for change in group:
             if change is base:
                 continue
             if change.old is not None and change.old.inode == base.old.inode:
-                self.already.add(change)
+                self.already.add(change.path)
             elif change.carried:
                 self.relinks.append((change, base))
             else:
-                self.bases[change] = base
+                self.bases[change.path] = base
 
 
 def printable(path: bytes) -> str:

@@ -158,15 +158,20 @@ def _step_in(value: Iterable[Any]) -> Step:
 
 
 def _change_out(change: Change) -> dict[str, Any]:
+    # Field by field: a record may have very many changes.
     value: dict[str, Any] = {"kind": change.kind.value, "layer": change.layer, "path": _text(change.path)}
-    for name in ("old", "new", "over"):
-        if (meta := getattr(change, name)) is not None:
-            value[name] = _meta_out(meta)
+    if change.old is not None:
+        value["old"] = _meta_out(change.old)
+    if change.new is not None:
+        value["new"] = _meta_out(change.new)
+    if change.over is not None:
+        value["over"] = _meta_out(change.over)
     if change.source is not None:
         value["source"] = _text(change.source)
-    for name in ("origin", "parent"):
-        if raw := getattr(change, name):
-            value[name] = _text(raw)
+    if change.origin:
+        value["origin"] = _text(change.origin)
+    if change.parent:
+        value["parent"] = _text(change.parent)
     if change.aspects:
         value["aspects"] = list(change.aspects)
     if change.flags:
@@ -192,9 +197,9 @@ def _change_in(value: Mapping[str, Any]) -> Change:
 
 
 def _meta_out(meta: Meta) -> list[Any]:
-    fields = list(meta)
-    fields[10] = _text(meta.target)
-    fields[11] = [[_text(key), _text(content)] for key, content in meta.xattrs]
+    fields: list[Any] = list(meta)
+    fields[10] = _text(meta.target) if meta.target else ""
+    fields[11] = [[_text(key), _text(content)] for key, content in meta.xattrs] if meta.xattrs else ()
     return fields
 
 

@@ -54,7 +54,7 @@ def _settled(change: Change, sources: set[bytes | None]) -> Change | None:
 def _moved_files(changes: Sequence[Change], live_fd: int, upper: str) -> Iterator[tuple[bytes, Change]]:
     """The copies of files that lie elsewhere than their originals, whose place the job has given up."""
     with files.Cursor(live_fd, os.O_PATH) as live:
-        astray = [change for change in changes if _is_copy(change) and _handle(live, change) != change.origin]
+        astray = [change for change in changes if _is_copy(change) and not change.in_place]
         if not astray:
             return
         given_up = {handle: change for change in changes if _is_left(change) and (handle := _handle(live, change))}

@@ -15,6 +15,8 @@ def flags_of(change: Change, parent: Meta, submitter: Submitter) -> frozenset[Fl
     new, old = change.new, change.old
     if new is None:
         return frozenset()
+    if old is not None and (old.mode, old.uid, old.gid) == (new.mode, new.uid, new.gid) and not _special(old, new):
+        return frozenset()  # nothing of it can be new
     found = set()
     # A kept privilege counts as new with new content: the kernel drops it when a file is written.
     kept = old if change.kind is Kind.META else None
@@ -36,6 +38,13 @@ def flags_of(change: Change, parent: Meta, submitter: Submitter) -> frozenset[Fl
     if new.attributes and (old is None or new.attributes != old.attributes):
         found.add(Flag.IMMUTABLE)
     return frozenset(found)
+
+
+def _special(old: Meta, new: Meta) -> bool:
+    """Whether there is more to look at than owner and mode."""
+    kind = stat.S_IFMT(new.mode)
+    plain = kind in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK} and not new.mode & (stat.S_ISUID | stat.S_ISGID)
+    return not plain or bool(new.xattrs) or old.attributes != new.attributes
 
 
 def _same_privilege(kept: Meta | None, new: Meta, bit: int) -> bool:

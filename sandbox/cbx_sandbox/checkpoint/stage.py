@@ -7,6 +7,7 @@ already is seen from where an inode is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -113,6 +114,9 @@ class Staging:
 
     def _staged(self, path: bytes) -> bytes:
         """Where an object of the layer is in the stage: beneath the slot of the directory that carries it."""
+        slot = self._paths.get(path)
+        if slot is not None:
+            return b"%d" % slot
         carrying = self._carrying(path)
         return b"%d" % self._paths[carrying] + path[len(carrying) :]
 
@@ -142,7 +146,7 @@ class Staging:
                     self._move(upper, step, again=again)
         with files.Cursor(self.fd, os.O_PATH) as stage:
             for path, key, value in self.work.marks:
-                if self._waits(path):
+                if not again or self._waits(path):
                     self._unmark(stage, self._staged(path), key, value)
             for path in self.work.whiteouts:
                 if self._waits(path):
@@ -189,8 +193,11 @@ class Staging:
         plain = inodes.unescape(key)
         if plain != key:
             files.set_xattr(fd, name, plain, value)
-        if key in files.xattrs(fd, name):
+        try:
             files.remove_xattr(fd, name, key)
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # by an earlier process, or by another name of the same file
+                raise
 
     def _aside(self, path: bytes) -> bytes:
         # A name of its own for each: a path can be longer than a name may be.

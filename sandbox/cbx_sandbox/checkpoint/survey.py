@@ -66,8 +66,15 @@ class _Upper:
 
     def _object(self, step: Step, rights: Submitter) -> None:
         directory, name = split(step.path)
+        new = step.change.new
+        if directory not in self.times:
+            self._time(directory, os.fstat(self._upper.go(directory)))
+        if new is not None and not new.is_dir and step.change.kind is not Kind.RENAMED:
+            # The layer is dead: it still is what diff saw.
+            self.slots[step.slot] = new.inode
+            self.marks += [(step.path, key, value) for key, value in step.change.marks]
+            return
         fd = self._upper.go(directory)
-        self._time(directory, os.fstat(fd))
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         self.slots[step.slot] = status.st_ino
         is_directory = stat.S_ISDIR(status.st_mode)

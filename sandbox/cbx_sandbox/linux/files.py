@@ -46,9 +46,6 @@ _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
 
 _OPENAT2, _CLOSE_RANGE = 437, 436  # the same number on every architecture (asm-generic)
-_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276}
-_NAME_TO_HANDLE_AT = {"x86_64": 303, "aarch64": 264, "riscv64": 264}
-_MACHINE = os.uname().machine
 
 _MAX_HANDLE = 128  # MAX_HANDLE_SZ
 _CHUNK = 1 << 20
@@ -74,9 +71,14 @@ def openat2(dir_fd: int, path: str | bytes, flags: int, *, mode: int = 0, resolv
     raise AssertionError
 
 
+_renameat2 = libc.function(
+    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint
+)  # fmt: skip
+
+
 def renameat2(old_dir: int, old: bytes, new_dir: int, new: bytes, flags: int = 0) -> None:
     """Rename, exchange, or rename without replacing (renameat2(2))."""
-    libc.syscall(_RENAMEAT2[_MACHINE], old_dir, old, new_dir, new, flags, name="renameat2")
+    libc.check(_renameat2(old_dir, old, new_dir, new, flags), "renameat2")
 
 
 class Statx(NamedTuple):
@@ -128,24 +130,27 @@ def statx(dir_fd: int, name: bytes = b"") -> Statx:
     )
 
 
+_name_to_handle_at = libc.function(
+    "name_to_handle_at", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
+)
+_HANDLE = struct.Struct("=Ii")  # struct file_handle: size of what follows, type
+_EMPTY_HANDLE = _HANDLE.pack(_MAX_HANDLE, 0)
+
+
 def file_handle(dir_fd: int, name: bytes = b"") -> bytes | None:
     """The file system's own lasting name for an inode: handle type and handle; None if it has none.
 
     A handle outlives renames and reboots and differs for every inode that ever was (name_to_handle_at(2)).
     """
-    buffer = ctypes.create_string_buffer(struct.pack("=Ii", _MAX_HANDLE, 0), 8 + _MAX_HANDLE)
-    mount_id = ctypes.c_int()
+    buffer = ctypes.create_string_buffer(_EMPTY_HANDLE, _HANDLE.size + _MAX_HANDLE)
     flags = 0 if name else AT_EMPTY_PATH
-    try:
-        libc.syscall(
-            _NAME_TO_HANDLE_AT[_MACHINE], dir_fd, name, buffer, ctypes.byref(mount_id), flags, name="name_to_handle_at"
-        )
-    except OSError as error:
-        if error.errno in {errno.EOPNOTSUPP, errno.EOVERFLOW}:
+    if _name_to_handle_at(dir_fd, name, buffer, ctypes.byref(ctypes.c_int()), flags) < 0:
+        if ctypes.get_errno() in {errno.EOPNOTSUPP, errno.EOVERFLOW}:
             return None
-        raise
-    size, kind = struct.unpack_from("=Ii", buffer)
-    return struct.pack("=B", kind & 0xFF) + buffer.raw[8 : 8 + size]
+        libc.check(-1, "name_to_handle_at")
+    size, kind = _HANDLE.unpack_from(buffer)
+    raw = buffer.raw
+    return bytes((kind & 0xFF,)) + raw[_HANDLE.size : _HANDLE.size + size]
 
 
 def syncfs(fd: int) -> None:
@@ -237,7 +242,7 @@ def xattrs(dir_fd: int, name: bytes = b"") -> dict[bytes, bytes]:
         if error.errno == errno.EOPNOTSUPP:
             return {}
         raise
-    return {os.fsencode(key): os.getxattr(path, key, follow_symlinks=follow) for key in names}
+    return {os.fsencode(key): os.getxattr(path, key, follow_symlinks=follow) for key in names} if names else {}
 
 
 def set_xattr(dir_fd: int, name: bytes, key: bytes, value: bytes) -> None:
@@ -286,6 +291,8 @@ class Cursor:
         self._keep = keep
         root = os.open(b".", self._flags, dir_fd=root_fd)
         self._levels = [_Level(b"", root, _identity(root))]
+        self._path: bytes | None = b""  # where the cursor is, if go() led there
+        self.moves = 0  # how often the cursor has gone up or down
 
     def __enter__(self) -> Self:
         return self
@@ -317,6 +324,8 @@ class Cursor:
 
     def enter(self, name: bytes) -> int:
         """Go down into ``name``. Raises OSError: ELOOP or ENOTDIR if it is no directory, EXDEV if a mount is there."""
+        self._path = None
+        self.moves += 1
         fd = openat2(self.fd, name, self._flags, resolve=RESOLVE_STRICT)
         self._levels.append(_Level(name, fd, _identity(fd)))
         spare = len(self._levels) - 1 - self._keep
@@ -327,6 +336,8 @@ class Cursor:
 
     def leave(self) -> int:
         """Go up. Raises OSError (ESTALE) if the directory is no longer where it was."""
+        self._path = None
+        self.moves += 1
         below = self._levels.pop()
         level = self._levels[-1]
         try:
@@ -342,6 +353,8 @@ class Cursor:
 
     def go(self, path: bytes) -> int:
         """Go to the directory ``path``, given from the root; cheap if it is near in the order of a walk."""
+        if path == self._path:
+            return self._levels[-1].fd
         wanted = path.split(b"/") if path else []
         common = 0
         for level, name in zip(self._levels[1:], wanted, strict=False):
@@ -352,6 +365,7 @@ class Cursor:
             self.leave()
         for name in wanted[common:]:
             self.enter(name)
+        self._path = path
         return self.fd
 
 
