@@ -119,6 +119,31 @@ def parse(raw: bytes) -> list[tuple[Entry, dict[str, Any]]]:
     return found
 
 
+class Tail(enum.Enum):
+    """What follows the last whole record of a journal."""
+
+    NOTHING = "nothing"
+    TORN = "torn"  # the beginning of a record, or blocks that were never written
+    DAMAGED = "damaged"  # a record of the right length with other contents than were written
+
+
+def tail(directory: str) -> Tail:
+    """What follows the whole records; NOTHING if there is no journal."""
+    try:
+        fd = os.open(f"{directory}/{NAME}", os.O_RDONLY | _FLAGS)
+    except FileNotFoundError:
+        return Tail.NOTHING
+    with os.fdopen(fd, "rb") as file:
+        raw = file.read()
+    rest = raw[sum(len(frame(entry, value)) for entry, value in parse(raw)) :]
+    if not rest:
+        return Tail.NOTHING
+    if len(rest) < _FRAME.size or not rest.strip(b"\0"):
+        return Tail.TORN
+    mark, _kind, length, _sum = _FRAME.unpack_from(rest)
+    return Tail.TORN if mark == _MARK and len(rest) < _FRAME.size + length else Tail.DAMAGED
+
+
 def frame(entry: Entry, value: dict[str, Any]) -> bytes:
     """One record."""
     payload = json.dumps(value, separators=(",", ":"), check_circular=False).encode("ascii")

@@ -53,6 +53,11 @@ def recover(session: Session, *, keep: bool = False) -> Recovered:
 
 def _clean(session: Session) -> None:
     """Remove what a commit that was cut short before its record left behind; the layers have everything."""
+    if damaged(session):
+        raise UnfinishedError(
+            f"cannot tell how far the commit of checkpoint {session.checkpoint} came: its journal is damaged",
+            hint="what it replaced is kept in the stage beside its layers: look there before anything is removed",
+        )
     for directory in directories(session):
         with contextlib.suppress(OSError):
             journal.remove(directory)  # one that ends within its first record
@@ -60,6 +65,24 @@ def _clean(session: Session) -> None:
         if os.path.isdir(layer.upper) and os.path.isdir(f"{layer.root}/stage"):
             with live_root(session, index) as live_fd:
                 clear(layer, live_fd)
+
+
+def damaged(session: Session) -> bool:
+    """Whether steps were taken and the record that they were taken by cannot be read: the disk has lost it.
+
+    A record is on disk before the first slot of a stage is filled, but for stages on the other side of a copy.
+    """
+    broken = any(
+        os.path.lexists(f"{directory}/{journal.NAME}") and not journal.read(directory)
+        for directory in directories(session)
+    )
+    return broken and any(_filled(f"{layer.root}/stage") for layer in session.layers)
+
+
+def _filled(stage: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return any(name.isdecimal() for name in os.listdir(stage))
+    return False
 
 
 def _recover(session: Session, directory: str, *, keep: bool) -> Recovered:

@@ -44,6 +44,7 @@ VERBS = (
     "audit",
     "config",
     "doctor",
+    "fsck",
     "rules",
     "install-service",
 )

@@ -17,9 +17,8 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.daemon import interrupted
+from cbx_supervisor.execution import interrupted, resuming, secrets
 from cbx_supervisor.execution import kept as texts
-from cbx_supervisor.execution import resuming, secrets
 from cbx_supervisor.execution.launching import read_record
 from cbx_supervisor.execution.progress import box_name
 from cbx_supervisor.execution.resuming import Unfinished

@@ -224,7 +224,7 @@ class Transactions:
 
     async def _do(self, found: Transaction, what: Pending, savepoints: tuple[Savepoint, ...], uid: int) -> None:
         await self._executor.write(store.begun(found.number, what, savepoints, time.time()))
-        await self._executor.on_files(uid, _done, _session(found), what, len(savepoints))
+        await self._executor.on_files(uid, do, _session(found), what, len(savepoints))
 
     @contextlib.asynccontextmanager
     async def committing(self, number: int, caller: Caller) -> AsyncIterator[None]:
@@ -269,7 +269,7 @@ class Transactions:
     def _recover(self, found: Transaction) -> None:
         session, database = _session(found), self._executor.database
         if found.pending is not None:
-            _done(session, found.pending, len(found.savepoints))
+            do(session, found.pending, len(found.savepoints))
             database.write(store.done(found.number)).result()
         if found.running is None:
             return
@@ -298,7 +298,7 @@ class Transactions:
             _insist_open(found)
             if found.pending is not None:
                 await self._executor.on_files(
-                    found.checkpoint.uid, _done, _session(found), found.pending, len(found.savepoints)
+                    found.checkpoint.uid, do, _session(found), found.pending, len(found.savepoints)
                 )
                 await self._executor.write(store.done(number))
             yield found
@@ -307,7 +307,7 @@ class Transactions:
         return audit.record(at, action, f"transaction {number}", uid=caller.uid, pid=caller.pid, detail=detail)
 
 
-def _done(session: Session, what: Pending, number: int) -> None:
+def do(session: Session, what: Pending, number: int) -> None:
     """Do to the layers what was written down; again, if it was interrupted."""
     if what is Pending.SAVE:
         levels.save(session, number)

@@ -11,12 +11,12 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TypeVar
 
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.store.migrations import migrate
+from cbx_supervisor.store.migrations import migrate, refuse_other
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], object]
@@ -34,6 +34,17 @@ def _connect(path: str, *, read_only: bool = False) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+@contextlib.contextmanager
+def looking(path: str) -> Iterator[sqlite3.Connection]:
+    """The database as it is, for reading only. Raises CbxError: it is not there, or another release wrote it."""
+    try:
+        with contextlib.closing(_connect(path, read_only=True)) as connection:
+            refuse_other(connection, path)
+            yield connection
+    except sqlite3.Error as error:
+        raise CbxError(f"cannot read {path}: {error}") from error
 
 
 class Database:

@@ -205,6 +205,16 @@ MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, 
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 
 
+def refuse_other(connection: sqlite3.Connection, path: str) -> None:
+    """Raise CbxError unless the database has this release's schema."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version != len(MIGRATIONS):
+        raise CbxError(
+            f"cannot read {path}: it has schema {version}, this release knows {len(MIGRATIONS)}",
+            hint="a start of the supervisor of this release brings an older one up to date",
+        )
+
+
 def migrate(connection: sqlite3.Connection, path: str) -> None:
     """Bring the database to this release's schema, each step whole or not at all."""
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -30,7 +30,7 @@ def finish(database: Database, paths: Paths) -> dict[int, CheckpointRef]:
         row = _row(database, number)
         if row is None or row.session is None:
             continue  # its layers are removed as those of nobody
-        state, message = _finished(row)
+        state, message = finished(row)
         if state is not row.state:
             database.write(checkpoints.decided(number, state, time.time(), message=message)).result()
         found[row.job] = CheckpointRef(number, state.value)
@@ -52,7 +52,8 @@ def _journaled(database: Database, paths: Paths) -> list[int]:
     return sorted(numbers)
 
 
-def _finished(row: Checkpoint) -> tuple[CheckpointState, str]:
+def finished(row: Checkpoint) -> tuple[CheckpointState, str]:
+    """Finish or take back what was begun with one checkpoint: its state then, and what to say of it."""
     assert row.session is not None
     try:
         became = recover.recover(Session.from_json(row.session), keep=True)
