@@ -156,6 +156,13 @@ class Scheduling(Section, frozen=True):
         Literal["weighted-round-robin", "shortest-first", "resource-aware", "critical-path"],
         Meta(description="the order of those that could be started: weighted-round-robin, shortest-first, ..."),
     ] = "weighted-round-robin"
+    program_order: Annotated[
+        bool, Meta(description="jobs wait for earlier ones of their session that change what they use")
+    ] = True
+    resources: Annotated[
+        dict[Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_.-]{0,63}$")], Count],
+        Meta(description="how many there are of what jobs ask for with --resource NAME[:N]"),
+    ] = msgspec.field(default_factory=dict)
     preemption: Annotated[bool, Meta(description="a critical job that finds no slot freezes a lesser one")] = True
 
 

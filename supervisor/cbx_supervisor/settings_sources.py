@@ -175,6 +175,9 @@ def reference() -> str:
         lines.append("")
         if field.name == "network":
             lines += _host_sets(field.type)
+        if field.name == "scheduling":
+            described = next(_described(item.type) for item in _fields(field.type) if item.name == "resources")
+            lines += [described.strip(), "# [scheduling.resources]", "# licence = 2", ""]
     return "\n".join(lines)
 
 

@@ -98,6 +98,16 @@ OPTIONS = (
                 "who asks again with this key gets the first job",
             ),
             ("", "--retries", "retries", "count", "N", "detached: try again so often where it may help"),
+            (
+                "",
+                "--resource",
+                "resource",
+                "resource+",
+                "NAME[:N]",
+                "take one or N of a resource that is counted",
+            ),
+            ("", "--session", "session", "text", "NAME", "jobs of one session keep their order"),
+            ("", "--unordered", "unordered", "flag", "", "start it whatever earlier jobs do to what it uses"),
             ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
             ("", "--transaction", "transaction", "count", "N", "work in a transaction (see `cbx-sandbox tx`)"),
         ),
@@ -285,6 +295,13 @@ def _names(text: str) -> str:
     return ",".join(names)
 
 
+def _resource(text: str) -> str:
+    name, colon, count = text.partition(":")
+    if not name or (colon and not (count.isascii() and count.isdigit() and len(count) < 10 and int(count))):
+        raise ValueError("write NAME, or NAME:N with a whole number")
+    return text
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
@@ -311,6 +328,7 @@ CONVERTERS: "dict[str, Callable[[str], str]]" = {
     "count": _count,
     "tier": _tier,
     "names": _names,
+    "resource": _resource,
     "network": _choice("none", "allowlist", "host"),
     "auto|hold|never": _choice("auto", "hold", "never"),
     "priority": _choice("critical", "high", "normal", "low", "deferred"),

@@ -16,6 +16,7 @@ from cbx_sandbox.runner import Options, Request
 from cbx_sandbox.shell.tiers import SHORT, Tier
 from cbx_supervisor.daemon.peers import Peer
 from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.order import Importance
 
 T = TypeVar("T")
@@ -24,10 +25,11 @@ VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
 _FLAGS = (
     "yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log", "again",
+    "unordered",
 )  # fmt: skip
 _MANY = (
     "arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after",
-    "allow_host", "publish",
+    "allow_host", "publish", "resource",
 )  # fmt: skip
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
@@ -36,7 +38,7 @@ _ONCE = (
 )  # fmt: skip
 # What says nothing of what is to be done: two requests that differ in these only are the same one.
 _CIRCUMSTANCES = frozenset(
-    {"env", "fds", "rows", "cols", "tty", "token", "again", "idempotency_key", "session", "detach"}
+    {"env", "fds", "rows", "cols", "tty", "token", "again", "idempotency_key", "session", "unordered", "detach"}
 )
 _LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
@@ -141,9 +143,11 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
         interactive=fields.flag("interactive"),
         dry_run=fields.flag("dry_run"),
         lock_timeout=fields.typed("lock_timeout", _seconds, "a number of seconds"),
-        session=fields.one("session"),
+        session=_name(fields, "session"),
+        unordered=fields.flag("unordered"),
         after=tuple(fields.typed_many("after", _count, "a job's number")),
         retries=_retries(fields),
+        resources=_resources(fields),
         importance=_importance(fields, may_loosen),
         terminal=_terminal(fields),
         token=_name(fields, "token"),
@@ -276,6 +280,17 @@ def _terminal(fields: Fields) -> tuple[int, int] | None:
     rows = fields.typed("rows", _count, "a number of rows") or 24
     columns = fields.typed("cols", _count, "a number of columns") or 80
     return min(rows, 65535), min(columns, 65535)
+
+
+def _resources(fields: Fields) -> tuple[tuple[str, int], ...]:
+    """NAME or NAME:N; what was named twice counts together."""
+    found: dict[str, int] = {}
+    for text in fields.many("resource"):
+        name, colon, count = text.partition(":")
+        if not name or name == MEMORY:
+            raise UsageError(f"cannot take resource={text[:100]}: not NAME or NAME:N")
+        found[name] = found.get(name, 0) + (_converted("resource", count, _count, "NAME:N") if colon else 1)
+    return tuple(found.items())
 
 
 def _tier(text: str) -> Tier:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from cbx_sandbox.errors import NotStartedError
 from cbx_sandbox.policy import LockMode
 from cbx_supervisor.scheduling.actions import Action, Freeze, Grant, Refuse, Start, Thaw
 from cbx_supervisor.scheduling.capacity import Capacity
@@ -19,11 +20,14 @@ from cbx_supervisor.scheduling.strategies import Strategy
 _READERS = frozenset({LockMode.S, LockMode.IS})
 
 
-class NotAfter(Exception):  # noqa: N818  # an answer, not a fault
+class NotAfter(NotStartedError):  # noqa: N818  # an answer, not a fault
     """The job was to come after one that did not succeed."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
+        super().__init__(
+            f"cannot start the job: it was to come after job {number}, which did not succeed",
+            hint=f"`cbx-sandbox show {number}` says how that one ended",
+        )
         self.number = number
 
 

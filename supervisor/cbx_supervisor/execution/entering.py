@@ -11,15 +11,18 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from cbx_sandbox import runner
-from cbx_sandbox.errors import NotStartedError
+from cbx_sandbox.errors import NotStartedError, UsageError
 from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
-from cbx_supervisor.execution import breaking, linkscan, lockset, records
+from cbx_supervisor.execution import breaking, linkscan, lockset, ordering, records
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
-from cbx_supervisor.execution.waits import describe
+from cbx_supervisor.execution.waits import describe, ties
+from cbx_supervisor.model.checkpoint import CheckpointState
+from cbx_supervisor.scheduling.accesses import accesses
+from cbx_supervisor.scheduling.actions import UnschedulableError
 from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.reasons import Reason as Waiting
@@ -74,6 +77,9 @@ def leave(job: Progress, *, succeeded: bool, healthy: bool | None) -> None:
     if job.submission.transaction is not None:
         job.executor.transactions.leave(job.submission.transaction, job.number)
     job.live.succeeded = succeeded
+    if job.session is not None and (job.settled is None or job.settled.state is CheckpointState.HELD):
+        job.live.held = job.session.checkpoint
+    job.executor.order.over(job.number)
     job.executor.admission.leave(job.number, succeeded=succeeded, healthy=healthy)
     job.executor.breaking.keep(job.circuit)
 
@@ -83,11 +89,26 @@ async def _take(job: Progress, planned: runner.Plan) -> bool:
     job.circuit = breaking.circuit(job.submission, planned)
     if planned.policy.grants:
         await _resolve(job, planned.policy.grants)
+    order, waited = job.executor.order, False
+    if order.ahead(job.number) is not None:
+        await records.submitted(job)
+        await _unless_withdrawn(job, order.turn(job.number))
+        waited = True
+    # Nothing is waited for from here on until it has entered: whom it follows is not over by then.
+    order.place(job.number, accesses(planned.analysis.effects, job.submission.request.options.writable))
     job.entered = True
-    if job.executor.admission.enter(_entry(job, planned)):
-        return False
+    try:
+        if job.executor.admission.enter(_entry(job, planned)):
+            return waited
+    except UnschedulableError as error:
+        raise UsageError(
+            f"cannot start job {job.number}: it asks for more of {error} than there is",
+            hint="`cbx-sandbox pools` shows what there is; [scheduling.resources] of the configuration says how many",
+        ) from error
     await records.submitted(job)
+    before = job.live.before
     await _wait(job)
+    ordering.check(job.number, before)
     return True
 
 
@@ -97,6 +118,14 @@ async def _resolve(job: Progress, grants: Sequence[Grant]) -> None:
         job.locks = await job.look_at(lockset.resolve, grants, table, late=lockset.LockSet.close)
     except OSError as error:
         raise _Stale from error
+
+
+def _named(job: Progress) -> frozenset[int]:
+    """The jobs that it was to come after and that are not over. Raises NotAfter."""
+    for live in job.after:
+        if live.succeeded is False:
+            raise NotAfter(live.number)
+    return frozenset(live.number for live in job.after if live.succeeded is None)
 
 
 def _entry(job: Progress, planned: runner.Plan) -> Entry:
@@ -110,9 +139,10 @@ def _entry(job: Progress, planned: runner.Plan) -> Entry:
         importance=importance,
         seconds=estimate.seconds,
         submitted=job.live.since,
-        after=job.after,
+        after=_named(job),
+        follows=job.executor.order.follows(job.live),
         bound=estimate.bound,
-        uses=((MEMORY, estimate.memory_mb),),
+        uses=((MEMORY, estimate.memory_mb), *job.submission.resources),
         not_before=_due(job),
         circuit=job.circuit,
     )
@@ -133,7 +163,7 @@ async def _wait(job: Progress) -> None:
         patience += job.executor.settings.retries.cap_seconds  # the backoff is not the locks' fault
 
     def notice(reasons: tuple[Waiting, ...]) -> None:
-        text = f"job {job.number} waits: {describe(reasons, asyncio.get_running_loop().time())}"
+        text = f"job {job.number} waits: {describe(reasons, asyncio.get_running_loop().time(), ties(job.live))}"
         job.caller.waiting(text)
         job.executor.log("waiting", job=job.number, text=text)
 
@@ -143,17 +173,11 @@ async def _wait(job: Progress) -> None:
         notice=timeouts.lock_acquisition_timeout_seconds,
         on_notice=notice,
     )
-    try:
-        left = await _unless_withdrawn(job, waiting)
-    except NotAfter as failed:
-        raise NotStartedError(
-            f"cannot start job {job.number}: it was to come after job {failed.number}, which did not succeed",
-            hint=f"`cbx-sandbox show {failed.number}` says how that one ended",
-        ) from failed
+    left = await _unless_withdrawn(job, waiting)
     if left:
         raise NotStartedError(
             f"cannot start job {job.number}: it had to wait for {job.submission.lock_timeout:g} s",
-            details=describe(left, asyncio.get_running_loop().time()),
+            details=describe(left, asyncio.get_running_loop().time(), ties(job.live)),
             hint="a longer --lock-timeout waits longer, none waits as long as it takes",
         )
 

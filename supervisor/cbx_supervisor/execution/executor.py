@@ -26,13 +26,14 @@ from cbx_sandbox.shell import handlers
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
 from cbx_supervisor.execution import run
-from cbx_supervisor.execution.admission import Admission
+from cbx_supervisor.execution.admission import Admission, NotAfter
 from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.leaking import LeakAudit
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.ordering import ProgramOrder
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
@@ -85,6 +86,7 @@ class Executor:
         self.admission = Admission(_engine(settings), self._freeze)
         self.breaking = Breaking(database, self.admission.engine)
         self.boot_id = boot_id()
+        self.order = ProgramOrder(kept=settings.scheduling.program_order)
         self.live: dict[int, LiveJob] = {}
         self.returning = Returning(database, self.live)
         self.stopping = False
@@ -125,6 +127,7 @@ class Executor:
         self.settings = settings
         self._defaults = _defaults(settings)
         self.learning.use(settings)
+        self.order.kept = settings.scheduling.program_order
         self.admission.use(capacity(settings), Strategy(settings.scheduling.strategy))
         self.admission.engine.preemption = settings.scheduling.preemption
         self.admission.engine.breakers.tolerance = tolerance(settings)
@@ -146,6 +149,7 @@ class Executor:
         live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
         self.on_change(live)
         self.returning.bind(live)
+        self.order.expect(live)
         return live
 
     def check_held(self, uid: int) -> None:
@@ -167,28 +171,22 @@ class Executor:
     def forget(self, live: LiveJob) -> None:
         """Take a submission back that :meth:`run` was never called for."""
         self.live.pop(live.number, None)
+        self.order.over(live.number)
         live.result.cancel()
 
-    def unfinished(self, submission: Submission) -> frozenset[int]:
+    def unfinished(self, submission: Submission) -> tuple[LiveJob, ...]:
         """Those of the jobs that a submission comes after that are not over.
 
         Raises UsageError: there is no such job; NotStartedError: one did not succeed.
         """
-        waited_for: set[int] = set()
+        waited_for: list[LiveJob] = []
         for number in submission.after:
             live = self.live.get(number)
             if live is not None and submission.uid in {0, live.submission.uid}:
-                succeeded = live.succeeded
-            else:
-                succeeded = self._succeeded(number, submission.uid)
-            if succeeded is None:
-                waited_for.add(number)
-            elif not succeeded:
-                raise NotStartedError(
-                    f"cannot start the job: it was to come after job {number}, which did not succeed",
-                    hint=f"`cbx-sandbox show {number}` says how that one ended",
-                )
-        return frozenset(waited_for)
+                waited_for.append(live)
+            elif not self._succeeded(number, submission.uid):
+                raise NotAfter(number)
+        return tuple(waited_for)
 
     def _succeeded(self, number: int, uid: int) -> bool:
         row = self.database.read(lambda connection: jobs.find(connection, number))
@@ -215,6 +213,7 @@ class Executor:
             if (master := live.take_terminal()) is not None:
                 os.close(master)
             del self.live[live.number]
+            self.order.over(live.number)
         live.state = Ended(ending.result, time.time())
         live.result.set_result(ending.result)
         return ending
@@ -450,7 +449,7 @@ def capacity(settings: Settings) -> Capacity:
         slots,
         instances.total_capacity_max,
         instances.instance_spawn_rate,
-        budgets={MEMORY: int(memory * (1 - instances.resource_safety_margin))},
+        budgets={**settings.scheduling.resources, MEMORY: int(memory * (1 - instances.resource_safety_margin))},
         share=Share(settings.access.slots_per_user_max, settings.access.memory_per_user_max_mb),
         cores=len(os.sched_getaffinity(0)),
     )

@@ -10,9 +10,12 @@ from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.job import JobState, Queued
 from cbx_supervisor.model.result import Result
+from cbx_supervisor.scheduling.edges import Tie
 
 # What a job that waits cannot handle yet, and would end most programs.
 _ENDING = frozenset({"HUP", "INT", "QUIT", "TERM", "KILL"})
+
+Before = tuple[tuple["LiveJob", Tie], ...]
 
 
 class Cancelled(Exception):  # noqa: N818  # an order that was given, not a fault
@@ -34,6 +37,8 @@ class LiveJob:
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
+        self.held: int | None = None  # the checkpoint that its changes wait in, once it is over
+        self.before: Before = ()  # the jobs that it comes after because of what they do; forgotten when it is over
         self.frozen: frozenset[str] = frozenset()  # why it was stopped
         self.attempt = 1
         self.unwanted = False  # somebody had it ended: it is not tried again

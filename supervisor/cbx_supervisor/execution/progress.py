@@ -56,7 +56,7 @@ class Progress:
         self.view: box.HostView | None = None  # that its box was built from
         self.circuit = ""  # what its success depends on
         self.entered = False  # the engine knows it
-        self.after: frozenset[int] = frozenset()
+        self.after: tuple[LiveJob, ...] = ()  # jobs that must succeed first
         self.observe = True
         self.predicted = False  # its prediction is on disk
         self.recorded = False  # its submission is on disk

@@ -49,8 +49,8 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
     writes = [jobs.starting(job.number, job.attempt, tier, started, boot, uid=who.uid, pid=who.pid, decision=decision)]
     if not job.recorded:
         writes[:0] = [jobs.insert(_job(job), "starting"), *await _asked_for(job)]
-    if job.submission.detached or planned.policy.grants or job.session is not None:
-        # Jobs that only read and have a client leave nothing to be decided: their record says how they ended.
+    if job.submission.detached or planned.policy.grants or job.session is not None or job.submission.resources:
+        # Of jobs that only read, hold nothing and have a client nothing is to be decided: their record says the end.
         writes.append(kept.launch(job.number, texts.launch_text(job.submission, planned, job.locks.wants)))
     if job.submission.transaction is not None:
         writes.append(transactions.running(job.submission.transaction, job.number))

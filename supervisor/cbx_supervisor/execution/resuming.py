@@ -32,6 +32,7 @@ from cbx_supervisor.execution.submission import Descriptors, Ending, Nobody, Sub
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Running
 from cbx_supervisor.model.result import CheckpointRef, Result, Who
+from cbx_supervisor.scheduling.accesses import accesses
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.store import jobs
 from cbx_supervisor.store.kept import Kept
@@ -79,11 +80,11 @@ def conclude(executor: Executor, found: Unfinished, outcome: Outcome) -> None:
 def start_again(executor: Executor, found: Unfinished) -> None:
     """Have a job that was never started, and has no client, wait for its start as before."""
     live = _live(executor, found)
-    live.durable.set()
     if found.kept.submission is not None and texts.incomplete(found.kept.submission):
         why = "what is kept apart of it, because it holds secrets, is lost"
         executor.resume(live, _given_up(executor, found, live, why))
         return
+    executor.order.expect(live)
     job = _attempt(executor, live, found)
     job.recorded = True
     executor.resume(live, run.whole(job))
@@ -113,6 +114,7 @@ async def _given_up(executor: Executor, found: Unfinished, live: LiveJob, why: s
 def await_client(executor: Executor, found: Unfinished) -> None:
     """Keep the place of a job that is not started without its client, for a while."""
     live = _live(executor, found)
+    executor.order.expect(live)
 
     async def wait() -> Ending:
         claim = await executor.returning.claimed(live, CLIENT_SECONDS)
@@ -168,6 +170,7 @@ def _go_on(
         seconds=0.0 if launch is None else launch.planned.analysis.estimate.seconds,
         submitted=live.since,
         circuit="" if launch is None else breaking.circuit(live.submission, launch.planned),
+        uses=() if launch is None else launch.submission.resources,
     )
     try:
         executor.admission.adopt(entry)
@@ -178,6 +181,8 @@ def _go_on(
     if launch is None:
         executor.resume(live, _only_recorded(executor, found, end))
         return
+    done = accesses(launch.planned.analysis.effects, launch.submission.request.options.writable)
+    executor.order.adopt(live, done)
     job = _attempt(executor, live, found)
     job.planned, job.circuit, job.namespaces = launch.planned, entry.circuit, namespaces
     job.locks = AdoptedLocks(wants, direct=any(grant.direct for grant in launch.planned.policy.grants))

@@ -26,8 +26,10 @@ class Submission:
     lock_timeout: float | None = None
     after: tuple[int, ...] = ()  # jobs that must have succeeded
     retries: int | None = None  # how often it is tried again when that may help; None: as configured
+    resources: tuple[tuple[str, int], ...] = ()  # that the configuration counts, and how many of each
     importance: Importance = Importance.NORMAL
-    session: str | None = None
+    session: str | None = None  # whose jobs keep their order
+    unordered: bool = False  # it keeps no order but that of ``after``
     terminal: tuple[int, int] | None = None  # rows and columns
     sudo_uid: int | None = None
     token: str | None = None  # by which the client of a foreground job finds it again

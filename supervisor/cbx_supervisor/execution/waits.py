@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.scheduling import reasons as why
 from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.edges import CROWD, READ_AFTER_WRITE, WRITE_AFTER_READ, WRITE_AFTER_WRITE, Tie
 from cbx_supervisor.scheduling.lock_modes import NAMED
 from cbx_supervisor.scheduling.locks import Blocker
 from cbx_supervisor.scheduling.reasons import Reason
 
+SHOWN = 5
+_NO_TIES: Mapping[int, Tie] = {}
+_WHY_AFTER = {
+    READ_AFTER_WRITE: "it reads what job {} changes: {}",
+    WRITE_AFTER_READ: "it changes what job {} reads: {}",
+    WRITE_AFTER_WRITE: "it changes what job {} changes, too: {}",
+    CROWD: "it comes after job {}: too many use {} at once",
+}
 _KINDS: dict[type[Reason], str] = {
     why.ForLocks: "locks",
     why.ForSlot: "slot",
@@ -25,9 +35,14 @@ _KINDS: dict[type[Reason], str] = {
 }
 
 
-def describe(reasons: Sequence[Reason], now: float) -> str:
-    """What is waited for, for people."""
-    return "; ".join(filter(None, (described(reason, now) for reason in reasons))) or "its turn"
+def describe(reasons: Sequence[Reason], now: float, ties: Mapping[int, Tie] = _NO_TIES) -> str:
+    """What is waited for, for people; ``ties`` say why it comes after jobs that it does not name."""
+    return "; ".join(filter(None, (described(reason, now, ties) for reason in reasons))) or "its turn"
+
+
+def ties(live: LiveJob) -> dict[int, Tie]:
+    """Why a job comes after others that it does not name."""
+    return {earlier.number: tie for earlier, tie in live.before}
 
 
 def kind_of(reason: Reason) -> str:
@@ -35,13 +50,13 @@ def kind_of(reason: Reason) -> str:
     return _KINDS[type(reason)]
 
 
-def described(reason: Reason, now: float) -> str:
+def described(reason: Reason, now: float, ties: Mapping[int, Tie] = _NO_TIES) -> str:
     """One thing that is waited for, for people."""
     match reason:
         case why.ForLocks(blockers):
             return describe_blockers(blockers)
-        case why.ForJobs(numbers):
-            return "it comes after job " + ", ".join(map(str, numbers))
+        case why.ForJobs(numbers, succeeded):
+            return _after(numbers, succeeded, ties)
         case why.ForRate(at):
             return f"starts are limited in rate: the next may be in {max(0.0, at - now):.1f} s"
         case why.ForRetry(at):
@@ -58,6 +73,16 @@ def described(reason: Reason, now: float) -> str:
             return f"its turn, {ahead} more wait"
         case _:
             return _full(reason)
+
+
+def _after(numbers: Sequence[int], succeeded: frozenset[int], ties: Mapping[int, Tie]) -> str:
+    plain = [number for number in numbers if number in succeeded or number not in ties]
+    parts = ["it comes after job " + ", ".join(map(str, plain))] if plain else []
+    tied = [number for number in numbers if number not in plain]
+    parts += [_WHY_AFTER[ties[number].kind].format(number, ties[number].resource) for number in tied[:SHOWN]]
+    if len(tied) > SHOWN:
+        parts.append(f"and {len(tied) - SHOWN} more")
+    return "; ".join(parts)
 
 
 def _full(reason: why.ForSlot | why.ForShare | why.ForBudget) -> str:
@@ -84,5 +109,5 @@ def describe_blockers(blockers: Sequence[Blocker]) -> str:
         f"{f'job {b.owner}' if b.owner > 0 else f'the commit of checkpoint {-b.owner}'}"
         f" {'waits for' if b.waiting else 'holds'} {b.mode.value} on {'the name ' if b.key.device == NAMED else ''}"
         f"{b.key.path}"
-        for b in blockers[:5]
+        for b in blockers[:SHOWN]
     )

@@ -53,6 +53,9 @@ class Submit(Body, frozen=True):
     priority: str | None = None
     after: list[int] = []
     retries: Annotated[int, Meta(ge=0, le=100)] | None = None
+    resource: list[str] = []
+    session: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    unordered: bool = False
     user: str | None = None
     strict: bool = False
     yes: bool = False
@@ -246,10 +249,20 @@ class Pool(Answer, frozen=True):
     waiting: int
 
 
+class Counted(Answer, frozen=True):
+    """A resource that the configuration counts."""
+
+    name: str
+    used: int
+    size: int
+    waiting: int
+
+
 class Pools(Answer, frozen=True):
-    """The slots of all tiers."""
+    """The slots of all tiers, and the resources that are counted."""
 
     pools: list[Pool]
+    resources: list[Counted]
     running: int
     total: int
 

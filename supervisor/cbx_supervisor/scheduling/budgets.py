@@ -63,6 +63,10 @@ class Budgets:
         budget = self._budgets[name]
         return budget.size - budget.used, budget.size
 
+    def state(self) -> list[tuple[str, int, int, int]]:
+        """Of each its name, how much is taken, how much there is, and how many jobs wait for it."""
+        return [(name, one.used, one.size, len(one.waiting)) for name, one in self._budgets.items()]
+
     def put(self, entry: Entry, name: str) -> None:
         """A job that waits for more of ``name``."""
         budget, number = self._budgets[name], entry.number

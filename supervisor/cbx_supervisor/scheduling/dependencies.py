@@ -131,10 +131,20 @@ class Dependencies:
         return Told(tuple(ready), tuple(refused))
 
     def forget(self, number: int) -> None:
-        """A job that will not come; those after it are told by :meth:`over`."""
+        """A job that will not come; those after it are told by :meth:`over`.
+
+        Who only follows it comes after what it came after: the order stands, whoever of it is withdrawn.
+        """
         coming = self._coming.pop(number, None)
-        for before in coming.missing if coming else ():
-            self._followers.get(before, set()).discard(number)
+        if coming is None:
+            return
+        followers = {later for later in self._followers.get(number, ()) if later in self._coming}
+        for later in followers:
+            self._coming[later].missing |= coming.missing
+        for before in coming.missing:
+            after = self._followers.setdefault(before, set())
+            after.discard(number)
+            after |= followers
 
     def _closes(self, entry: Entry) -> bool:
         """Whether a new edge could close a circle: only if somebody waits for the new job already."""

@@ -153,6 +153,19 @@ def test_what_comes_after_a_failure_never_runs():
 # ── order ──
 
 
+def test_who_follows_a_job_that_is_withdrawn_comes_after_what_that_came_after():
+    """However many of a chain are withdrawn; who needed its success is refused."""
+    engine = Engine(Capacity(SLOTS, 30))
+    engine.submit(Entry(1, 0, SAFE), 0.0)
+    for number in (2, 3, 4):
+        engine.submit(Entry(number, 0, SAFE, follows=frozenset({number - 1})), 0.0)
+    engine.submit(Entry(5, 0, SAFE, after=frozenset({2})), 0.0)
+    assert engine.ended(2, 0.0, succeeded=False) == [Refuse(5, 2)]
+    assert engine.ended(3, 0.0, succeeded=False) == []
+    assert engine.why(4, 0.0) == (ForJobs((1,)),)
+    assert numbers(engine.ended(1, 0.0, succeeded=False)) == [4]
+
+
 def test_equals_are_first_come_first_served():
     engine = one_slot()
     for number in range(8):

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, owner_filter, service_of
 from cbx_supervisor.daemon.handlers.jobs import row_of
 from cbx_supervisor.execution.outcome import printable
-from cbx_supervisor.execution.waits import described, kind_of
+from cbx_supervisor.execution.waits import described, kind_of, ties
+from cbx_supervisor.scheduling.budgets import MEMORY
 
 
 async def why(request: Request) -> Response:
@@ -19,18 +20,28 @@ async def why(request: Request) -> Response:
     executor, now = service_of(request).executor, asyncio.get_running_loop().time()
     reasons = executor.admission.why(number_of(request))
     live = executor.live.get(row.job.number)
-    waits = [{"kind": kind_of(reason), "text": printable(described(reason, now))} for reason in reasons]
+    why_after = {} if live is None else ties(live)
+    waits = [{"kind": kind_of(reason), "text": printable(described(reason, now, why_after))} for reason in reasons]
+    if live is not None and (ahead := executor.order.ahead(live.number)) is not None:
+        waits.append({"kind": "jobs", "text": f"job {ahead}, submitted before it, is still being analysed"})
     return json_answer({"job": row.job.number, "state": row.state, "live": live is not None, "waits_for": waits})
 
 
 async def pools(request: Request) -> Response:
-    """GET /v1/pools: running jobs, slots and waiting jobs of each tier."""
+    """GET /v1/pools: running jobs, slots and waiting jobs of each tier, and what is taken of each resource."""
     engine = service_of(request).executor.admission.engine
     found = [
         {"tier": tier.value, "running": running, "slots": slots, "waiting": waiting}
         for tier, (running, slots, waiting) in engine.pools().items()
     ]
-    return json_answer({"pools": found, "running": len(engine.running), "total": engine.capacity.total})
+    counted = [
+        {"name": name, "used": used, "size": size, "waiting": waiting}
+        for name, used, size, waiting in engine.budgets.state()
+        if name != MEMORY
+    ]
+    return json_answer(
+        {"pools": found, "resources": counted, "running": len(engine.running), "total": engine.capacity.total}
+    )
 
 
 async def locks(request: Request) -> Response:

@@ -1,0 +1,128 @@
+"""The order in which jobs were submitted, kept where one uses what another one changes.
+
+It is kept among the jobs of one user and one session (``--session``), and among a user's detached jobs without one:
+whoever starts foreground jobs beside each other has said that they go together. What each does is known when it is
+planned, which takes longer for some than for others: so a job waits until those before it were planned, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from cbx_sandbox.errors import NotStartedError
+from cbx_supervisor.execution.live import Before, LiveJob
+from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.scheduling.accesses import Access
+from cbx_supervisor.scheduling.edges import READ_AFTER_WRITE, Edges
+
+_Key = tuple[int, str | None]  # a user and a session
+
+
+class _Line:
+    """The jobs of one user and session."""
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        self.edges = Edges()
+        self.unplanned: dict[int, None] = {}  # in the order of their numbers
+        self.waiters: dict[int, asyncio.Future[None]] = {}
+
+    def expect(self, number: int) -> None:
+        behind = next(reversed(self.unplanned), 0) > number
+        self.unplanned[number] = None
+        if behind:  # only when jobs of an earlier supervisor are taken up
+            self.unplanned = dict.fromkeys(sorted(self.unplanned))
+
+    def next_may_go(self) -> None:
+        first = next(iter(self.unplanned), None)
+        if first is not None and (waiter := self.waiters.get(first)) is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+class ProgramOrder:
+    """Whom each job comes after. All methods are for the event loop."""
+
+    def __init__(self, *, kept: bool) -> None:
+        """``kept``: as configured; without, no job comes after another one that it does not name."""
+        self.kept = kept
+        self._lines: dict[_Key, _Line] = {}
+        self._jobs: dict[int, tuple[LiveJob, _Line]] = {}
+
+    def expect(self, live: LiveJob) -> None:
+        """A job was submitted."""
+        if not self.kept or not _ordered(live.submission):
+            return
+        key = (live.submission.uid, live.submission.session)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line(key)
+        self._jobs[live.number] = (live, line)
+        line.expect(live.number)
+
+    def adopt(self, live: LiveJob, accesses: Iterable[Access]) -> None:
+        """A job runs that an earlier supervisor has started: it waits for nobody, and later ones come after it."""
+        self.expect(live)
+        self.place(live.number, accesses)
+        live.before = ()
+
+    def ahead(self, number: int) -> int | None:
+        """The job that has to be planned before this one is placed; None: it is its turn, or it has no place."""
+        _, line = self._jobs.get(number, (None, None))
+        if line is None or number not in line.unplanned:
+            return None
+        first = next(iter(line.unplanned))
+        return None if first == number else first
+
+    async def turn(self, number: int) -> None:
+        """Wait until all that were submitted before are placed, or over."""
+        if self.ahead(number) is None:
+            return
+        line = self._jobs[number][1]
+        waiter = line.waiters[number] = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            del line.waiters[number]
+
+    def place(self, number: int, accesses: Iterable[Access]) -> None:
+        """Say what a job does, when it is its turn; only the first time counts, however often it is planned."""
+        live, line = self._jobs.get(number, (None, None))
+        if live is None or line is None or number not in line.unplanned:
+            return
+        found = line.edges.add(number, accesses)
+        del line.unplanned[number]
+        line.next_may_go()
+        live.before = tuple((self._jobs[earlier][0], tie) for earlier, tie in sorted(found.items()))
+
+    def follows(self, live: LiveJob) -> frozenset[int]:
+        """Those of the jobs that one comes after that are not over."""
+        return frozenset(earlier.number for earlier, _ in live.before if earlier.number in self._jobs)
+
+    def over(self, number: int) -> None:
+        """A job is over, or will never be."""
+        live, line = self._jobs.pop(number, (None, None))
+        if live is None or line is None:
+            return
+        live.before = ()
+        line.edges.remove(number)
+        line.unplanned.pop(number, None)
+        line.next_may_go()
+        if not line.unplanned and not len(line.edges):
+            self._lines.pop(line.key, None)
+
+
+def check(number: int, before: Before) -> None:
+    """Raise NotStartedError if a job would read what an earlier one has changed, and nobody has committed yet."""
+    for earlier, tie in before:
+        if earlier.held is not None and tie.kind == READ_AFTER_WRITE:
+            raise NotStartedError(
+                f"cannot start job {number}: it reads {tie.resource}, which job {earlier.number} has changed, and its"
+                f" changes are held as checkpoint {earlier.held}",
+                hint=f"`cbx-sandbox checkpoint commit {earlier.held}`, or rollback, then submit it again; --unordered"
+                " runs it on what is there",
+            )
+
+
+def _ordered(submission: Submission) -> bool:
+    return not submission.unordered and (submission.detached or submission.session is not None)
