@@ -19,6 +19,8 @@ CALLS = [
     *((files, name) for name in ("renameat2", "syncfs", "change_attributes")),
 ]  # fmt: skip
 STOPPED = 86
+ALL = bool(os.environ.get("CBX_CRASH"))  # make crash: every state, not a sample
+STATES: list[str] = []  # what became of each, for the count at the end
 
 LIVE = """
 mkdir -p d/sub e keep; echo a > a; echo b > b; echo x > d/x; echo y > d/sub/y; ln -s a link; echo h > h; ln h h2
@@ -53,6 +55,17 @@ class Counter:
             return real(*arguments, **options)
 
         return call
+
+
+def points(count, wanted):
+    """All changes from the first to the last, or so many of them, evenly."""
+    step = 1 if ALL else max(1, count // wanted)
+    return range(1, count + 1, step)
+
+
+def told(found) -> None:
+    """Count states."""
+    STATES.extend(found)
 
 
 def stop() -> None:
@@ -101,11 +114,15 @@ def in_child(work, counter=None, before=None) -> tuple[int, str]:
 class Trial:
     """One tree with one job's changes, ready to be committed."""
 
-    def __init__(self, where, who=harness.ROOT) -> None:
+    def __init__(self, where, who=harness.ROOT, *, on_disk=False) -> None:
         self.box = harness.Box(where, who=who)
         self.box.shell(LIVE)
         if not who.is_root:
             self.box.shell(f"chown -Rh {who.uid}:{who.gid} .; chmod 500 keep")
+        if on_disk:
+            fd = os.open(self.box.live, os.O_RDONLY)
+            files.syncfs(fd)
+            os.close(fd)
         self.session = self.box.begin()
         self.began = self.session.clocks[0]
         assert self.box.inside(JOB) == 0

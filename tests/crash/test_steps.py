@@ -5,20 +5,12 @@ import os
 
 import pytest
 from tests.crash import faults
-from tests.crash.faults import Counter, Trial, in_child, verdict
+from tests.crash.faults import Counter, Trial, in_child, points, verdict
 from tests.root.checkpoint import harness
 
 from cbx_sandbox.checkpoint import journal
 
 pytestmark = [pytest.mark.root, pytest.mark.crash]
-
-ALL = bool(os.environ.get("CBX_CRASH"))  # make crash: every state, not a sample
-
-
-def points(count, wanted):
-    """All changes from the first to the last, or so many of them, evenly."""
-    step = 1 if ALL else max(1, count // wanted)
-    return range(1, count + 1, step)
 
 
 @contextlib.contextmanager
@@ -59,6 +51,7 @@ def test_at_every_change(fault, who):
     where = harness.SCRATCH
     act = {"stop": faults.stop, "EIO": faults.EIO, "ENOSPC": faults.ENOSPC}[fault]
     seen = {at: run(where, who, at, act) for at in points(counted(where, who), 30)}
+    faults.told(found[0] for found in seen.values())
     assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
     if fault == "stop":
         assert {found[0] for found in seen.values()} == {"old", "new"}
@@ -69,6 +62,7 @@ def test_on_other_file_systems(mounted, kind):
     """The same, where change times and directories behave otherwise."""
     where = mounted(kind)
     seen = {at: run(where, harness.ROOT, at, faults.stop) for at in points(counted(where, harness.ROOT), 30)}
+    faults.told(found[0] for found in seen.values())
     assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
 
 
@@ -84,6 +78,7 @@ def test_recovery_is_stopped_too():
                 in_child(trial.recover, Counter(second, faults.stop))
                 status, what = in_child(trial.recover)
                 found = verdict(trial, NEW[where, who], "")
+                faults.told([found])
                 if status != 0 or found not in {"old", "new"}:
                     bad[first, second] = (found, what)
     assert bad == {}
