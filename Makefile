@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos fuzz vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos fuzz fuzz-input vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ RUNS ?= 20000
 fuzz: setup ## coverage-guided fuzzing of the parser and the analysis; RUNS says how many texts
 	$(BIN)/python -m pip install -q --use-pep517 -e '.[test,fuzz]'
 	$(BIN)/python -m tests.fuzz.target -runs=$(RUNS) -max_len=4096 -artifact_prefix=/tmp/ $(ARGS)
+
+fuzz-input: setup ## a million hostile frames, a hundred thousand commands; ARGS='--frames N --commands N --live N --seed N'
+	$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
 clean: ## remove what make made here; the guest's cache stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,6 +13,8 @@ from cbx_sandbox.linux import namespaces
 FIRST_ID = 0x40000000
 RANGE = 65536
 MAX_NAMESPACES = 64
+INOTIFY = ("max_inotify_instances", "max_inotify_watches")
+INOTIFY_SHARE = 4  # one namespace may use a quarter
 
 
 def first_id(index: int) -> int:
@@ -20,12 +22,20 @@ def first_id(index: int) -> int:
     return FIRST_ID + index * RANGE
 
 
+def _host_limit(name: str) -> int:
+    with open(f"/proc/sys/user/{name}", encoding="ascii") as file:
+        return int(file.read())
+
+
 def create(index: int) -> int:
     """A user namespace whose ids 0…65535 are ``first_id(index)``… outside; returns its descriptor.
 
     Every limit on further namespaces is set to zero from inside, before anybody can use it: root inside could
     otherwise gain CAP_NET_ADMIN or CAP_SYS_ADMIN over fresh kernel surface (user_namespaces(7), namespaces(7)).
+    What it uses of the host's inotify counts as root's, too, and is limited to a share of it (inotify(7)).
     """
+    limits = {f"max_{kind}_namespaces": 0 for kind in namespaces.NAMESPACE_KINDS}
+    limits |= {name: max(1, _host_limit(name) // INOTIFY_SHARE) for name in INOTIFY}
     ready_read, ready_write = os.pipe()
     go_read, go_write = os.pipe()
     pid, pidfd = namespaces.clone3()
@@ -37,9 +47,9 @@ def create(index: int) -> int:
             namespaces.unshare(namespaces.CLONE_NEWUSER)
             os.write(ready_write, b"u")
             os.read(go_read, 1)
-            for kind in namespaces.NAMESPACE_KINDS:
-                with open(f"/proc/sys/user/max_{kind}_namespaces", "w", encoding="ascii") as file:
-                    file.write("0")
+            for name, most in limits.items():
+                with open(f"/proc/sys/user/{name}", "w", encoding="ascii") as file:
+                    file.write(str(most))
             os.write(ready_write, b"l")
             os.read(go_read, 1)
             status = 0

@@ -12,8 +12,9 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -104,5 +105,9 @@ async def _unknown(request: Request, _error: Exception) -> Response:
 
 
 async def _bug(request: Request, error: Exception) -> Response:
+    if isinstance(error, (ClientDisconnect, LocalProtocolError)):
+        # Hung up before the request was whole, or no HTTP behind its first lines: nobody is there to be answered.
+        request.app.state.service.log("caller gone", path=request.url.path)
+        return Response(status_code=400)
     request.app.state.service.log("internal error", path=request.url.path, error=repr(error))
     return problem(CbxError(f"internal error: {error!r}", hint="please report this"))

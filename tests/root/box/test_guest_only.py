@@ -255,3 +255,21 @@ def test_guest_limits_go_through_v2_alone(box):
     """What the other tests take the guest for: nothing is hybrid, nothing is missing."""
     assert (box.ready.hybrid, box.ready.missing) == (False, {})
     assert not [mount for mount in mountinfo.read() if mount.kind == "cgroup"]
+
+
+def test_case_146_memory_beyond_the_limit_is_not_had_as_swap(box):
+    """With swap on, the control gets three times its limit that way; a job ends for it."""
+    swap = "/var/tmp/cbx-test-swap"
+    subprocess.run(["dd", "if=/dev/zero", f"of={swap}", "bs=1M", "count=192", "status=none"], check=True)
+    os.chmod(swap, 0o600)
+    subprocess.run(["mkswap", "-q", swap], check=True)
+    subprocess.run(["swapon", swap], check=True)
+    try:
+        hog = "x = bytearray(b'1' * (96 << 20)); print(len(x) >> 20)"
+        free = native(["systemd-run", "--scope", "-q", "-p", "MemoryMax=48M", *python(hog)])
+        assert free.out.split() == ["96"], free
+        ran = box.run(python(hog), box.policy(memory=48 << 20))
+        assert (ran.outcome["reason"], ran.out) == ("oom", "")
+    finally:
+        subprocess.run(["swapoff", swap], check=True)
+        os.unlink(swap)

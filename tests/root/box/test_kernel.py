@@ -366,3 +366,65 @@ def test_writable_mounts_honour_neither_devices_nor_setuid(box):
         if policy.overlay_all:
             allowed |= {mount.target for mount in box.view().mounts}
         assert written <= allowed
+
+
+STACKED = """
+def once():
+    made = syscall(444, struct.pack("Q", 1), 8, 0)  # landlock_create_ruleset: handles executing
+    try:
+        syscall(445, made, 1, struct.pack("=Qi", 1, os.open("/", os.O_PATH)), 0)  # landlock_add_rule
+        syscall(446, made, 0)  # landlock_restrict_self
+    finally:
+        os.close(made)
+layers = 0
+while layers < 40 and attempt("stack", once):
+    layers += 1
+attempt("still runs", lambda: os.posix_spawn("/bin/true", ["true"], {}))
+say(layers=layers)
+"""
+
+
+def test_case_119_a_sandbox_inside_may_stack_landlock_rules(box):
+    """All but the one layer that the box has taken, then with a plain error; the control has that one more."""
+    inside, outside = box.attack(STACKED), native(python("libc.prctl(38, 1, 0, 0, 0)\n" + STACKED)).answers
+    assert inside == {"stack": "E2BIG", "still runs": "done", "layers": outside["layers"] - 1}
+    assert (outside["stack"], outside["layers"] >= 15) == ("E2BIG", True)
+
+
+INSTANCES = """
+import resource
+most = int(open("/proc/sys/fs/inotify/max_user_instances").read())
+made = []
+def instance():
+    made.append(syscall(294, 0))  # inotify_init1
+while len(made) < min(most + 10, 1000) and attempt("exhaust", instance):
+    pass
+"""
+
+
+def test_case_143_a_job_with_shifted_ids_leaves_the_host_its_inotify_instances(box):
+    """The kernel counts them as root's, too, who made its namespace: it may have a quarter of them at most."""
+    with open("/proc/sys/fs/inotify/max_user_instances") as file:
+        most = int(file.read())
+    held = box.start(
+        python(INSTANCES + "print(len(made), answers, flush=True); time.sleep(300)"), box.policy(DANGEROUS)
+    )
+    told = held.read_until("}")
+    assert int(told.split()[0]) <= most // 4
+    assert "EMFILE" in told
+    assert native(python("attempt('again', lambda: syscall(294, 0)); say()")).answers == {"again": "done"}
+    held.control.kill()
+    held.wait()
+
+
+def test_case_143_control():
+    """Without such a limit a user's processes leave each other nothing."""
+    code = """
+if os.fork() == 0:
+    attempt("again", lambda: syscall(294, 0))
+    say(most=most)
+    os._exit(0)
+os.wait()
+"""
+    answers = native(python(INSTANCES + code), uid=61999).answers
+    assert answers["most"] > 900 or answers["again"] == "EMFILE"

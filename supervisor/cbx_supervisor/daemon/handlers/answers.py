@@ -70,7 +70,7 @@ async def body_of(request: Request, kind: type[T]) -> T:
             raise UsageError(f"the body is longer than {MAX_BODY} bytes")
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         known = ", ".join(field.name for field in msgspec.structs.fields(kind)) or "none"
         raise UsageError(f"cannot take the body: {error}", hint=f"a JSON object; fields known here: {known}") from error
 
