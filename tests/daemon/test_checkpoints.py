@@ -243,3 +243,55 @@ def test_bad_wishes_are_refused(supervisor, project, body):
     number = held(supervisor, project)
     assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", body)[0] == 400
     assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"
+
+
+def committed(supervisor, project, line):
+    """One command whose changes are committed at once; its checkpoint."""
+    result = supervisor.run(line, SEQUENTIAL, cwd(project), ("rw", os.fsencode(project))).end()["result"]
+    assert result["checkpoint"]["state"] == "committed", result
+    return result["checkpoint"]["id"]
+
+
+def test_the_log_has_what_was_done_to_the_live_tree(supervisor, project):
+    """Commits, undos and redos, with who, when and which paths; what lies on top of what."""
+    first = committed(supervisor, project, "echo 1 > a; mkdir d; echo 1 > d/x")
+    second = committed(supervisor, project, "echo 2 > d/x")
+    third = held(supervisor, project, "echo 3 > other")
+    supervisor.post(f"/v1/checkpoints/{held(supervisor, project)}/rollback")
+    supervisor.post(f"/v1/checkpoints/{third}/commit")
+    supervisor.post(f"/v1/checkpoints/{third}/undo")
+    supervisor.post(f"/v1/checkpoints/{third}/redo")
+
+    def log(query=""):
+        return supervisor.get(f"/v1/checkpoints/log{query}")["operations"]
+
+    done = [(entry["kind"], entry["checkpoint"], entry["undoable"], entry["under"]) for entry in log()]
+    assert done == [
+        ("redo", third, True, []),
+        ("undo", third, False, []),
+        ("commit", third, False, []),
+        ("commit", second, True, []),
+        ("commit", first, True, [second]),
+    ]
+    last = log()[-1]
+    assert (last["uid"], last["paths"][0], last["changes"]["added"]) == (0, str(project / "a"), 3)
+    assert [entry["checkpoint"] for entry in log(f"?path={project}/d")] == [second, first]
+    assert {entry["checkpoint"] for entry in log(f"?checkpoint={third}")} == {third}
+    assert supervisor.http("POST", f"/v1/checkpoints/{first}/undo", {})[0] == 409
+    supervisor.post(f"/v1/checkpoints/{second}/undo")
+    assert log()[-1]["under"] == []
+
+
+def test_a_checkpoint_is_removed(supervisor, project):
+    """What was decided on, with what it replaced; what is held only after that."""
+    waiting, done = held(supervisor, project), committed(supervisor, project, "echo 1 > made")
+    status, problem = supervisor.http("POST", f"/v1/checkpoints/{waiting}/remove", {})
+    assert (status, "held" in problem["title"]) == (400, True)
+    assert os.path.exists(f"{supervisor.paths.layers}/{done}/journal")
+    assert supervisor.post(f"/v1/checkpoints/{done}/remove") == {"id": done, "removed": True}
+    assert not os.path.exists(f"{supervisor.paths.layers}/{done}")
+    assert supervisor.http("POST", f"/v1/checkpoints/{done}/undo", {})[0] == 404
+    assert (project / "made").read_text() == "1\n"
+    supervisor.post(f"/v1/checkpoints/{waiting}/rollback")
+    supervisor.post(f"/v1/checkpoints/{waiting}/remove")
+    assert supervisor.get("/v1/checkpoints")["checkpoints"] == []

@@ -17,6 +17,7 @@ from cbx_supervisor.daemon.handlers import (
     description,
     events,
     jobs,
+    operations,
     output,
     queue,
     reports,
@@ -156,6 +157,19 @@ PAGES: tuple[Page, ...] = (
     Page(
         "GET", "/v1/checkpoints/usage", "checkpoint du", checkpoints.usage, "What held checkpoints take on disk",
         (messages.CheckpointUsage,),
+    ),
+    Page(
+        "GET", "/v1/checkpoints/log", "checkpoint log", operations.index,
+        "What was committed, undone and done again, the newest first", (messages.Operations,),
+        query=(
+            Query("checkpoint", "integer", "only of this one"),
+            Query("path", "string", "only what changed there and beneath; again for more"),
+            Query("limit", "integer", "look at so many at most"),
+        ),
+    ),
+    Page(
+        "POST", "/v1/checkpoints/{number}/remove", "checkpoint rm", checkpoints.remove,
+        "Forget a checkpoint that is decided on", (messages.CheckpointRemoved,), body=messages.Nothing,
     ),
     Page(
         "GET", "/v1/checkpoints/{number}", "checkpoint show", checkpoints.show, "One checkpoint",

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.checkpoint import history, listing, render, select
+from cbx_sandbox.checkpoint import history, listing, recover, render, select
+from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint import undo as undoing
 from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.commit import preview
@@ -138,6 +139,23 @@ class Review:
             )
             return self._again(found.id)
 
+    async def remove(self, checkpoint: Checkpoint, *, uid: int, pid: int) -> None:
+        """Forget one that is decided on, and what it replaced, which is undone no more. Raises UsageError."""
+        async with self._alone(checkpoint.id):
+            found = self._again(checkpoint.id)
+            if not found.state.final:
+                raise UsageError(
+                    f"cannot remove checkpoint {found.id}: it is {found.state.value}",
+                    hint="commit it or roll it back first",
+                )
+            if found.session is not None:
+                await self.executor.on_files(uid, _forgotten, Session.from_json(found.session))
+            detail = {"job": found.job, "state": found.state.value}
+            await self.executor.write(
+                rows.removed(found.id),
+                audit.record(time.time(), "removed", f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
+            )
+
     def _alone(self, number: int) -> asyncio.Lock:
         return self._busy.setdefault(number, asyncio.Lock())
 
@@ -176,11 +194,22 @@ class Review:
         detail = {"job": found.job, "outcome": settled.state.value}
         await self.executor.write(
             rows.decided(
-                found.id, settled.state, now, changes=counts, message=settled.message, listing=settled.listing
+                found.id,
+                settled.state,
+                now,
+                changes=counts,
+                message=settled.message,
+                listing=settled.listing,
+                by=uid,
             ),
             audit.record(now, action, f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
         )
         return self.executor.database.read(lambda connection: rows.find(connection, found.id)) or found
+
+
+def _forgotten(session: Session) -> None:
+    recover.refuse_unfinished(session)
+    sessions.discard(session)
 
 
 def _session(found: Checkpoint) -> Session:

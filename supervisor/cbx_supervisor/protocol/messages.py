@@ -389,6 +389,41 @@ class CheckpointUsage(Answer, frozen=True):
     free: int
 
 
+class OperationShown(Answer, frozen=True):
+    """A commit, an undo or a redo. ``paths`` are the first of those that it changed, of ``more`` than that.
+
+    ``undoable``: what it replaced is kept, as far as is known. ``under``: checkpoints that changed the same later on,
+    which have to be undone before.
+    """
+
+    id: int
+    at: str
+    kind: Literal["commit", "undo", "redo"]
+    uid: int
+    checkpoint: int
+    state: str
+    job: int
+    command: str | None
+    changes: dict[str, int] | None
+    paths: list[str]
+    more: int
+    undoable: bool
+    under: list[int]
+
+
+class Operations(Answer, frozen=True):
+    """What was done to the live tree through checkpoints, the newest first."""
+
+    operations: list[OperationShown]
+
+
+class CheckpointRemoved(Answer, frozen=True):
+    """It is forgotten."""
+
+    id: int
+    removed: bool
+
+
 class Checkpoints(Answer, frozen=True):
     """Checkpoints, the newest first."""
 

@@ -35,10 +35,16 @@ def decided(
     changes: dict[str, int] | None = None,
     message: str = "",
     listing: bytes | None = None,
+    by: int | None = None,
 ) -> Callable[[sqlite3.Connection], None]:
-    """Write down what became of it; ``listing`` is what was committed, as the sandbox packs it."""
+    """Write down what became of it; ``listing`` is what was committed, as the sandbox packs it.
+
+    ``by`` is who decided, None its owner. What changed the live tree is an operation for :func:`log`.
+    """
 
     def operation(connection: sqlite3.Connection) -> None:
+        if state in {CheckpointState.COMMITTED, CheckpointState.UNDONE} or listing is not None:
+            connection.execute(_OPERATION, (at, state.value, state.value, by, _dump(changes), number, state.value))
         connection.execute(
             "UPDATE checkpoints SET state = ?, decided = ?, changes = coalesce(?, changes), message = ? WHERE id = ?",
             (state.value, at, _dump(changes), message, number),
@@ -50,6 +56,54 @@ def decided(
                 "ON CONFLICT (checkpoint) DO UPDATE SET changes = excluded.changes",
                 (number, listing),
             )
+
+    return operation
+
+
+# A redo is a commit of what was undone; what a restart finds to be as it was is no operation.
+_OPERATION = """
+INSERT INTO operations (at, checkpoint, kind, uid, changes)
+SELECT ?, id, CASE WHEN ? = 'undone' THEN 'undo' WHEN ? = 'committed' AND state = 'undone' THEN 'redo'
+ELSE 'commit' END, coalesce(?, uid), coalesce(?, changes)
+FROM checkpoints WHERE id = ? AND (state <> ? OR state = 'held')
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operation:
+    """A commit, an undo or a redo: what was done to the live tree, by whom and when."""
+
+    id: int
+    at: float
+    kind: str
+    uid: int
+    changes: dict[str, int] | None
+    checkpoint: Checkpoint
+    listing: bytes | None
+
+
+def log(connection: sqlite3.Connection, *, uid: int | None, limit: int) -> list[Operation]:
+    """The newest first; those on checkpoints of ``uid``, or of everybody."""
+    rows = connection.execute(
+        "SELECT operations.*, listings.changes AS listing FROM operations JOIN checkpoints c ON c.id = checkpoint "
+        "LEFT JOIN listings USING (checkpoint) WHERE c.uid = coalesce(?, c.uid) ORDER BY operations.id DESC LIMIT ?",
+        (uid, limit),
+    ).fetchall()
+    found = []
+    for row in rows:
+        checkpoint = find(connection, row["checkpoint"])
+        assert checkpoint is not None
+        changes = json.loads(row["changes"]) if row["changes"] else None
+        made = None if row["listing"] is None else bytes(row["listing"])
+        found.append(Operation(row["id"], row["at"], row["kind"], row["uid"], changes, checkpoint, made))
+    return found
+
+
+def removed(number: int) -> Callable[[sqlite3.Connection], None]:
+    """Forget a checkpoint, with its operations."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM checkpoints WHERE id = ?", (number,))
 
     return operation
 

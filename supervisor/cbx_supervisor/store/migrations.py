@@ -200,7 +200,30 @@ CREATE TABLE breakers (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _PREDICTIONS, _KEPT, _DURABLE, _CHAINED, _ATTEMPTS, _TRANSACTIONS, _BREAKERS)
+# What was done to the live tree through checkpoints, in its order.
+_OPERATIONS = """
+CREATE TABLE operations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    checkpoint INTEGER NOT NULL REFERENCES checkpoints (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    uid INTEGER NOT NULL,
+    changes TEXT
+) STRICT;
+CREATE INDEX operations_by_checkpoint ON operations (checkpoint);
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    _FIRST,
+    _PREDICTIONS,
+    _KEPT,
+    _DURABLE,
+    _CHAINED,
+    _ATTEMPTS,
+    _TRANSACTIONS,
+    _BREAKERS,
+    _OPERATIONS,
+)
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Any
@@ -129,6 +130,54 @@ def undo(checkpoint: int, as_json: bool) -> None:
 def redo(checkpoint: int, as_json: bool) -> None:
     """Do a commit again that was undone."""
     _outcome(Api().post(f"/v1/checkpoints/{checkpoint}/redo"), checkpoint, "done again", as_json=as_json)
+
+
+@command.command()
+@click.argument("paths", metavar="[-- PATH]...", nargs=-1)
+@click.option("--checkpoint", type=ID, help="Only what was done with one.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Look at so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print each operation as a line of JSON.")
+def log(paths: tuple[str, ...], checkpoint: int | None, limit: int, as_json: bool) -> None:
+    """Show what was committed, undone and done again, the newest first: when, by whom, which paths.
+
+    UNDO is `yes` where what was replaced is kept, or names the checkpoints that have to be undone before, since they
+    changed the same paths later.
+    """
+    wanted = [os.path.abspath(path) for path in paths]
+    answer = json.loads(Api().get_bytes("/v1/checkpoints/log", checkpoint=checkpoint, limit=limit, path=wanted))
+    operations = output.rows_of(answer, "operations")
+    if as_json:
+        for entry in operations:
+            output.show_json(entry)
+        return
+    rows = [
+        (
+            entry["kind"],
+            entry["checkpoint"],
+            output.when(entry["at"]),
+            entry["uid"],
+            output.counted(entry["changes"]),
+            _undo(entry),
+            ", ".join(entry["paths"][:3]) + (", …" if len(entry["paths"]) > 3 or entry["more"] else ""),
+        )
+        for entry in operations
+    ]
+    output.show(output.table(("DID", "CHECKPOINT", "WHEN", "UID", "CHANGES", "UNDO", "PATHS"), rows))
+
+
+def _undo(entry: Any) -> str | None:
+    if not entry["undoable"]:
+        return None
+    return "after " + ", ".join(map(str, entry["under"])) if entry["under"] else "yes"
+
+
+@command.command()
+@click.argument("checkpoints", metavar="CHECKPOINT...", type=ID, nargs=-1, required=True)
+def rm(checkpoints: tuple[int, ...]) -> None:
+    """Forget checkpoints that are decided on, and what they replaced: no undo puts that back any more."""
+    for checkpoint in checkpoints:
+        Api().post(f"/v1/checkpoints/{checkpoint}/remove")
+        output.show(f"checkpoint {checkpoint} removed")
 
 
 @command.command()

@@ -143,6 +143,15 @@ async def roll_back(request: Request) -> Response:
     )
 
 
+async def remove(request: Request) -> Response:
+    """POST /v1/checkpoints/{id}/remove."""
+    await body_of(request, Nothing)
+    checkpoint, peer = await _found(request), peer_of(request)
+    await require(request, Right.DECIDE, f"remove checkpoint {checkpoint.id}", owner=checkpoint.uid)
+    await service_of(request).review.remove(checkpoint, uid=peer.uid, pid=peer.pid)
+    return json_answer({"id": checkpoint.id, "removed": True})
+
+
 async def undo(request: Request) -> Response:
     """POST /v1/checkpoints/{id}/undo."""
     return await _turned(request, again=False)
