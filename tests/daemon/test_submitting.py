@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sysconfig
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.root
@@ -59,3 +63,63 @@ def test_what_cannot_be_is_refused_and_is_no_job(supervisor, body):
     status, problem = submit(supervisor, **body)
     assert status == 400, problem
     assert supervisor.get("/v1/jobs")["jobs"] == []
+
+
+def batch(supervisor, jobs, **body):
+    jobs = [{"cwd": "/", "env": {"PATH": "/bin"}, **job} for job in jobs]
+    return supervisor.http("POST", "/v1/batches", {"jobs": jobs, **body})
+
+
+def test_a_batch_is_on_disk_when_it_is_answered(supervisor):
+    """Killed at once, the next supervisor brings all of it to its end, in the order that was asked for."""
+    status, answer = batch(supervisor, [{"line": f"sleep 1; exit {number}"} for number in range(5)])
+    assert status == 201
+    numbers = [job["job"] for job in answer["jobs"]]
+    assert numbers == sorted(numbers)
+    supervisor.stop(9)
+    supervisor.start("--idle-exit", "120")
+    assert [ended(supervisor, job)["status"] for job in numbers] == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_is_taken_whole_or_not_at_all(supervisor):
+    """One that cannot be, or a key for two requests: none is a job; it says which."""
+    for bad in ({"argv": []}, {"argv": ["true"], "tier": "none"}, {"argv": ["true"], "after": [0]}):
+        status, problem = batch(supervisor, [{"argv": ["true"]}, bad])
+        assert status == 400
+        assert "job 2 of the batch" in str(problem)
+    twice = [{"argv": ["true"], "idempotency_key": "k"}, {"argv": ["false"], "idempotency_key": "k"}]
+    assert batch(supervisor, twice)[0] == 400
+    assert supervisor.get("/v1/jobs")["jobs"] == []
+
+
+def test_each_job_of_a_batch_has_its_key(supervisor):
+    """Asked again, the same jobs; new ones beside them; one key twice in a batch is one job."""
+    jobs = [{"argv": ["true"], "idempotency_key": key} for key in ("a", "b", "a")]
+    first = batch(supervisor, jobs)[1]["jobs"]
+    assert [job["duplicate"] for job in first] == [False, False, True]
+    assert first[0]["job"] == first[2]["job"] != first[1]["job"]
+    again = batch(supervisor, [*jobs, {"argv": ["true"], "idempotency_key": "c"}])[1]["jobs"]
+    assert [job["job"] for job in again[:3]] == [job["job"] for job in first]
+    assert [job["duplicate"] for job in again] == [True, True, True, False]
+
+
+def test_the_command_line_takes_lines(supervisor, tmp_path):
+    """Strings are shell lines; directory and environment are the caller's; a bad line submits nothing."""
+    client = Path(sysconfig.get_path("scripts")) / "cbx-sandbox"
+    environment = {**supervisor.environment, "NAME": "value"}
+    lines = tmp_path / "jobs"
+    lines.write_text('"echo $NAME; pwd"\n\n{"argv": ["sh", "-c", "exit 4"], "cwd": "/usr"}\n')
+
+    def call(*arguments, **options):
+        return subprocess.run(
+            [client, "submit", "--batch", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True,
+            check=False, **options,
+        )  # fmt: skip
+
+    numbers = call("jobs").stdout.split()
+    assert [ended(supervisor, job)["status"] for job in numbers] == [0, 4]
+    assert supervisor.get(f"/v1/jobs/{numbers[0]}/log") == f"value\n{tmp_path}\n".encode()
+    bad = call("-", input='"true"\n[]\n')
+    assert (bad.returncode, bad.stdout) == (125, "")
+    assert "line 2" in bad.stderr
+    assert len(supervisor.get("/v1/jobs")["jobs"]) == 2

@@ -83,6 +83,10 @@ PAGES: tuple[Page, ...] = (
         "POST", "/v1/jobs", "submit", submitting.submit, "Have a job run that nobody waits for", (messages.Submitted,),
         body=messages.Submit,
     ),
+    Page(
+        "POST", "/v1/batches", "submit --batch", submitting.submit_together, "Take many jobs, all or none",
+        (messages.SubmittedTogether,), body=messages.Batch,
+    ),
     Page("GET", "/v1/jobs/{number}", "show", jobs.show, "One job", (Result, messages.Unfinished)),
     Page(
         "GET", "/v1/jobs/{number}/wait", "wait", jobs.wait, "Wait for a job's end", (Result,),

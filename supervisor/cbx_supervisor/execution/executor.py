@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
@@ -134,17 +134,29 @@ class Executor:
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError: the supervisor ends, or the queue takes no more."""
+        return self.submit_all([submission])[0]
+
+    def submit_all(self, submissions: Sequence[Submission]) -> list[LiveJob]:
+        """Give submissions of one user their numbers, or none of them. Raises as :meth:`submit`."""
+        if submissions:
+            self._check_room(submissions[0].uid, len(submissions))
+        return [self._take(submission) for submission in submissions]
+
+    def _check_room(self, uid: int, more: int) -> None:
         if self.stopping:
             raise NotStartedError("cannot start the job: the supervisor is ending", hint="try again")
         if self.draining:
             hint = "`cbx-sandbox queue resume` has it take jobs again"
             raise NotStartedError("cannot take the job: the queue is being drained", hint=hint)
-        if submission.uid != 0:
-            mine = sum(1 for live in self.live.values() if live.submission.uid == submission.uid)
-            if mine >= self.settings.access.queue_per_user_max:
-                raise NotStartedError(f"cannot take the job: you have {mine} unfinished ones", hint="try again later")
+        if uid != 0:
+            mine = sum(1 for live in self.live.values() if live.submission.uid == uid)
+            if mine + more > self.settings.access.queue_per_user_max:
+                what = "the job" if more == 1 else f"{more} jobs"
+                raise NotStartedError(f"cannot take {what}: you have {mine} unfinished ones", hint="try again later")
             if self.settings.access.checkpoint_mb_per_user_max or self.settings.retention.held_mb_max:
-                self.check_held(submission.uid)
+                self.check_held(uid)
+
+    def _take(self, submission: Submission) -> LiveJob:
         self._job += 1
         live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
         self.on_change(live)
@@ -199,7 +211,9 @@ class Executor:
 
         ``first`` is called in a thread before anything else: what it raises is how the job ends.
         """
-        return await self.through(live, run.whole(Progress(self, live, descriptors, caller, first)), descriptors)
+        job = Progress(self, live, descriptors, caller, first)
+        job.recorded = live.durable.is_set()  # one of many that were written down together
+        return await self.through(live, run.whole(job), descriptors)
 
     async def through(self, live: LiveJob, work: Coroutine[Any, Any, Ending], descriptors: Descriptors) -> Ending:
         """Do a job's work to its end and tell everybody who waits for it."""

@@ -10,7 +10,8 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,13 +21,18 @@ from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution import auditing, outcome, secrets
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import kept as texts
+from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.progress import Progress
+from cbx_supervisor.execution.submission import Descriptors, Nobody
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Starting
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.store import attempts, audit, jobs, kept, transactions
 from cbx_supervisor.store import checkpoints as rows
 from cbx_supervisor.store.attempts import Again
+
+if TYPE_CHECKING:
+    from cbx_supervisor.execution.executor import Executor
 
 Write = Callable[[sqlite3.Connection], object]
 
@@ -40,6 +46,17 @@ async def submitted(job: Progress) -> None:
         await job.executor.write(jobs.insert(_job(job), "queued"), *await _asked_for(job))
         job.live.durable.set()
         job.caller.accepted(job.number)
+
+
+async def submitted_together(executor: Executor, lives: Sequence[LiveJob]) -> None:
+    """Have submissions on disk in one transaction, all or none. Raises CbxError, sqlite3.Error: none is."""
+    writes: list[Write] = []
+    for live in lives:
+        job = Progress(executor, live, Descriptors({}), Nobody())
+        writes += [jobs.insert(_job(job), "queued"), *await _asked_for(job)]
+    await executor.write(*writes)
+    for live in lives:
+        live.durable.set()
 
 
 async def starting(job: Progress, planned: runner.Plan, started: float) -> None:

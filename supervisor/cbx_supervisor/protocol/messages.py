@@ -76,6 +76,13 @@ class SavepointName(Body, frozen=True):
     name: str
 
 
+class Batch(Body, frozen=True):
+    """Jobs that are taken all or none; those without an environment of their own have this one."""
+
+    jobs: Annotated[list[Submit], Meta(min_length=1, max_length=10_000)]
+    env: dict[str, str] = {}
+
+
 class Cancel(Body, frozen=True):
     """Ask with SIGTERM, or end at once; the reason is written down."""
 
@@ -171,6 +178,12 @@ class Submitted(Answer, frozen=True):
     job: int
     state: str
     duplicate: bool
+
+
+class SubmittedTogether(Answer, frozen=True):
+    """All of them are on disk, in the order in which they were asked for."""
+
+    jobs: list[Submitted]
 
 
 class Jobs(Answer, frozen=True):

@@ -61,13 +61,13 @@ def problem(error: CbxError) -> Response:
     return Response(msgspec.json.encode(body), status, media_type="application/problem+json")
 
 
-async def body_of(request: Request, kind: type[T]) -> T:
+async def body_of(request: Request, kind: type[T], limit: int = MAX_BODY) -> T:
     """The JSON object of a request, which may be missing. Raises UsageError if it is not of that kind."""
-    raw = b""
+    raw = bytearray()
     async for part in request.stream():
         raw += part
-        if len(raw) > MAX_BODY:
-            raise UsageError(f"the body is longer than {MAX_BODY} bytes")
+        if len(raw) > limit:
+            raise UsageError(f"the body is longer than {limit} bytes")
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

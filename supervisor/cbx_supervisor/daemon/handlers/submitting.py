@@ -14,15 +14,17 @@ from starlette.responses import Response
 from cbx_sandbox.errors import CbxError, UsageError
 from cbx_supervisor.daemon import descriptors, requests
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
+from cbx_supervisor.execution import records
 from cbx_supervisor.execution.executor import Executor
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.submission import Descriptors, Nobody, Submission
 from cbx_supervisor.model.job import state_name
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.model.roles import Right
-from cbx_supervisor.protocol.messages import Submit
+from cbx_supervisor.protocol.messages import Batch, Submit
 
 CREATED = 201
+MAX_BATCH = 16 << 20  # bytes
 
 
 async def submit(request: Request) -> Response:
@@ -35,22 +37,82 @@ async def submit_wanted(request: Request, wanted: Submit) -> Response:
     service, peer = service_of(request), peer_of(request)
     if (key := request.headers.get("idempotency-key")) is not None:
         wanted = msgspec.structs.replace(wanted, idempotency_key=key)
-    if wanted.user is not None or wanted.priority == "critical":
+    if _loosens(wanted):
         await require(request, Right.LOOSEN, "submit a job with these options")
     fields = requests.Fields(_fields(wanted))
     submission = requests.submission(fields, peer, lambda: service.access.may(peer, Right.LOOSEN))
     executor = service.executor
     if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
-        if isinstance(found, Result):
-            return json_answer({"job": found.job, "state": found.state, "duplicate": True})
-        return json_answer({"job": found.number, "state": state_name(found.state), "duplicate": True})
+        return json_answer(_submitted(found, duplicate=True))
     live = executor.submit(submission)
     executor.afterwards(_run(executor, live, submission))
     durable = asyncio.ensure_future(live.durable.wait())
     both: set[asyncio.Future[Any]] = {durable, live.result}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     durable.cancel()
-    return json_answer({"job": live.number, "state": state_name(live.state), "duplicate": False}, CREATED)
+    return json_answer(_submitted(live, duplicate=False), CREATED)
+
+
+async def submit_together(request: Request) -> Response:
+    """POST /v1/batches: answered when all are on disk, in one transaction; one that cannot be taken refuses all."""
+    service, peer = service_of(request), peer_of(request)
+    batch = await body_of(request, Batch, MAX_BATCH)
+    if any(_loosens(wanted) for wanted in batch.jobs):
+        await require(request, Right.LOOSEN, "submit a job with these options")
+    submissions = []
+    for number, wanted in enumerate(batch.jobs, 1):
+        whole = wanted if wanted.env else msgspec.structs.replace(wanted, env=batch.env)
+        try:
+            fields = requests.Fields(_fields(whole))
+            submissions.append(requests.submission(fields, peer, lambda: service.access.may(peer, Right.LOOSEN)))
+        except UsageError as error:
+            raise UsageError(f"job {number} of the batch: {error.brief}", hint=error.hint) from error
+    jobs, new = await _taken(service.executor, submissions)
+    answers = [_submitted(job, duplicate=not first) for job, first in zip(jobs, new, strict=True)]
+    return json_answer({"jobs": answers}, CREATED)
+
+
+async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[list[LiveJob | Result], list[bool]]:
+    """The job of each submission, and whether it is a new one: each key stands for one job."""
+    firsts: dict[str, int] = {}
+    unique: list[Submission] = []
+    places: list[int] = []
+    for submission in submissions:
+        key = None if submission.key is None else submission.key[0]
+        place = len(unique) if key is None else firsts.setdefault(key, len(unique))
+        if place == len(unique):
+            unique.append(submission)
+        elif unique[place].key != submission.key:
+            raise UsageError(f"cannot use the key {str(key)[:100]} twice: it stands for two requests of the batch")
+        places.append(place)
+    known: dict[int, LiveJob | Result] = {}
+    for place, submission in enumerate(unique):
+        if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
+            known[place] = found
+    fresh = executor.submit_all([one for place, one in enumerate(unique) if place not in known])
+    try:
+        await records.submitted_together(executor, fresh)
+    except BaseException:
+        for live in fresh:
+            executor.forget(live)
+        raise
+    for live in fresh:
+        executor.afterwards(_run(executor, live, live.submission))
+    rest = iter(fresh)
+    jobs = [known[place] if place in known else next(rest) for place in range(len(unique))]
+    first = {place: index for index, place in reversed(list(enumerate(places)))}
+    new = [place not in known and first[place] == index for index, place in enumerate(places)]
+    return [jobs[place] for place in places], new
+
+
+def _submitted(job: LiveJob | Result, *, duplicate: bool) -> dict[str, object]:
+    if isinstance(job, Result):
+        return {"job": job.job, "state": job.state, "duplicate": duplicate}
+    return {"job": job.number, "state": state_name(job.state), "duplicate": duplicate}
+
+
+def _loosens(wanted: Submit) -> bool:
+    return wanted.user is not None or wanted.priority == "critical"
 
 
 async def _run(executor: Executor, live: LiveJob, submission: Submission) -> None:
