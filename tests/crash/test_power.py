@@ -17,6 +17,7 @@ from tests.crash.faults import Counter, Trial, in_child, points
 from tests.root.checkpoint import harness
 
 from cbx_sandbox.checkpoint import transaction
+from cbx_sandbox.checkpoint.diff import diff
 from cbx_sandbox.checkpoint.undo import undo
 
 pytestmark = [pytest.mark.root, pytest.mark.crash]
@@ -132,6 +133,26 @@ def test_undo(disk):
         if found not in {"old", "new"}:
             bad[at] = found
     assert bad == {}
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_large_contents_are_synced_ahead(disk, ahead):
+    """What a commit will need is on disk before it has its locks; the control shows that nothing else puts it there."""
+    with disk.trial() as trial:
+        assert trial.box.inside("head -c 8388608 /dev/urandom > large; head -c 8388608 /dev/urandom > a") == 0
+        if ahead:
+            transaction.sync_ahead(trial.session, diff(trial.session))
+        upper = trial.session.layers[0].upper
+        before = [_content(f"{upper}/{name}") for name in ("large", "a")]
+        disk.cut(FLAGS["log lost"])
+        disk.again()
+        assert ([_content(f"{upper}/{name}") for name in ("large", "a")] == before) is ahead
+
+
+def _content(path):
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        return file.read()
+    return None
 
 
 def test_control_without_a_sync(disk):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cbx_sandbox.checkpoint.apply import Applier
-from cbx_sandbox.checkpoint.changes import split
+from cbx_sandbox.checkpoint.changes import Change, Kind, split
 from cbx_sandbox.checkpoint.conflicts import same_target
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.journal import Entry, Journal
@@ -24,6 +24,7 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 
+AHEAD = 4 << 20  # bytes; less is on disk within moments under the locks, too
 FEW = 32  # up to so many entries are synced one by one: syncfs waits for everybody's writes
 
 
@@ -94,6 +95,26 @@ def backward(parts: Sequence[Part], submitter: Submitter, rights: Submitter = RO
             f"cannot take back {names}: somebody else has put something there meanwhile",
             hint="move it away; `cbx-sandbox fsck --repair` then puts back what was there before",
         )
+
+
+def sync_ahead(session: Session, changes: Sequence[Change]) -> None:
+    """Put large contents of the layers on disk before the commit has its locks, so that nobody waits for the disk.
+
+    The commit syncs once more: this decides nothing. Raises OSError: the disk reports an error.
+    """
+    made = [c for c in changes if c.new is not None and c.new.is_file and c.kind not in {Kind.META, Kind.RENAMED}]
+    if sum(change.new.size for change in made if change.new is not None) < AHEAD:
+        return
+    for index in sorted({change.layer for change in made}):
+        upper = os.open(session.layers[index].upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            paths = [change.path for change in made if change.layer == index]
+            if len(paths) > FEW:
+                files.syncfs(upper)
+            else:
+                _sync_entries(upper, paths)
+        finally:
+            os.close(upper)
 
 
 def sync_layers(session: Session, steps: Sequence[tuple[int, Sequence[Step]]]) -> None:

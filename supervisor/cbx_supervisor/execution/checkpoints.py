@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import bases, homes, leftovers, listing, recover
+from cbx_sandbox.checkpoint import bases, homes, leftovers, listing, recover, transaction
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
@@ -113,6 +113,8 @@ def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
         (*changed, *_moved_away(changes, targets)),
         lambda directory: lockset.shared(directory, home),
     )
+    if fate is runner.Fate.COMMIT:
+        transaction.sync_ahead(session, changes)  # before the locks are asked for: readers need not wait for the disk
     return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session))
 
 
