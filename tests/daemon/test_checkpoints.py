@@ -280,6 +280,8 @@ def test_the_log_has_what_was_done_to_the_live_tree(supervisor, project):
     assert supervisor.http("POST", f"/v1/checkpoints/{first}/undo", {})[0] == 409
     supervisor.post(f"/v1/checkpoints/{second}/undo")
     assert log()[-1]["under"] == []
+    supervisor.post(f"/v1/checkpoints/{first}/undo")
+    assert not (project / "d").exists()
 
 
 def test_a_checkpoint_is_removed(supervisor, project):

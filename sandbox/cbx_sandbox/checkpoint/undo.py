@@ -1,7 +1,8 @@
 """A commit taken back later: what it replaced lies in its stage, and goes live again by the same renames.
 
 Only as long as nobody has changed anything that it put in place: each object must be the very inode, with a change time
-before the one that the commit noted at its end.
+before the one that the commit noted at its end. An undo of a later commit puts objects back with a new change time: it
+notes the old one beside it, so that commits can be undone one after the other, down to the first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cbx_sandbox.checkpoint import journal, transaction
@@ -27,18 +28,37 @@ from cbx_sandbox.linux import files
 _STEP_NS = 10_000_000  # reading two clocks is not exact
 
 
-def undo(session: Session) -> None:
-    """Put back what the commit has replaced, with the rights that the commit had.
+# Device, inode and change time of what an undo put back: the change time that it had before the commit.
+Custody = Mapping[tuple[int, int, int], int]
+
+
+def undo(session: Session, custody: Custody | None = None) -> None:
+    """Put back what the commit has replaced, with the rights that the commit had. ``custody`` is of later commits.
 
     Raises UsageError: nothing is kept of it; ConflictError: somebody has changed what it made, and nothing was done;
     DeniedError, CbxError: the system refuses, and everything is as the commit left it.
     """
-    _turn(session, Entry.DONE, Entry.UNDO)
+    _turn(session, Entry.DONE, Entry.UNDO, custody or {})
+
+
+def custody(undone: Iterable[Session]) -> dict[tuple[int, int, int], int]:
+    """What the undos of these checkpoints have put back."""
+    found: dict[tuple[int, int, int], int] = {}
+    for session in undone:
+        for directory in directories(session):
+            records = journal.read(directory)
+            if not records or records[-1][0] is not Entry.UNDONE:
+                continue
+            for index, returned in records[-1][1].get("returned", ()):
+                with contextlib.suppress(OSError):
+                    device = os.stat(session.layers[index].target, follow_symlinks=False).st_dev
+                    found |= {(device, inode, now): before for inode, before, now in returned if before < now}
+    return found
 
 
 def redo(session: Session) -> None:
     """Do a commit again that was undone. Raises as :func:`undo` does."""
-    _turn(session, Entry.UNDONE, Entry.REDO)
+    _turn(session, Entry.UNDONE, Entry.REDO, {})
 
 
 def touched(session: Session) -> list[str]:
@@ -66,10 +86,10 @@ def _kept(session: Session, wanted: set[Entry]) -> tuple[str, Record, Mapping[st
     )
 
 
-def _turn(session: Session, stands: Entry, wanted: Entry) -> None:
+def _turn(session: Session, stands: Entry, wanted: Entry, custody: Custody) -> None:
     directory, record, noted = _kept(session, {stands})
     with transaction.opened(session, record) as parts:
-        _refuse_edited(session, parts, noted, back=wanted is Entry.UNDO)
+        _refuse_edited(session, parts, noted, custody, back=wanted is Entry.UNDO)
         journal.trim(directory)
         written = journal.opened(directory)
         assert written is not None
@@ -89,8 +109,36 @@ def _turn(session: Session, stands: Entry, wanted: Entry) -> None:
                         f"cannot change {printable(path)}: {error.strerror}", details="nothing was changed"
                     ) from error
                 raise
+            returned = {"returned": [_returned(part) for part in parts]} if wanted is Entry.UNDO else {}
             transaction.sync_all(parts)
-            written.append(Entry.UNDONE if wanted is Entry.UNDO else Entry.DONE, transaction.clocks(parts))
+            over = Entry.UNDONE if wanted is Entry.UNDO else Entry.DONE
+            written.append(over, {**transaction.clocks(parts), **returned})
+
+
+def _returned(part: transaction.Part) -> tuple[int, list[tuple[int, int, int]]]:
+    """What is back in its place: inode, the change time that it had before the commit, and the one that it has now.
+
+    Of files only those whose content nobody can have changed in between; who puts an entry into a directory meanwhile
+    is found by that entry's own change time.
+    """
+    renamed = {step.change.path: step.change.live for step in part.work.steps if step.change.kind is Kind.RENAMED}
+    places: list[tuple[bytes, int, int, tuple[int, int] | None]] = [
+        (parent.source, parent.inode, parent.ctime_ns, None) for parent in part.work.parents
+    ]
+    for step in part.work.steps:
+        if (old := outgoing(step)) is not None:
+            content = None if old.is_dir else (old.size, old.mtime_ns)
+            places.append((before(step.path, renamed), old.inode, old.ctime_ns, content))
+    found = []
+    with files.Cursor(part.live_fd, os.O_PATH) as live:
+        for path, inode, changed, content in places:
+            directory, name = split(path)
+            with contextlib.suppress(OSError):
+                status = files.statx(live.go(directory), name)
+                same = content is None or content == (status.size, status.mtime_ns)
+                if status.ino == inode and same:
+                    found.append((inode, changed, status.ctime_ns))
+    return part.work.index, found
 
 
 def _go(parts: Sequence[transaction.Part], record: Record, *, back: bool) -> None:
@@ -101,7 +149,7 @@ def _go(parts: Sequence[transaction.Part], record: Record, *, back: bool) -> Non
 
 
 def _refuse_edited(
-    session: Session, parts: Sequence[transaction.Part], noted: Mapping[str, Any], *, back: bool
+    session: Session, parts: Sequence[transaction.Part], noted: Mapping[str, Any], custody: Custody, *, back: bool
 ) -> None:
     clocks = dict(noted["clocks"])
     same_boot = noted["boot_id"] == boot_id()
@@ -114,7 +162,7 @@ def _refuse_edited(
     for part in parts:
         target = session.layers[part.work.index].target
         with files.Cursor(part.live_fd) as live:
-            look = _Look(live, part.work, clocks[part.work.index], back=back)
+            look = _Look(live, part.work, clocks[part.work.index], custody, back=back)
             found += [(absolute(path, target), reason) for path, reason in look.edited()]
     if was_set:
         found.insert(0, (b"", CLOCK))
@@ -131,8 +179,10 @@ def _refuse_edited(
 class _Look:
     """Whether the live tree is what the commit, or its undo, has left."""
 
-    def __init__(self, live: files.Cursor, work: LayerWork, clock: int, *, back: bool) -> None:
+    def __init__(self, live: files.Cursor, work: LayerWork, clock: int, custody: Custody, *, back: bool) -> None:
         self._live = live
+        self._device = os.fstat(live.fd).st_dev
+        self._custody = custody
         self._work = work
         self._clock = clock
         self._back = back
@@ -184,18 +234,24 @@ class _Look:
             return step.path, REPLACED
         # The entries of a directory that only its metadata was changed of are anybody's.
         moved = step.action is not Action.SET
-        if not stat.S_ISDIR(status.st_mode) and status.st_ctime_ns >= self._clock:
+        if not stat.S_ISDIR(status.st_mode) and self._changed(status.st_ino, status.st_ctime_ns):
             return step.path, CHANGED
         if stat.S_ISDIR(status.st_mode) and moved and step.change.kind is not Kind.RENAMED:
             return self._beneath(path, status)
         return None
 
     def _beneath(self, path: bytes, status: os.stat_result) -> tuple[bytes, str] | None:
-        if status.st_ctime_ns >= self._clock:
+        if self._changed(status.st_ino, status.st_ctime_ns):
             return path, CHANGED
         self._live.go(path)
         start = self._live.depth
         for name, inner in files.walk(self._live):
-            if inner.ctime_ns >= self._clock:
+            if self._changed(inner.ino, inner.ctime_ns):
                 return join(path, b"/".join([*self._live.names[start:], name])), CHANGED
         return None
+
+    def _changed(self, inode: int, ctime_ns: int) -> bool:
+        """Whether something was changed since, by others than undos that have put back what was there before."""
+        while ctime_ns >= self._clock and (self._device, inode, ctime_ns) in self._custody:
+            ctime_ns = self._custody[self._device, inode, ctime_ns]
+        return ctime_ns >= self._clock

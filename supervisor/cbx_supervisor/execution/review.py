@@ -30,6 +30,8 @@ from cbx_supervisor.store import checkpoints as rows
 if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
 
+MOST_UNDONE = 1000  # of the latest undos, looked at before another one
+
 
 class Review:
     """Decisions on held checkpoints. Who asks is checked by the caller of these."""
@@ -111,12 +113,20 @@ class Review:
             directories = await self.executor.on_files(uid, undoing.touched, session)
             locks = await self._lock(-found.id, uid, directories)
             try:
-                await self.executor.on_files(uid, undoing.redo if again else undoing.undo, session)
+                if again:
+                    await self.executor.on_files(uid, undoing.redo, session)
+                else:
+                    await self.executor.on_files(uid, _undone, session, self._undone_sessions())
                 settled = work.Settled(wanted, None, "done again" if again else "undone: what it had replaced is back")
                 return await self._decide(found, settled, uid, pid, "redone" if again else "undone")
             finally:
                 self.executor.admission.release(-found.id)
                 locks.close()
+
+    def _undone_sessions(self) -> list[Session]:
+        choice = rows.Choice(states=(CheckpointState.UNDONE.value,))
+        undone = self.executor.database.read(lambda connection: rows.listed(connection, choice, limit=MOST_UNDONE))
+        return [Session.from_json(found.session) for found in undone if found.session is not None]
 
     async def expire(self, checkpoint: Checkpoint, why: str, *, still: Callable[[Checkpoint], bool]) -> None:
         """Roll back what nobody decided on, if that is ``still`` so when its turn comes."""
@@ -205,6 +215,10 @@ class Review:
             audit.record(now, action, f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
         )
         return self.executor.database.read(lambda connection: rows.find(connection, found.id)) or found
+
+
+def _undone(session: Session, later: list[Session]) -> None:
+    undoing.undo(session, undoing.custody(later))
 
 
 def _forgotten(session: Session) -> None:

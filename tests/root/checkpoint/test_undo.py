@@ -11,7 +11,7 @@ from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.workloads import WORKLOADS
 
 from cbx_sandbox.checkpoint import recover
-from cbx_sandbox.checkpoint.undo import redo, touched, undo
+from cbx_sandbox.checkpoint.undo import custody, redo, touched, undo
 from cbx_sandbox.errors import ConflictError, UsageError
 
 pytestmark = pytest.mark.root
@@ -118,3 +118,64 @@ def test_recovery_knows_what_was_undone():
         assert recover.recover(trial.session) is recover.Recovered.UNDONE
     finally:
         trial.close()
+
+
+STACK = (
+    "mkdir -p d/e; echo 1 > d/f; echo 1 > d/e/g; ln d/f d/l; ln -s f d/s",
+    "echo 2 > d/f.new; mv d/f.new d/f; chmod 700 d/e; echo 2 >> d/e/g; rm d/s; echo 2 > d/n",
+    "mv d/e d/moved; rm d/n; echo 3 >> d/moved/g; touch -d 2001-01-01 d",
+)
+
+
+def stacked(box):
+    """Three commits, each over the one before; their sessions, and the trees before each of them and at the end."""
+    sessions, trees = [], []
+    for line in STACK:
+        trees.append(harness.manifest(box.live))
+        sessions.append(box.run(line))
+        assert checkpoint.commit(sessions[-1], allow_privileged=True, keep=True).state is checkpoint.State.COMMITTED
+    return sessions, trees
+
+
+def test_a_stack_is_undone_to_the_bottom():
+    """The last first; each gives the tree that was there before it. Not one that others lie on."""
+    with harness.box(harness.SCRATCH) as box:
+        sessions, trees = stacked(box)
+        for place in (0, 1):
+            with pytest.raises(ConflictError):
+                undo(sessions[place], custody(sessions[place + 1 :]))
+        for place in (2, 1, 0):
+            undo(sessions[place], custody(sessions[place + 1 :]))
+            assert harness.manifest(box.live) == trees[place], place
+
+
+BETWEEN = {
+    "changed": "echo x >> d/f", "metadata": "chmod 777 d/l", "added": "echo x > d/x", "removed": "rm d/s",
+    "changed beneath": "echo x >> d/e/g", "time put back": "touch -r d/f t; echo x >> d/f; touch -r t d/f; rm t",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", BETWEEN.values(), ids=BETWEEN)
+def test_what_others_did_between_two_undos_is_not_undone(edit):
+    """What an earlier undo has put back and somebody has changed then is refused; the control is the test before."""
+    with harness.box(harness.SCRATCH) as box:
+        sessions, _ = stacked(box)
+        undo(sessions[2], {})
+        undo(sessions[1], custody(sessions[2:]))
+        box.shell(edit)
+        edited = harness.manifest(box.live)
+        with pytest.raises(ConflictError):
+            undo(sessions[0], custody(sessions[1:]))
+        assert harness.manifest(box.live) == edited
+
+
+def test_what_was_added_before_the_first_undo_stays():
+    """A file that somebody has put into a directory of a commit is no part of it, whenever that was."""
+    with harness.box(harness.SCRATCH) as box:
+        sessions, _ = stacked(box)
+        box.shell("echo x > d/x")
+        undo(sessions[2], {})
+        undo(sessions[1], custody(sessions[2:]))
+        with pytest.raises(ConflictError):
+            undo(sessions[0], custody(sessions[1:]))
+        assert Path(f"{box.live}/d/x").read_text() == "x\n"
