@@ -11,9 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 
-from cbx_sandbox.box import plan, probe_confinement, trial
+from cbx_sandbox.box import attacks, plan, probe_confinement, trial
 from cbx_sandbox.box.finding import FIXES, MISSING, UNKNOWN, Finding, judged, python
-from cbx_sandbox.errors import CbxError
+from cbx_sandbox.errors import CbxError, DeniedError
 from cbx_sandbox.policy import Grant, Limits, LockMode
 from cbx_sandbox.shell.tiers import Tier
 
@@ -23,12 +23,32 @@ def probe() -> list[Finding]:
     if os.geteuid() != 0:
         fix = "run `sudo cbx-sandbox doctor`"
         return [Finding(name, UNKNOWN, "only root can try it", fix) for name, _ in _PROBES]
-    directory = tempfile.mkdtemp(prefix="cbx-doctor-", dir=_scratch())
     try:
-        with trial.Bench(f"cbx-doctor-{os.getpid()}", directory) as bench:
+        with _bench() as (bench, directory):
             return [_try(name, probe_, bench, directory) for name, probe_ in _PROBES]
     except (OSError, CbxError) as error:
         return [Finding("launcher", MISSING, str(error), "cbx needs root, cgroup v2 and Linux 5.14 or later")]
+
+
+def attack() -> list[attacks.Result]:
+    """Attack every layer from within boxes. Raises DeniedError without root, CbxError if no box can be built."""
+    if os.geteuid() != 0:
+        raise DeniedError(
+            "cannot attack boxes: only root can have them made", hint="run `sudo cbx-sandbox doctor --attack`"
+        )
+    try:
+        with _bench() as (bench, directory):
+            return attacks.attempt(bench, directory)
+    except OSError as error:
+        raise CbxError(f"cannot attack boxes: {error}") from error
+
+
+@contextlib.contextmanager
+def _bench() -> Iterator[tuple[trial.Bench, str]]:
+    directory = tempfile.mkdtemp(prefix="cbx-doctor-", dir=_scratch())
+    try:
+        with trial.Bench(f"cbx-doctor-{os.getpid()}", directory) as bench:
+            yield bench, directory
     finally:
         shutil.rmtree(directory)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cbx_sandbox.box import attacks, probe
 from cbx_sandbox.box import finding as found
-from cbx_sandbox.box import probe
 from cbx_sandbox.network import probe as network_probe
 from cbx_supervisor import paths as places
 from cbx_supervisor import rule_files
@@ -21,19 +21,49 @@ MARKS = {found.OK: "ok", found.MISSING: "MISSING", found.UNKNOWN: "?"}
 
 
 @click.command(short_help="Try what this host can enforce.")
+@click.option("--attack", is_flag=True, help="Also attack every layer from within boxes, as root, harmlessly.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def command(as_json: bool) -> int:
+def command(attack: bool, as_json: bool) -> int:
     """Try what this host can really enforce, and say how to get what is missing.
 
-    The exit status is 1 when something is missing. Most of it can only be tried as root.
+    The exit status is 1 when something is missing, or an attack was not stopped. Most of it can only be tried as root.
     """
     directory = places.from_environment(os.environ, uid=os.getuid()).rules
     findings = [*probe.probe(), allowlist_finding(), rules_finding(directory, rule_files.read(directory))]
+    results = probe.attack() if attack else []
     if as_json:
-        output.show_json({"findings": [describe(finding) for finding in findings]})
+        told: dict[str, Any] = {"findings": [describe(finding) for finding in findings]}
+        output.show_json(told | ({"attacks": [tried(result) for result in results]} if attack else {}))
     else:
-        output.show(render(findings))
-    return int(any(finding.state == found.MISSING for finding in findings))
+        output.show("\n\n".join([render(findings), *([render_attacks(results)] if attack else [])]))
+    broken = any(finding.state == found.MISSING for finding in findings)
+    return int(broken or not all(result.held for result in results))
+
+
+def tried(result: attacks.Result) -> dict[str, Any]:
+    """Return what became of an attack as plain JSON values."""
+    return {
+        "layer": result.attack.layer,
+        "attack": result.attack.name,
+        "held": result.held,
+        "answers": result.answers,
+    }
+
+
+def render_attacks(results: Sequence[attacks.Result]) -> str:
+    """Lay attacks out: what each kind of box answered, then a count."""
+    rows = [
+        (
+            result.attack.layer,
+            result.attack.name,
+            "held" if result.held else "NOT STOPPED",
+            *(result.answers.get(kind, "") for kind in attacks.KINDS),
+        )
+        for result in results
+    ]
+    held = sum(result.held for result in results)
+    headers = ("LAYER", "ATTACK", "HERE", *(kind.upper() for kind in attacks.KINDS))
+    return f"{output.table(headers, rows)}\n\n{held} attacks stopped, {len(results) - held} not"
 
 
 def allowlist_finding() -> found.Finding:
