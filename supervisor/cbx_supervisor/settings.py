@@ -214,6 +214,10 @@ class Learning(Section, frozen=True):
     observe_every: Annotated[
         int, Meta(ge=0, description="one in so many runs of a CONDITIONAL command is over an overlay; 0: none")
     ] = 0
+    correct_tiers: Annotated[
+        Literal["none", "safe", "all"],
+        Meta(description="detached jobs of this tier that fail are run once more in the next: none, safe or all"),
+    ] = "safe"
     predictions_per_user_max: Annotated[Count, Meta(description="predictions kept of each user, the newest")] = 5000
     lessons_per_user_max: Annotated[Count, Meta(description="commands remembered of each user, those used last")] = 1000
 

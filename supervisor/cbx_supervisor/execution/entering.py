@@ -6,12 +6,13 @@ A plan whose lock set changed while it waited is given up for a new one.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from cbx_sandbox import runner
-from cbx_sandbox.errors import NotStartedError, UsageError
+from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
 from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
@@ -40,9 +41,7 @@ async def enter(job: Progress) -> runner.Plan:
     """Return with locks and a slot held, and a lock set that is what it was when it was asked for."""
     linked: Reason | None = None
     for _ in range(PLANS):
-        planned = job.planned = await job.executor.plan(
-            job.submission, linked or _stricter(job), first=job.first, observe=job.observe
-        )
+        planned = job.planned = await _plan(job, linked)
         job.first = None
         try:
             waited = await _take(job, planned)
@@ -195,6 +194,19 @@ async def _unless_withdrawn(job: Progress, waiting: Coroutine[Any, Any, T]) -> T
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+
+
+async def _plan(job: Progress, linked: Reason | None) -> runner.Plan:
+    plan, stricter = job.executor.plan, _stricter(job)
+    try:
+        return await plan(job.submission, linked or stricter, first=job.first, observe=job.observe)
+    except CbxError as error:
+        if stricter is None or job.again is None:
+            raise
+        # It was only to be looked at: how the attempt before it ended is not made worse by that.
+        job.executor.log("not corrected", job=job.number, error=str(error))
+        job.again = dataclasses.replace(job.again, tier=None)
+        return await plan(job.submission, linked, observe=job.observe)
 
 
 def _stricter(job: Progress) -> Reason | None:

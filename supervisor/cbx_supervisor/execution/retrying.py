@@ -10,6 +10,7 @@ import time
 
 from cbx_sandbox.policy import NetworkMode
 from cbx_sandbox.shell.tiers import Tier
+from cbx_supervisor.execution import correcting
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.submission import Descriptors, Nobody
 from cbx_supervisor.model.checkpoint import CheckpointState
@@ -21,11 +22,18 @@ from cbx_supervisor.store.attempts import Again
 _GONE = {CheckpointState.EMPTY, CheckpointState.ROLLED_BACK}  # of an attempt that left nothing
 
 
-def next_try(job: Progress, result: Result) -> Again | None:
-    """When and why the job is tried again; None: it is over."""
+async def next_try(job: Progress, result: Result) -> Again | None:
+    """When, why and in which tier the job is tried again; None: it is over."""
     submission = job.submission
-    if not submission.detached or submission.interactive or job.live.unwanted or not job.predicted:
+    if not submission.detached or submission.interactive or submission.transaction is not None or not job.predicted:
         return None
+    if (stricter := await correcting.stricter(job, result)) is not None and not job.live.unwanted:
+        return stricter
+    return None if job.live.unwanted else _retry(job, result)
+
+
+def _retry(job: Progress, result: Result) -> Again | None:
+    submission = job.submission
     settings = job.executor.settings.retries
     if submission.transaction is not None:
         return None  # what it did before it failed is still there: another try would begin with that
@@ -37,7 +45,8 @@ def next_try(job: Progress, result: Result) -> Again | None:
         return None
     backoff = Backoff(settings.base_seconds, settings.cap_seconds)
     # Jitter keeps jobs that failed together from coming back together; it protects no secret.
-    return Again(time.time() + backoff.delay(job.attempt, random.random), why)
+    tier = None if job.again is None else job.again.tier  # what was corrected stays so
+    return Again(time.time() + backoff.delay(job.attempt, random.random), why, tier)
 
 
 def following(job: Progress, again: Again) -> Progress:

@@ -20,7 +20,17 @@ from cbx_sandbox.box import leaks
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.errors import CbxError, NotStartedError
-from cbx_supervisor.execution import breaking, entering, layering, learning, outcome, records, retrying, starting
+from cbx_supervisor.execution import (
+    breaking,
+    correcting,
+    entering,
+    layering,
+    learning,
+    outcome,
+    records,
+    retrying,
+    starting,
+)
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.leaking import incident
@@ -67,7 +77,7 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             job.executor.log("internal error", job=job.number, error=repr(raised), trace=traceback.format_exc())
             error = CbxError(f"internal error: {raised!r}", hint="please report this; the supervisor's log has more")
             result = _never_ran(job, error, "failed-to-start")
-        again = retrying.next_try(job, result)
+        again = await retrying.next_try(job, result)
         if again is None:
             await records.ended(job, result, error)
         else:
@@ -168,6 +178,8 @@ async def _ended(
         note="; ".join(filter(None, (settled.message if settled else "", job.note))),
         shown=box.shown_as_is(planned.policy, view, job.places),
     )
+    if note := correcting.told(job, result):
+        result = msgspec.structs.replace(result, message=f"{result.message}; {note}")
     seen = learning.observed(None if settled is None else settled.seen)
     foreseen = msgspec.structs.replace(learning.predicted(planned), observed=seen)
     return msgspec.structs.replace(result, prediction=foreseen)

@@ -85,6 +85,15 @@ def prune(uid: int, kept: int) -> Operation:
     return operation
 
 
+def exonerated(connection: sqlite3.Connection, uid: int, fingerprint: str, tier: str) -> bool:
+    """Whether a run of this command was looked at in a stricter ``tier``, and changed nothing."""
+    query = (
+        "SELECT 1 FROM predictions WHERE uid = ? AND fingerprint = ? AND tier = ? AND analysed != tier AND changed = 0"
+        " LIMIT 1"
+    )
+    return connection.execute(query, (uid, fingerprint, tier)).fetchone() is not None
+
+
 def find(connection: sqlite3.Connection, uid: int, job: int) -> Prediction | None:
     """The prediction of one job; None if it never started or was forgotten."""
     row = connection.execute("SELECT * FROM predictions WHERE uid = ? AND job = ?", (uid, job)).fetchone()
