@@ -70,12 +70,14 @@ class Job:
 class Campaign:
     """One run of it, in directories of its own."""
 
-    def __init__(self, jobs, kills, seed, *, at_once=30, every=(0.1, 4.0), with_launcher=False):
+    def __init__(self, jobs, kills, seed, *, at_once=30, every=(0.1, 4.0), longest=1.5, with_launcher=False):
+        """Seconds between two kills, and those that the longest job runs."""
         self.random = random.Random(seed)
         self.root = Path(tempfile.mkdtemp(prefix="cbx-campaign-", dir="/tmp"))
         self.supervisor = Supervisor(self.root / "d")
         (self.root / "d").mkdir()
         self.kills, self.at_once, self.every, self.with_launcher = kills, at_once, every, with_launcher
+        self.longest = longest
         self.recoveries = []
         self.jobs = [self._job(index) for index in range(jobs)]
         self._over = threading.Event()
@@ -85,7 +87,7 @@ class Campaign:
         directory = self.root / "work" / str(index)
         directory.mkdir(parents=True)
         status = self.random.choice((0, 0, 0, 3, 42)) if kind != "dangerous" else 0
-        return Job(index, kind, self.random.uniform(0.02, 1.5), status, directory)
+        return Job(index, kind, self.random.uniform(0.02, self.longest), status, directory)
 
     def client(self, *arguments, output=subprocess.PIPE):
         return subprocess.run(

@@ -29,8 +29,11 @@ def test_nothing_is_lost_or_done_twice(campaign):
 
 
 def test_the_campaign_notices_when_jobs_cannot_be_taken_over(campaign):
-    """Control: with their launcher dies all that the next supervisor goes on with."""
-    control = campaign(40, 4, seed=3, every=(0.3, 0.8), with_launcher=True)
+    """Control: with their launcher dies all that the next supervisor goes on with.
+
+    They run for longer than that one takes to come on a busy machine: what has ended by then has left its record.
+    """
+    control = campaign(40, 4, seed=3, every=(0.3, 0.8), longest=10.0, with_launcher=True)
     faults = control.run()
     assert control.recoveries
     assert any("its client ended with 125" in fault for fault in faults), faults
