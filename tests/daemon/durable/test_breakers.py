@@ -14,13 +14,13 @@ LIMITS = {"BREAKERS_FAILURES_MAX": "2", "BREAKERS_OPEN_SECONDS": "1000"}
 
 
 @pytest.fixture
-def curl(tmp_path):
+def curl(tmp_path, project):
     """A program of that name that works once a file is there; it reaches nobody."""
     path = tmp_path / "bin" / "curl"
     path.parent.mkdir()
     path.write_text(f"#!/bin/sh\ntest -e {tmp_path}/up\n")
     path.chmod(0o755)
-    return (("env", b"PATH=" + os.fsencode(path.parent) + b":/usr/bin:/bin"), ("cwd", os.fsencode(tmp_path)))
+    return (("env", b"PATH=" + os.fsencode(path.parent) + b":/usr/bin:/bin"), ("cwd", os.fsencode(project)))
 
 
 def test_what_failed_too_often_waits_and_a_reset_lets_it_go_on(made, tmp_path, curl):
@@ -32,7 +32,8 @@ def test_what_failed_too_often_waits_and_a_reset_lets_it_go_on(made, tmp_path, c
     (reason,) = made.get(f"/v1/jobs/{waiting}/why")["waits_for"]
     assert reason["kind"] == "breaker"
     assert reason["text"].startswith("curl one.example failed too often")
-    assert ended(made, detached(made, "curl http://two.example/", *curl).job())["status"] == 1
+    elsewhere = (curl[0], ("cwd", os.fsencode(tmp_path / "bin")))  # where it does not come after what waits
+    assert ended(made, detached(made, "curl http://two.example/", *elsewhere).job())["status"] == 1
     found = {one["name"]: (one["state"], one["failures"]) for one in made.get("/v1/breakers")["breakers"]}
     assert found == {"curl one.example": ("open", 2), "curl two.example": ("closed", 1)}
     crash(made)
