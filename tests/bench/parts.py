@@ -9,6 +9,7 @@ from pathlib import Path
 
 import crowd
 import peers
+from confinement import confinement
 from deciding import deciding
 from figures import Report, in_turns, print_samples
 from layers import layers
@@ -167,4 +168,5 @@ PARTS = {
     "deciding": deciding,
     "networks": networks,
     "layers": layers,
+    "confinement": confinement,
 }
