@@ -498,11 +498,21 @@ class Audit(Answer, frozen=True):
     last: int
 
 
+class Utilised(Answer, frozen=True):
+    """Slot-seconds since the supervisor's start, while jobs waited; ``share`` is busy over busy and idle."""
+
+    busy: float
+    idle: float
+    backlogged: float
+    share: float
+
+
 class Status(Answer, frozen=True):
     """The supervisor and its load."""
 
     supervisor: dict[str, Any]
     jobs: dict[str, int]
+    utilisation: Utilised
     settings: SettingsState
     rules: dict[str, Any]
     limits: dict[str, int]

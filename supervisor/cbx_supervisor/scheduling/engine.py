@@ -25,6 +25,7 @@ from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.scheduling.preemption import Preemption
 from cbx_supervisor.scheduling.reasons import Reason
 from cbx_supervisor.scheduling.strategies import Strategy
+from cbx_supervisor.scheduling.utilisation import Utilisation
 from cbx_supervisor.scheduling.waiting import Waiting
 
 _TIERS = tuple(Tier)
@@ -53,6 +54,7 @@ class Engine:
         self.budgets = Budgets(capacity.budgets)
         self.waiters = Waiting(strategy, capacity.cores, self.budgets, self.breakers, self.running)
         self.next_start = 0.0
+        self.utilisation = Utilisation()
 
     # ── events ──
 
@@ -65,6 +67,7 @@ class Engine:
             raise ValueError(f"job {entry.number} is known already")
         if name := self.budgets.impossible(entry):
             raise UnschedulableError(name)
+        self._account(now)
         if entry.after or entry.follows:
             longer = self.waiters.come_after(entry)
             if self.strategy is Strategy.CRITICAL_PATH:
@@ -85,6 +88,7 @@ class Engine:
 
         ``healthy`` is what its end says of its circuit: None, nothing.
         """
+        self._account(now)
         self._give(number, now, healthy=healthy)
         told = self.waiters.over(number, succeeded=succeeded)
         actions: list[Action] = [Refuse(entry.number, because) for entry, because in told.refused]
@@ -92,6 +96,7 @@ class Engine:
 
     def postponed(self, number: int, now: float, *, healthy: bool | None = None) -> list[Action]:
         """A job that was started gives everything back: it will be submitted again."""
+        self._account(now)
         self._give(number, now, healthy=healthy)
         return self._release(number) + self.decide(now)
 
@@ -176,6 +181,7 @@ class Engine:
     def decide(self, now: float) -> list[Action]:
         """Start what can be started."""
         actions: list[Action] = []
+        self._account(now)
         self.waiters.look_at_the_clock(now)
         while not self.paused:
             if self.frozen and (thawed := self._thaw(now)) is not None:
@@ -189,7 +195,11 @@ class Engine:
                 break
             self._start(entry, now)
             actions.append(Start(entry.number))
+        self.utilisation.decided(now, len(actions), None if self.paused else self.next_time(now))
         return actions
+
+    def _account(self, now: float) -> None:
+        self.utilisation.until(now, self.usage.total, waiting=self.waiting() > 0)
 
     def next_time(self, now: float) -> float | None:
         """When to call :meth:`decide` although nothing has happened; None if there is no need."""

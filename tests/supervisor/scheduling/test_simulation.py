@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.scheduling.capacity import Capacity
+from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.order import Entry
+from cbx_supervisor.scheduling.reasons import ForTurn
 from cbx_supervisor.scheduling.simulation import host, trace, workload
 from cbx_supervisor.scheduling.simulation.figures import Collector, jain
 from cbx_supervisor.scheduling.simulation.workload import SimulatedJob
@@ -43,6 +45,51 @@ def test_every_job_is_served_once_within_the_capacity(seed, jobs, users, strateg
             assert sum(entry.tier is tier for entry in running) <= CAPACITY.slots[tier]
         keys = [key for entry in running for key, _ in entry.wants]
         assert len(keys) == len(set(keys))
+
+
+class Watched(host._Host):
+    """A host where somebody asks each waiting job, between all events, whether anything keeps it from a free slot."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.lost = 0.0
+        self.at = 0.0
+
+    def _account(self, seconds):
+        super()._account(seconds)
+        engine = self.engine
+        free = engine.capacity.total - engine.usage.total
+        waiting = (entry for entry in engine.waiters.entries() if free > 0)
+        could = sum(isinstance(why, ForTurn) for entry in waiting for why in engine.why(entry.number, self.at))
+        self.lost += seconds * min(free, could)
+        self.at += seconds
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 10**6), st.integers(20, 80), st.sampled_from(Strategy), st.floats(0.5, 3), st.sampled_from([0, 2])
+)
+def test_slots_are_busy_while_somebody_could_have_one(seed, jobs, strategy, load, rate):
+    """At least 999 of 1,000 slot-seconds that jobs, locks and limits allow; what the engine itself says is the same."""
+    capacity = dataclasses.replace(CAPACITY, rate=rate / 3600)
+    day = workload.synthetic(Random(seed), jobs=jobs, users=3, capacity=capacity, load=load)
+    watched = Watched(day, capacity, strategy)
+    made = watched.run()
+    engine = watched.engine.utilisation
+    assert made.busy >= 0.999 * (made.busy + watched.lost)
+    assert engine.share >= 0.999
+    assert engine.busy == pytest.approx(made.busy)
+    assert engine.backlogged == pytest.approx(made.backlogged)
+
+
+def test_a_late_decision_is_time_that_was_lost():
+    """Control: a clock that nobody looks at in time."""
+    engine = Engine(Capacity(dict.fromkeys(Tier, 5), 5, rate=1))
+    for number in range(1, 4):
+        engine.submit(Entry(number, 0, Tier.SAFE_PARALLEL), 0.0)
+    engine.decide(3.0)
+    assert (engine.utilisation.busy, engine.utilisation.idle) == (3.0, 2.0)
+    assert engine.utilisation.share == pytest.approx(0.6)
 
 
 def test_the_same_seed_makes_the_same_day():

@@ -26,6 +26,7 @@ def command(as_json: bool) -> None:
                 ("since", supervisor.get("started")),
                 ("idle exit", f"after {output.seconds(idle)}" if idle else "never"),
                 ("jobs", ", ".join(f"{count} {state}" for state, count in jobs.items() if isinstance(count, int))),
+                ("utilisation", _utilisation(status.get("utilisation") or {})),
                 ("BROKEN SETTINGS", settings.get("problem")),
                 ("after a restart", settings.get("needs_restart")),
                 ("rules", ["cbx's own", *(f"{source}" for source in rules.get("files", ()))]),
@@ -33,3 +34,10 @@ def command(as_json: bool) -> None:
             ]
         )
     )
+
+
+def _utilisation(used: dict[str, float]) -> str | None:
+    """Of the time for which jobs waited; nothing if none did."""
+    if not used.get("backlogged"):
+        return None
+    return f"{100 * used['share']:.2f} % of the slots' time while jobs waited ({output.seconds(used['backlogged'])})"

@@ -17,6 +17,7 @@ async def show(request: Request) -> Response:
     """GET /v1/status."""
     service = service_of(request)
     live = service.executor.live.values()
+    used = service.executor.admission.engine.utilisation
     return json_answer(
         {
             "supervisor": {
@@ -30,6 +31,12 @@ async def show(request: Request) -> Response:
             "jobs": {
                 "running": sum(1 for job in live if isinstance(job.state, Running)),
                 "waiting": sum(1 for job in live if isinstance(job.state, Queued)),
+            },
+            "utilisation": {
+                "busy": round(used.busy, 3),
+                "idle": round(used.idle, 3),
+                "backlogged": round(used.backlogged, 3),
+                "share": round(used.share, 6),
             },
             "settings": service.configuration.describe(),
             "rules": service.rulebook.describe(),
