@@ -12,6 +12,7 @@ import peers
 from confinement import confinement
 from deciding import deciding
 from figures import Report, in_turns, print_samples
+from floods import floods
 from layers import layers
 from networks import networks
 from world import PROGRAM, World, children, settle
@@ -169,4 +170,5 @@ PARTS = {
     "networks": networks,
     "layers": layers,
     "confinement": confinement,
+    "floods": floods,
 }

@@ -1,0 +1,61 @@
+"""How long another job takes to start while one floods the host: with processes, memory, or a file in its layer.
+
+Each flood is held by the limits of its job (512 processes, 512 MiB, half a core); the goal is twice the time alone.
+"""
+
+import select
+import time
+
+from figures import Report, in_turns, print_samples
+from world import World
+
+PYTHON = ("/usr/bin/python3", "-I", "-S", "-c")
+PROCESSES = """
+import os
+while True:
+    try:
+        os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    except OSError:
+        pass
+"""
+MEMORY = """
+import os
+while True:
+    if os.fork() == 0:
+        found = []
+        while len(found) < 440:
+            found.append(bytearray(b"x" * (1 << 20)))
+        os._exit(0)
+    os.wait()
+"""
+FILE = """
+import os
+while True:
+    with open("flood", "wb", buffering=0) as file:
+        for _ in range(128):
+            file.write(b"x" * (1 << 20))
+"""
+FLOODS = {"processes": (PROCESSES, "safe"), "memory": (MEMORY, "safe"), "file": (FILE, "sequential")}
+FLOOD_SECONDS = "60"
+GOAL = 2.0
+
+
+def floods(world: World, report: Report, runs: int) -> None:
+    """`true` in SAFE over the exec socket, alone and beside each flood."""
+
+    def start() -> object:
+        return world.submit(["true"], tier="safe").wait()
+
+    samples = in_turns({"alone": start}, runs)
+    for name, (code, tier) in FLOODS.items():
+        flood = world.submit([*PYTHON, code], tier=tier, timeout=FLOOD_SECONDS)
+        time.sleep(1.0)  # until it is at its limit
+        samples |= in_turns({f"beside {name}": start}, runs)
+        while select.select([flood], [], [], 0)[0]:
+            if flood.step():
+                raise SystemExit(f"bench: the flood of {name} did not last: {flood.result}")
+        flood.close()
+    report.samples |= samples
+    print_samples("floods: `true` in SAFE, each alone", samples, "alone")
+    for name in FLOODS:
+        report.goal(f"start beside a flood of {name} / alone", report.ratio(f"beside {name}", "alone"), GOAL)
