@@ -169,11 +169,14 @@ def test_a_quota_of_held_changes(shared, tmp_path_factory):
 
 
 def test_answers_are_what_the_description_says(supervisor, project):
-    """Every page that can be asked without an argument, and those of one job and one checkpoint."""
+    """Every page that can be asked without an argument, and those of one job, one checkpoint and one transaction."""
     line = f"echo x > {project}/file"
     end = supervisor.run(line, ("cwd", os.fsencode(project)), ("commit", b"hold")).end()["result"]
     running = supervisor.run("sleep 100").job()
+    (project / "part").mkdir()
+    begun = supervisor.http("POST", "/v1/transactions", {"directories": [str(project / "part")]})[1]
     numbers = {"/v1/jobs": [end["job"], running], "/v1/checkpoints": [end["checkpoint"]["id"]]}
+    numbers["/v1/transactions"] = [begun["id"]]
     asked = 0
     for page in PAGES:
         if page.method != "GET" or not page.answers or page.media != "application/json":
