@@ -15,6 +15,7 @@ from figures import Report, in_turns, print_samples
 from floods import floods
 from layers import layers
 from networks import networks
+from submitting import submitting
 from world import PROGRAM, World, children, settle
 
 SLOTS = {"safe": 16, "conditional": 8, "sequential": 4, "dangerous": 2}
@@ -169,6 +170,7 @@ PARTS = {
     "deciding": deciding,
     "networks": networks,
     "layers": layers,
+    "submitting": submitting,
     "confinement": confinement,
     "floods": floods,
 }
