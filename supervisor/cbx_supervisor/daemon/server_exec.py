@@ -125,6 +125,9 @@ class ExecServer:
             peers.refuse_jobs(accepted, peer, self.executor.paths.cgroup)
         except CbxError as error:
             connection.fail(error)
+        except BaseException:
+            connection.close()  # who was not looked at is not served
+            raise
 
     def _check_room(self, peer: peers.Peer) -> None:
         access = self.executor.settings.access

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from typing import TYPE_CHECKING, Any
+
+from cbx_supervisor.daemon import peers
 
 if TYPE_CHECKING:
     from cbx_supervisor.daemon.service import Service
@@ -67,7 +68,7 @@ class HttpServer:
                 protocol.shutdown()
 
     def _knocked(self) -> bool:
-        return bool(select.select([self._listener], [], [], 0)[0])
+        return peers.readable(self._listener)
 
     async def _load(self) -> None:
         def load() -> tuple[Any, Any]:
