@@ -62,6 +62,7 @@ class Options(Struct, frozen=True):
     host_effects: frozenset[str] = frozenset()
     agreed: bool = False  # to what a check wants to be asked about
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
+    viewing: bool = False  # looks around in a checkpoint's view: nothing can be written
     within: tuple[str, ...] = ()  # the directories of a transaction: it writes into their layers, and nowhere else
 
 
@@ -214,7 +215,9 @@ def plan(
     observed = observe and _to_observe(options, tier, grants, defaults.observe_every, lesson)
     if observed:
         grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
-    if options.within:
+    if options.viewing:
+        tier, grants, observed = Tier.SAFE_PARALLEL, (), False
+    elif options.within:
         tier, reasons, grants = _within(options, tier, reasons, lockset.directories(analysis.effects.paths, facts))
         observed = False
     workdir = options.workdir or request.cwd

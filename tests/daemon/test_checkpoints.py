@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 
 import pytest
 from tests.crash.faults import STOPPED, Counter, in_child, stop
 from tests.daemon.conftest import until
+from tests.daemon.law.conftest import CLIENT
 
 from cbx_sandbox.checkpoint.commit import commit
 from cbx_sandbox.checkpoint.session import Session
@@ -297,3 +299,29 @@ def test_a_checkpoint_is_removed(supervisor, project):
     supervisor.post(f"/v1/checkpoints/{waiting}/rollback")
     supervisor.post(f"/v1/checkpoints/{waiting}/remove")
     assert supervisor.get("/v1/checkpoints")["checkpoints"] == []
+
+
+@pytest.mark.parametrize("tier", [SEQUENTIAL, DANGEROUS], ids=["directory", "whole mounts"])
+def test_looking_around_in_a_held_checkpoint(supervisor, project, tier):
+    """What it would make is there and what it would remove is not; nothing can be written."""
+    (project / "old").mkdir()
+    (project / "old/file").write_text("old\n")
+    (project / "kept").write_text("kept\n")
+    number = held(supervisor, project, "rm -r old; mkdir -p a/b; echo new > a/b/n; echo more >> kept", tier)
+
+    def look(line, *fields):
+        call = supervisor.run(line, ("view", b"%d" % number), cwd(project), *fields)
+        end = call.end()
+        return end["status"], os.read(call.output, 1000) if end["status"] in {0, 1} else b""
+
+    assert look("cat a/b/n kept; ls") == (0, b"new\nkept\nmore\na\nkept\n")
+    assert (project / "kept").read_text() == "kept\n"
+    words = [CLIENT, "checkpoint", "shell", str(number), "--", "cat", str(project / "a/b/n")]
+    shown = subprocess.run(words, env=supervisor.environment, cwd="/", capture_output=True, check=False)
+    assert (shown.returncode, shown.stdout) == (0, b"new\n"), shown.stderr
+    assert look("touch a/b/x 2>/dev/null; rm kept 2>/dev/null; ls a/b kept")[1] == b"kept\n\na/b:\nn\n"
+    for refused in (("rw", os.fsencode(project)), ("transaction", b"1"), ("tier", b"SEQUENTIAL_REQUIRED")):
+        assert look("true", refused)[0] == 125
+    assert supervisor.post(f"/v1/checkpoints/{number}/commit")["state"] == "committed"
+    assert ((project / "a/b/n").read_text(), (project / "kept").read_text()) == ("new\n", "kept\nmore\n")
+    assert look("true")[0] == 125

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 import pytest
 from tests.daemon.conftest import lock_domain, until
+from tests.daemon.law.conftest import CLIENT
 
 pytestmark = pytest.mark.root
 
@@ -214,3 +216,28 @@ def test_what_nobody_touches_is_given_up(made, project):
     made.start(RETENTION_HELD_DAYS="0.0000001")
     until(lambda: made.get(f"/v1/transactions/{number}")["state"] == "rolled-back")
     assert os.listdir(made.paths.layers) == []
+
+
+def test_the_command_line(supervisor, project):
+    """As people write it: numbers in and out, the command's own output and exit status."""
+
+    def cbx(*words, status=0):
+        done = subprocess.run(
+            [CLIENT, *words], env=supervisor.environment, cwd=project, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done.stdout
+
+    number = cbx("tx", "begin", "--label", "try").strip()
+    assert cbx("tx", "run", number, "-c", "echo 1 > made; echo said") == "said\n"
+    cbx("tx", "savepoint", number, "a")
+    cbx("tx", "run", number, "--", "sh", "-c", "rm made; exit 3", status=3)
+    cbx("tx", "rollback-to", number, "a")
+    assert "exit status 3" in cbx("tx", "status", number)
+    assert cbx("tx", "list").splitlines()[1].split()[:4] == [number, "open", "2", "a"]
+    assert cbx("tx", "shell", number, "--env", "SHELL=/bin/sh") == ""
+    assert cbx("tx", "commit", number) == f"transaction {number} committed (+1)\n"
+    assert (project / "made").read_text() == "1\n"
+    assert cbx("checkpoint", "log", "-n", "1").splitlines()[1].split()[:2] == ["commit", number]
+    cbx("tx", "run", number, "--", "true", status=125)

@@ -283,13 +283,20 @@ class Overlay(Operation):
     becomes_root: bool = False
     mounts_below: tuple[str, ...] = ()  # other mounts of the host under ``path``: shown read-only
     saved: int = 0  # levels of ``layer`` that lie between its upper directory and the lower tree
+    shown: str = ""  # a directory in ``layer`` to show over ``path``, read-only: nothing is written then
 
     def describe(self) -> str:
+        if self.shown:
+            return f"{self.layer}/{self.shown} shown over {self.path}, read-only"
         return f"overlay over {self.path}, writes go to {self.layer}"
 
     def execute(self, stage: Stage) -> None:
         lower_tree = stage.descriptors[self.lower] if self.lower else mounts.open_tree(self.path)
         lower = self._place(stage, lower_tree, _RO_FLAGS, 0)
+        if self.shown:
+            tree = self._view(stage, lower)
+            self._put(stage, tree)
+            return
         # Where layers lie is hidden in every box: the launcher cloned the directory before.
         upper = self._place(stage, stage.descriptors[f"layer:{self.layer}"], _RW_FLAGS, mounts.ATTR_RDONLY)
         stage.uppers.append(os.open(upper + "/upper", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -310,6 +317,23 @@ class Overlay(Operation):
         if os.fstatvfs(tree).f_flag & os.ST_RDONLY:
             os.close(tree)
             raise OSError(f"the overlay over {self.path} came out read-only: the layer cannot be written")
+        self._put(stage, tree)
+
+    def _view(self, stage: Stage, lower: str) -> int:
+        """What the layer makes of the lower tree: both are lower layers of an overlay that nobody can write to."""
+        layer = self._place(stage, stage.descriptors[f"layer:{self.layer}"], _RO_FLAGS, 0)
+        # A mount of its own: the path of what is shown may be longer than the kernel takes in an option.
+        upper = self._place(stage, mounts.open_tree(f"{layer}/{self.shown}"), _RO_FLAGS, 0)
+        options: dict[str, str | None] = {
+            "source": SOURCE,
+            "lowerdir": f"{upper}:{lower}",
+            "redirect_dir": "follow",
+            "index": "off",
+            "metacopy": "off",
+        }
+        return mounts.new_mount("overlay", options, _RO_FLAGS)
+
+    def _put(self, stage: Stage, tree: int) -> None:
         below = [(path, mounts.open_tree(path)) for path in self.mounts_below]
         if self.becomes_root:
             os.mkdir(NEW_ROOT, 0o755)

@@ -21,6 +21,7 @@ class OverlayPlace(Struct, frozen=True):
     layer: str
     redirect: bool
     saved: int = 0  # levels of the layer beneath the one that takes the writes
+    shown: str = ""  # only shown, read-only: which directory of the layer
 
 
 class LockedDirectory(Struct, frozen=True):
@@ -106,11 +107,12 @@ def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDire
             ops.Overlay(
                 place.target,
                 layer=place.layer,
-                lower=f"lock:{place.target}",
+                lower="" if place.shown else f"lock:{place.target}",
                 redirect=place.redirect,
                 shifted=False,
                 mounts_below=inside,
                 saved=place.saved,
+                shown=place.shown,
             )
         )
     if places:

@@ -109,6 +109,7 @@ OPTIONS = (
             ("", "--session", "session", "text", "NAME", "jobs of one session keep their order"),
             ("", "--unordered", "unordered", "flag", "", "start it whatever earlier jobs do to what it uses"),
             ("", "--priority", "priority", "priority", "HOW", "critical (root), high, normal, low or deferred"),
+            ("", "--view", "view", "count", "N", "look around in a held checkpoint, read-only"),
             ("", "--transaction", "transaction", "count", "N", "work in a transaction (see `cbx-sandbox tx`)"),
         ),
     ),

@@ -34,7 +34,7 @@ _MANY = (
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", "token", "idempotency_key",
-    "retries", "transaction", *_FLAGS,
+    "retries", "transaction", "view", *_FLAGS,
 )  # fmt: skip
 # What says nothing of what is to be done: two requests that differ in these only are the same one.
 _CIRCUMSTANCES = frozenset(
@@ -153,6 +153,7 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
         token=_name(fields, "token"),
         again=fields.flag("again"),
         transaction=fields.typed("transaction", _count, "a transaction's number"),
+        view=fields.typed("view", _count, "a checkpoint's number"),
         key=None if (key := _name(fields, "idempotency_key")) is None else (key, fields.digest()),
         sudo_uid=int(sudo) if (sudo := environment.get("SUDO_UID", "")).isdecimal() and len(sudo) < 11 else None,
     )

@@ -25,7 +25,7 @@ from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell import handlers
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
-from cbx_supervisor.execution import run
+from cbx_supervisor.execution import run, viewing
 from cbx_supervisor.execution.admission import Admission, NotAfter
 from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
@@ -273,9 +273,13 @@ class Executor:
         def whole() -> runner.Plan:
             if first is not None:
                 first()
-            return self._plan(self.transactions.request_of(submission), at_least, lessons, observe=observe)
+            return self._plan(self._request_of(submission), at_least, lessons, observe=observe)
 
         return await self.look(submission.uid, whole)
+
+    def _request_of(self, submission: Submission) -> runner.Request:
+        """The request with what it depends on: a transaction, or a checkpoint."""
+        return viewing.request_of(self, submission, self.transactions.request_of(submission))
 
     async def warm(self) -> None:
         """Have everything imported and the parsers build their tables before somebody waits for them."""

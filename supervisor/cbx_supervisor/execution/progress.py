@@ -61,6 +61,7 @@ class Progress:
         self.predicted = False  # its prediction is on disk
         self.recorded = False  # its submission is on disk
         self.network: JobNetwork | None = None
+        self.shown: list[box.OverlayPlace] = []  # of a checkpoint that it looks around in
         self.namespaces: frozenset[str] = frozenset()  # its init's, by which what it left is found
         self.note = ""
         self.attempt = attempt
@@ -72,7 +73,7 @@ class Progress:
     def places(self) -> list[box.OverlayPlace]:
         """Where its overlays lie."""
         if self.session is None:
-            return []
+            return self.shown
         saved = 0 if self.submission.transaction is None else self.executor.transactions.saved(self.submission)
         return work.places(self.session, saved)
 

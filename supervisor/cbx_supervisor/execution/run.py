@@ -30,6 +30,7 @@ from cbx_supervisor.execution import (
     records,
     retrying,
     starting,
+    viewing,
 )
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution.launching import Init
@@ -125,6 +126,8 @@ async def _execute(job: Progress, planned: runner.Plan, started: float) -> Resul
             if planned.observed:
                 raise _NotLayeredError from error
             raise
+    if job.submission.view is not None:
+        job.shown = await viewing.places(job.executor, job.submission)
     try:
         layering.check_targets(job)
         job.live.about_to_launch()

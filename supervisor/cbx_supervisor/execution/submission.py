@@ -35,6 +35,7 @@ class Submission:
     token: str | None = None  # by which the client of a foreground job finds it again
     again: bool = False  # it was sent before, and its supervisor went away
     transaction: int | None = None  # whose layers it works in
+    view: int | None = None  # the checkpoint that it looks around in
     key: tuple[str, str] | None = None  # the submitter's name for this request, and the digest of what it asks for
 
 

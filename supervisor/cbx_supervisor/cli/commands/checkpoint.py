@@ -11,6 +11,7 @@ import click
 
 from cbx_supervisor.cli import output, pager
 from cbx_supervisor.cli.checkpoint_commit import commit
+from cbx_supervisor.cli.commands.run import Run
 from cbx_supervisor.client.http import Api
 
 ID = click.IntRange(min=1)
@@ -169,6 +170,34 @@ def _undo(entry: Any) -> str | None:
     if not entry["undoable"]:
         return None
     return "after " + ", ".join(map(str, entry["under"])) if entry["under"] else "yes"
+
+
+class _Shell(Run):
+    """`run`, in the view of a checkpoint, whose number is the first word."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Say what is different, and leave the rest to `run`."""
+        del ctx
+        return (
+            "Usage: cbx-sandbox checkpoint shell CHECKPOINT [OPTIONS OF RUN]\n"
+            "                                    [-- COMMAND [ARGUMENT...]]\n\n"
+            "Open $SHELL, or run a command, where the changes of a held checkpoint are shown\n"
+            "over the live tree. Nothing can be written, and there is no time limit."
+        )
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Hand it to the client of `run`."""
+        number, *words = ctx.args or [""]
+        if number in {"", "-h", "--help"}:
+            if not number:
+                raise click.UsageError("which checkpoint?", ctx)
+            click.echo(self.get_help(ctx))
+            return 0
+        asked = [] if "--" in words else ["--interactive", *words, "--", os.environ.get("SHELL", "/bin/sh")]
+        return self.start(["--view", number, "--timeout", "0", *(asked or words)])
+
+
+command.add_command(_Shell("shell", short_help="Look around in a held checkpoint.", add_help_option=False))
 
 
 @command.command()
