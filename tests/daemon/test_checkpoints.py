@@ -320,6 +320,11 @@ def test_looking_around_in_a_held_checkpoint(supervisor, project, tier):
     shown = subprocess.run(words, env=supervisor.environment, cwd="/", capture_output=True, check=False)
     assert (shown.returncode, shown.stdout) == (0, b"new\n"), shown.stderr
     assert look("touch a/b/x 2>/dev/null; rm kept 2>/dev/null; ls a/b kept")[1] == b"kept\n\na/b:\nn\n"
+    hints = [
+        "--tier" in supervisor.run("grep nothing kept; exit 9", cwd(project), *view).end()["result"]["message"]
+        for view in ((), (("view", b"%d" % number),))
+    ]
+    assert hints == [True, False]
     for refused in (("rw", os.fsencode(project)), ("transaction", b"1"), ("tier", b"SEQUENTIAL_REQUIRED")):
         assert look("true", refused)[0] == 125
     assert supervisor.post(f"/v1/checkpoints/{number}/commit")["state"] == "committed"

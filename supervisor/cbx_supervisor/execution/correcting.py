@@ -54,6 +54,8 @@ def suspect(job: Progress, result: Result) -> bool:
     planned = job.planned
     if planned is None or planned.policy.tier not in {Tier.SAFE_PARALLEL, SEQUENTIAL} or job.locks.direct:
         return False
+    if job.submission.transaction is not None or job.submission.view is not None:
+        return False  # what they may write is fixed, and what was done in a transaction is still there
     by_itself = result.state == "exited" and result.reason == "exited" and result.signal is None
     return by_itself and result.exit_code not in {*planned.analysis.benign_exits, *NOT_EXECUTED}
 
