@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos fuzz fuzz-input vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos chaos-vm fuzz fuzz-input vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus 
 
 chaos: setup ## 500 jobs while the supervisor is killed 20 times; ARGS='--jobs N --kills N --seed N'
 	$(BIN)/python -m tests.daemon.durable.campaign $(ARGS)
+
+chaos-vm: setup ## the same in the guest, with the service that systemd restarts
+	@.ci/packages vm
+	CBX_CHAOS=1 $(BIN)/python -m pytest -m vm --vm --place=guest tests/vm/test_service.py -k 'killed_at_random and full' -s $(ARGS) </dev/null
 
 # RUNS bounds the work, not the time; a crash is written to the folder that libFuzzer names, and belongs into a test.
 RUNS ?= 20000

@@ -438,6 +438,8 @@ class Init:
         if self.failure is not None:
             outcome["failure"] = self.failure  # type: ignore[typeddict-item]  # made here and in payload, same keys
         text = json.dumps(outcome).encode()
+        # Less than a page in one write: also who is killed in it leaves all of it or nothing. Without fsync and rename:
+        # it lies with what ends with the boot, as its job does; of another boot no record is believed.
         os.write(self.handed.record, text)
         with contextlib.suppress(OSError):  # the supervisor may be gone: then the record is what it will read
             self.control.send(b'{"event":"ended","outcome":' + text + b"}")

@@ -24,6 +24,7 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.errors import CbxError
 
+RECORDED = Outcome.__annotations__.keys() - {"failure"}  # what every exit record has
 REAP_SECONDS = 5.0  # from init's record to the removal of its groups
 
 
@@ -173,10 +174,11 @@ class Init:
 
 
 def read_record(path: str) -> Outcome | None:
-    """The exit record of a job; None if init did not come to write it whole."""
+    """The exit record of a job; None if init did not come to write it whole: half of one says nothing."""
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         outcome: Outcome = json.load(file)
-        return outcome
+        if isinstance(outcome, dict) and outcome.keys() >= RECORDED:
+            return outcome
     return None
 
 
