@@ -16,7 +16,7 @@ CBX_VM  ?=
 ARGS    ?=
 REPORTS ?=
 
-.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos chaos-vm fuzz fuzz-input vm-image clean
+.PHONY: help setup packages run test test-unit test-root test-vm crash lint format bench accuracy chaos chaos-vm kills fuzz fuzz-input vm-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus 
 
 chaos: setup ## 500 jobs while the supervisor is killed 20 times; ARGS='--jobs N --kills N --seed N'
 	$(BIN)/python -m tests.daemon.durable.campaign $(ARGS)
+
+kills: setup ## the supervisor is killed at every boundary that a job of each tier passes; ARGS='--every N'
+	$(BIN)/python -m tests.daemon.durable.boundaries $(ARGS)
 
 chaos-vm: setup ## the same in the guest, with the service that systemd restarts
 	@.ci/packages vm

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import glob
 import json
 import os
 import random
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -27,12 +25,12 @@ from pathlib import Path
 from tests.daemon.conftest import Supervisor
 from tests.daemon.durable.campaign_jobs import Job
 from tests.daemon.durable.conftest import launcher
+from tests.daemon.durable.leftovers import left_behind
 
 from cbx_supervisor import paths as places
 
 CLIENT = shutil.which("cbx-sandbox", path=f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}") or "cbx-sandbox"
 RECOVERY_SECONDS = 10.0
-LEFT_SECONDS = 20.0  # that groups may take to be removed
 SERVICE_GROUP = "cbx.slice/cbx-launcher.service"
 
 
@@ -88,7 +86,7 @@ class Campaign:
         faults = self.faults()
         if not self.service:
             self._end()
-        return faults + self._left_behind()
+        return faults + left_behind(self.supervisor, serves=self.service)
 
     def _pid(self):
         with contextlib.suppress(OSError, ValueError):
@@ -103,6 +101,7 @@ class Campaign:
         return None
 
     def _kill(self):
+        starters = []
         for _ in range(self.kills):
             if self._over.wait(self.random.uniform(*self.every)):
                 break
@@ -116,13 +115,14 @@ class Campaign:
                     os.kill(found, signal.SIGKILL)
             began = time.monotonic()
             # Whoever comes first starts the next one: this client, if no other does.
-            with self.client.begun("status") as starter:
-                # Until one answers: what a client needs to start up, among thirty others, is not the supervisor's.
-                while (pid := self._serving()) in {None, old} and time.monotonic() - began < 3 * RECOVERY_SECONDS:
-                    time.sleep(0.01)
-                self.recoveries.append(time.monotonic() - began)
-                starter.communicate()
-            assert pid is None or pid > 0
+            starter = self.client.begun("status", stdout=subprocess.DEVNULL)
+            # Until one answers: what a client needs to start up, among thirty others, is not the supervisor's.
+            while self._serving() in {None, old} and time.monotonic() - began < 3 * RECOVERY_SECONDS:
+                time.sleep(0.01)
+            self.recoveries.append(time.monotonic() - began)
+            starters.append(starter)
+        for starter in starters:
+            starter.communicate()
 
     # ── what must be true afterwards ──
 
@@ -143,47 +143,6 @@ class Campaign:
         end = time.monotonic() + 60
         while pid is not None and os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
             time.sleep(0.05)
-
-    def _left_behind(self):
-        found = []
-        end = time.monotonic() + LEFT_SECONDS
-        while time.monotonic() < end:
-            found = [*self._processes(), *self._groups(), *self._layers(), *self._mounts()]
-            if not found:
-                return []
-            time.sleep(0.1)
-        return [f"left behind: {what}" for what in found]
-
-    def _layers(self):
-        """Those of committed checkpoints are kept, for undo."""
-        with contextlib.closing(sqlite3.connect(self.supervisor.paths.database)) as connection:
-            kept = {str(row[0]) for row in connection.execute("SELECT id FROM checkpoints WHERE state = 'committed'")}
-        return [f"layers {name}" for name in os.listdir(self.supervisor.paths.layers) if name not in kept]
-
-    def _groups(self):
-        """Where the supervisor has ended, all of them; else those of jobs, of which each has a number."""
-        name = self.supervisor.paths.cgroup
-        roots = [*glob.glob(f"/sys/fs/cgroup/{name}"), *glob.glob(f"/sys/fs/cgroup/*/{name}")]
-        if not self.service:
-            return roots
-        return [group for root in roots for group in glob.glob(f"{root}/**/[0-9]*/", recursive=True)]
-
-    def _processes(self):
-        """Boxes in waiting belong to a service that runs on."""
-        name = f"/{self.supervisor.paths.cgroup}/"
-        mine = f"{name}jobs/" if self.service else name
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                groups = Path(f"/proc/{pid}/cgroup").read_text()
-                if mine in groups and "/spare-" not in groups:
-                    yield f"process {pid}"
-
-    def _mounts(self):
-        return [
-            f"mount {line.split()[4]}"
-            for line in Path("/proc/self/mountinfo").read_text().splitlines()
-            if f"{self.supervisor.paths.layers}/" in line
-        ]
 
     def clean(self):
         """Whatever is left, whatever happened."""
