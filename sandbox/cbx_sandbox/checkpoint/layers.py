@@ -93,6 +93,7 @@ def place(
 
 # What was found to hold layers, by device and inode: what a file system can do does not change while it is mounted.
 _PROVEN: set[tuple[int, int]] = set()
+_PROBE = ".probe-"
 
 
 def can_hold_layers(directory: str) -> bool:
@@ -107,9 +108,19 @@ def can_hold_layers(directory: str) -> bool:
     return key in _PROVEN
 
 
+def _remove_probes_of_the_dead(directory: str) -> None:
+    """Whoever was killed while it tried has left what it tried with."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            if name.startswith(_PROBE) and not os.path.exists(f"/proc/{name.removeprefix(_PROBE).partition('-')[0]}"):
+                with contextlib.suppress(OSError):
+                    _remove(os.path.join(directory, name))
+
+
 def _try_layers(directory: str) -> bool:
     """Try what overlayfs needs: trusted attributes, whiteouts, and renames that leave one."""
-    probe = os.path.join(directory, f".probe-{os.getpid()}-{os.urandom(4).hex()}")
+    _remove_probes_of_the_dead(directory)
+    probe = os.path.join(directory, f"{_PROBE}{os.getpid()}-{os.urandom(4).hex()}")
     try:
         os.mkdir(probe, 0o700)
     except OSError:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -61,6 +62,8 @@ class Trial:
         """What is wrong afterwards."""
         try:
             self.supervisor.start()
+            # A process that nobody has waited for counts as one that is there.
+            threading.Thread(target=self.supervisor.process.wait, daemon=True).start()
             told, out, said = self._live()
             self.boundaries = self.trace.read_text().splitlines()
             found = list(self._wrong(told, out, said))

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.root
     ("tier", "at", "detached"),
     [
         ("safe", "launch", False),
-        ("conditional", "kind=acc", False),
         ("conditional", "go", True),
         ("sequential", "rename", False),
         ("dangerous", "committed", True),
