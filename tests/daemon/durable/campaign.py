@@ -59,7 +59,10 @@ class Client:
 class Campaign:
     """One run of it, in directories of its own; ``service``: with the one that systemd runs."""
 
-    def __init__(self, jobs, kills, seed, *, at_once=30, every=(0.1, 4.0), with_launcher=False, service=False):
+    def __init__(
+        self, jobs, kills, seed, *, at_once=30, every=(0.1, 4.0), longest=1.5, with_launcher=False, service=False
+    ):
+        """Seconds between two kills, and those that the longest job runs."""
         self.random = random.Random(seed)
         self.root = Path(tempfile.mkdtemp(prefix="cbx-campaign-", dir="/tmp"))
         self.service = service
@@ -71,7 +74,7 @@ class Campaign:
         self.client = Client(self.supervisor.environment)
         self.kills, self.at_once, self.every, self.with_launcher = kills, at_once, every, with_launcher
         self.recoveries = []
-        self.jobs = [Job.drawn(index, self.root, self.random) for index in range(jobs)]
+        self.jobs = [Job.drawn(index, self.root, self.random, longest) for index in range(jobs)]
         self._over = threading.Event()
 
     def run(self):

@@ -35,13 +35,13 @@ class Job:
     said: str = ""
 
     @classmethod
-    def drawn(cls, index: int, root: Path, rng: random.Random) -> Job:
-        """Any kind; some fail."""
+    def drawn(cls, index: int, root: Path, rng: random.Random, longest: float) -> Job:
+        """Any kind, for ``longest`` seconds at most; some fail."""
         kind = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         directory = root / "work" / str(index)
         directory.mkdir(parents=True)
         status = {"dangerous": 0, "late": TIMEOUT}.get(kind, rng.choice((0, 0, 0, 3, 42)))
-        return cls(index, kind, rng.uniform(0.02, 1.5), status, directory)
+        return cls(index, kind, rng.uniform(0.02, longest), status, directory)
 
     @property
     def detached(self):
