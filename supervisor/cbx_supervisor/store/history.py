@@ -1,4 +1,4 @@
-"""How long ended jobs are remembered."""
+"""How long ended jobs and transactions are remembered."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ SELECT id FROM jobs WHERE (ended < ? OR id <= ?) AND state NOT IN (SELECT value 
 AND id NOT IN (SELECT job FROM checkpoints WHERE state IN (SELECT value FROM json_each(?)))
 """
 
+_OLD_TRANSACTIONS = """
+DELETE FROM checkpoints WHERE decided < ? AND state NOT IN (SELECT value FROM json_each(?))
+AND id IN (SELECT checkpoint FROM transactions)
+"""
+
 
 def prune(keep: int, before: float) -> Callable[[sqlite3.Connection], list[int]]:
     """Forget jobs that ended earlier than ``before``, and all but the newest ``keep``; returns their numbers.
+
+    Transactions go by their age alone.
 
     Never one that is not over, nor one whose checkpoint is still to be decided on.
     """
@@ -30,6 +37,7 @@ def prune(keep: int, before: float) -> Callable[[sqlite3.Connection], list[int]]
         every = [(number,) for number in numbers]
         connection.executemany("DELETE FROM checkpoints WHERE job = ?", every)
         connection.executemany("DELETE FROM jobs WHERE id = ?", every)
+        connection.execute(_OLD_TRANSACTIONS, (before, json.dumps(undecided)))
         return numbers
 
     return operation

@@ -14,8 +14,9 @@ from cbx_sandbox.errors import CbxError
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job
 from cbx_supervisor.model.result import Result, Who
-from cbx_supervisor.store import checkpoints, jobs
+from cbx_supervisor.store import checkpoints, jobs, transactions
 from cbx_supervisor.store.database import Database
+from cbx_supervisor.store.history import prune
 from cbx_supervisor.store.migrations import MIGRATIONS
 
 
@@ -168,3 +169,18 @@ def test_a_cancelled_write_does_not_stop_the_writer(database):
     given_up.cancel()
     database.write(jobs.insert(job(2), "queued")).result(timeout=5)
     assert [row.job.number for row in database.read(jobs.unfinished)] == [2]
+
+
+def test_transactions_are_forgotten_when_they_are_over(database):
+    """By their age; one that is open, or that is held, is not, however old it is."""
+    states = {1: None, 2: CheckpointState.COMMITTED, 3: CheckpointState.HELD, 4: CheckpointState.ROLLED_BACK}
+    for number, state in states.items():
+        made = Checkpoint(id=number, job=0, uid=7, gid=7, state=CheckpointState.OPEN, created=1.0)
+        database.write(checkpoints.insert(made)).result()
+        database.write(transactions.insert(number, 1.0)).result()
+        if state is not None:
+            database.write(checkpoints.decided(number, state, 100.0 if number == 4 else 2.0)).result()
+    database.write(prune(10, before=50.0)).result()
+    left = database.read(lambda connection: transactions.listed(connection, uid=7, open_only=False, limit=10))
+    assert [found.number for found in left] == [4, 3, 1]
+    assert [entry.kind for entry in database.read(lambda connection: checkpoints.log(connection, uid=7, limit=9))] == []
