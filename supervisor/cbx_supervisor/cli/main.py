@@ -29,6 +29,8 @@ VERBS = (
     "kill",
     "pause",
     "resume",
+    "retry",
+    "abandon",
     "priority",
     "move",
     "why",

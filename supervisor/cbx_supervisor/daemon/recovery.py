@@ -25,7 +25,7 @@ from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import History
-from cbx_supervisor.store import checkpoints, jobs, kept
+from cbx_supervisor.store import attention, checkpoints, jobs, kept
 from cbx_supervisor.store.database import Database
 
 
@@ -79,7 +79,10 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
                 )
                 del open_checkpoints[number]
         else:
-            futures.append(database.write(jobs.ended(resuming.result_of(job, None, now), now)))
+            result, doubt = resuming.result_of(job, None, now), resuming.in_doubt(job)
+            futures.append(database.write(jobs.ended(result, now, keep=row.job.detached)))
+            if doubt is not None:
+                futures.append(database.write(attention.needed(number, now, doubt)))
             found.closed.append(number)
     found.unwanted += left.values()
     futures += [

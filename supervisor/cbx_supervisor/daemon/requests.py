@@ -122,7 +122,7 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
         raise UsageError("cannot take the request: cwd must be an absolute path")
     options = _options(fields)
     user = fields.one("user")
-    _refuse_loosening(options, user, may_loosen)
+    refuse_loosening(options, user, may_loosen)
     environment = dict(_pair(entry, "env") for entry in fields.many("env"))
     identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
     return Submission(
@@ -209,7 +209,8 @@ def _importance(fields: Fields, may_loosen: Callable[[], bool]) -> Importance:
     return found
 
 
-def _refuse_loosening(options: Options, user: str | None, may_loosen: Callable[[], bool]) -> None:
+def refuse_loosening(options: Options, user: str | None, may_loosen: Callable[[], bool]) -> None:
+    """Raise DeniedError for what only root and admins may ask for."""
     asked = {
         "--user": user is not None,
         "--allow-missing": bool(options.allow_missing),

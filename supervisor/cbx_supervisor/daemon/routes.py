@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_supervisor.daemon.handlers import (
+    attending,
     breakers,
     checkpoints,
     config,
@@ -133,6 +134,14 @@ PAGES: tuple[Page, ...] = (
     Page(
         "POST", "/v1/jobs/{number}/move", "move", steering.move, "Put a waiting job elsewhere in its line",
         (messages.Steered,), body=messages.Move,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/retry", "retry", attending.retry, "Run a failed job once more",
+        (messages.Submitted,), body=messages.Nothing,
+    ),
+    Page(
+        "POST", "/v1/jobs/{number}/abandon", "abandon", attending.abandon, "Leave a job that needs a person as it is",
+        (messages.Steered,), body=messages.Nothing,
     ),
     Page("GET", "/v1/queue", "queue", steering.show, "How jobs are started", (messages.QueueShown,)),
     Page(

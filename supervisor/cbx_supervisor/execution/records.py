@@ -18,7 +18,7 @@ import msgspec
 from cbx_sandbox import runner
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.execution import auditing, outcome, secrets
+from cbx_supervisor.execution import attending, auditing, outcome, secrets
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution.live import LiveJob
@@ -27,7 +27,7 @@ from cbx_supervisor.execution.submission import Descriptors, Nobody
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.job import Job, Starting
 from cbx_supervisor.model.result import Result
-from cbx_supervisor.store import attempts, audit, jobs, kept, transactions
+from cbx_supervisor.store import attempts, attention, audit, jobs, kept, transactions
 from cbx_supervisor.store import checkpoints as rows
 from cbx_supervisor.store.attempts import Again
 
@@ -181,9 +181,13 @@ def _checkpoint(job: Progress, session: Session, at: float) -> Checkpoint:
 def _end(job: Progress, result: Result, error: CbxError | None) -> list[Write]:
     now = time.time()
     # The prediction has a row of its own.
-    writes: list[Write] = [jobs.ended(msgspec.structs.replace(result, prediction=None), now)]
+    why = attending.why(job, result) if job.submission.detached else None
+    keep = attending.worth_keeping(job, result, why)
+    writes: list[Write] = [jobs.ended(msgspec.structs.replace(result, prediction=None), now, keep=keep)]
     if not job.recorded:
         writes.insert(0, jobs.insert(_job(job), result.state))
+    if why is not None:
+        writes.append(attention.needed(job.number, now, why))
     return writes + _beside(job, result, error, now)
 
 

@@ -21,7 +21,7 @@ from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.policy import Identity
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.execution import breaking, run
+from cbx_supervisor.execution import attending, breaking, run
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.live import LiveJob
@@ -257,6 +257,16 @@ def result_of(
         usage=usage_of(outcome),
         message=f"job {job.number} ended, exit status {status}; its supervisor was another one than it began with",
     )
+
+
+def in_doubt(found: Unfinished) -> str | None:
+    """Why somebody has to look at a detached job of which nothing is left; None if it can have changed nothing."""
+    if not found.job.detached or found.kept.launch is None:
+        return None
+    launch = texts.launch_of(found.kept.launch)
+    if any(grant.direct for grant in launch.planned.policy.grants):
+        return attending.IN_DOUBT
+    return None if found.checkpoint is None else "nobody knows how far it came; its changes are held"
 
 
 def never_started(found: Unfinished, now: float, why: str) -> Result:

@@ -507,12 +507,22 @@ class Utilised(Answer, frozen=True):
     share: float
 
 
+class Attention(Answer, frozen=True):
+    """A job that ended in a way that a person has to look at."""
+
+    job: int
+    uid: int
+    since: str
+    why: str
+
+
 class Status(Answer, frozen=True):
-    """The supervisor and its load."""
+    """The supervisor and its load, and what waits for a person."""
 
     supervisor: dict[str, Any]
     jobs: dict[str, int]
     utilisation: Utilised
+    attention: list[Attention]
     settings: SettingsState
     rules: dict[str, Any]
     limits: dict[str, int]

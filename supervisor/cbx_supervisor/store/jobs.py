@@ -81,8 +81,8 @@ def running(
     return operation
 
 
-def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
-    """Write down a job's end, in the audit trail too."""
+def ended(result: Result, at: float, *, keep: bool = False) -> Callable[[sqlite3.Connection], None]:
+    """Write down a job's end, in the audit trail too. ``keep`` what was asked for: it may be run once more."""
     text = encode(result).decode()
     over = audit.record(at, "ended", f"job {result.job}", uid=result.identity.uid, detail=_end(result))
 
@@ -96,7 +96,8 @@ def ended(result: Result, at: float) -> Callable[[sqlite3.Connection], None]:
         )
         connection.execute("INSERT OR REPLACE INTO results (job, json) VALUES (?, ?)", (result.job, text))
         # What was kept to start it, or to go on with it, has served its purpose; it may hold secrets.
-        connection.execute("DELETE FROM kept WHERE job = ?", (result.job,))
+        gone = "UPDATE kept SET launch = NULL WHERE job = ?" if keep else "DELETE FROM kept WHERE job = ?"
+        connection.execute(gone, (result.job,))
 
     return operation
 

@@ -213,6 +213,15 @@ CREATE TABLE operations (
 CREATE INDEX operations_by_checkpoint ON operations (checkpoint);
 """
 
+# Jobs that a person has to look at.
+_ATTENTION = """
+CREATE TABLE attention (
+    job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    since REAL NOT NULL,
+    why TEXT NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _PREDICTIONS,
@@ -223,6 +232,7 @@ MIGRATIONS: tuple[str, ...] = (
     _TRANSACTIONS,
     _BREAKERS,
     _OPERATIONS,
+    _ATTENTION,
 )
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}

@@ -27,6 +27,7 @@ def command(as_json: bool) -> None:
                 ("idle exit", f"after {output.seconds(idle)}" if idle else "never"),
                 ("jobs", ", ".join(f"{count} {state}" for state, count in jobs.items() if isinstance(count, int))),
                 ("utilisation", _utilisation(status.get("utilisation") or {})),
+                ("NEEDS A PERSON", [f"job {one['job']}: {one['why']}" for one in status.get("attention", ())]),
                 ("BROKEN SETTINGS", settings.get("problem")),
                 ("after a restart", settings.get("needs_restart")),
                 ("rules", ["cbx's own", *(f"{source}" for source in rules.get("files", ()))]),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from importlib import metadata
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cbx_supervisor.daemon.handlers.answers import json_answer, service_of
+from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, service_of
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.model.job import Queued, Running
+from cbx_supervisor.store import attention
 
 
 async def show(request: Request) -> Response:
@@ -38,6 +40,12 @@ async def show(request: Request) -> Response:
                 "backlogged": round(used.backlogged, 3),
                 "share": round(used.share, 6),
             },
+            "attention": [
+                {"job": row.job, "uid": row.uid, "since": iso(row.since), "why": row.why}
+                for row in await asyncio.to_thread(
+                    service.database.read, lambda connection: attention.waiting(connection, owner_filter(request))
+                )
+            ],
             "settings": service.configuration.describe(),
             "rules": service.rulebook.describe(),
             "limits": {"total_capacity_max": service.settings.instances.total_capacity_max},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.errors import DeniedError, UsageError
+from cbx_supervisor.daemon.handlers import attending
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
 from cbx_supervisor.daemon.handlers.jobs import audited, steered
 from cbx_supervisor.execution.live import LiveJob
@@ -19,7 +21,7 @@ from cbx_supervisor.protocol.messages import Move, Nothing, Priority, Queue
 from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError, Where
 from cbx_supervisor.scheduling.order import Importance
 from cbx_supervisor.scheduling.strategies import Strategy
-from cbx_supervisor.store import audit
+from cbx_supervisor.store import attention, audit
 from cbx_supervisor.store.jobs import Row
 
 _SOMEBODY = "somebody"  # the reason for which a job is frozen by hand
@@ -39,16 +41,25 @@ async def pause(request: Request) -> Response:
 
 
 async def resume(request: Request) -> Response:
-    """POST /v1/jobs/{id}/resume."""
+    """POST /v1/jobs/{id}/resume: one that was paused goes on; one that needs a person is run once more."""
     await body_of(request, Nothing)
     row, live = await steered(request, "resume")
     changed = False
+    if live is None and await _needs_somebody(request, row):
+        await attending.run_again(request, row)
+        return await _answer(request, "resumed", row, live, changed=True)
     if live is not None:
         admission = service_of(request).executor.admission
         changed = _SOMEBODY in live.frozen or admission.engine.holds(live.number)
         live.freeze(_SOMEBODY, on=False)
         admission.unhold(live.number)
     return await _answer(request, "resumed", row, live, changed=changed)
+
+
+async def _needs_somebody(request: Request, row: Row) -> bool:
+    read = service_of(request).database.read
+    found = await asyncio.to_thread(read, lambda connection: attention.waiting(connection, None, row.job.number))
+    return bool(found)
 
 
 async def priority(request: Request) -> Response:

@@ -44,13 +44,18 @@ async def submit_wanted(request: Request, wanted: Submit) -> Response:
     executor = service.executor
     if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
         return json_answer(_submitted(found, duplicate=True))
+    return json_answer(_submitted(await begin(executor, submission), duplicate=False), CREATED)
+
+
+async def begin(executor: Executor, submission: Submission) -> LiveJob:
+    """Have a job run that nobody waits for; it is on disk when this returns, or over."""
     live = executor.submit(submission)
     executor.afterwards(_run(executor, live, submission))
     durable = asyncio.ensure_future(live.durable.wait())
     both: set[asyncio.Future[Any]] = {durable, live.result}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     durable.cancel()
-    return json_answer(_submitted(live, duplicate=False), CREATED)
+    return live
 
 
 async def submit_together(request: Request) -> Response:
