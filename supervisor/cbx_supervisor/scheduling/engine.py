@@ -199,7 +199,8 @@ class Engine:
         return actions
 
     def _account(self, now: float) -> None:
-        self.utilisation.until(now, self.usage.total, waiting=self.waiting() > 0)
+        if now != self.utilisation.last:  # several steps of one event are one moment
+            self.utilisation.until(now, self.usage.total, waiting=self.waiting() > 0)
 
     def next_time(self, now: float) -> float | None:
         """When to call :meth:`decide` although nothing has happened; None if there is no need."""

@@ -15,7 +15,7 @@ class Utilisation:
         self.busy = 0.0
         self.idle = 0.0
         self.backlogged = 0.0  # seconds for which somebody waited
-        self._last: float | None = None
+        self.last: float | None = None  # when the last event was
         self._due: float | None = None
 
     @property
@@ -26,10 +26,10 @@ class Utilisation:
 
     def until(self, now: float, used: int, *, waiting: bool) -> None:
         """So many slots were in use since the last event; ``waiting``: somebody waited meanwhile."""
-        if self._last is not None and waiting and now > self._last:
-            self.backlogged += now - self._last
-            self.busy += (now - self._last) * used
-        self._last = now if self._last is None else max(now, self._last)
+        if self.last is not None and waiting and now > self.last:
+            self.backlogged += now - self.last
+            self.busy += (now - self.last) * used
+        self.last = now if self.last is None else max(now, self.last)
 
     def decided(self, now: float, started: int, due: float | None) -> None:
         """So many were started now; the next decision is due then, if nothing happens before."""
