@@ -66,6 +66,7 @@ class Trial:
             threading.Thread(target=self.supervisor.process.wait, daemon=True).start()
             told, out, said = self._live()
             self.boundaries = self.trace.read_text().splitlines()
+            Client(self.supervisor.environment)("status")  # it may have been killed after all was said
             found = list(self._wrong(told, out, said))
             self._end()
             return found + left_behind(self.supervisor)
@@ -90,7 +91,11 @@ class Trial:
         if not asked.stdout.strip().isdigit():
             return asked.returncode, "", f"not submitted: {asked.stderr}"
         done = client("wait", asked.stdout.strip())
-        return done.returncode, client("logs", asked.stdout.strip()).stdout, done.stderr
+        logs = client("logs", asked.stdout.strip())
+        if logs.returncode != 0:
+            # Killed while it answered: who reads a log asks again himself.
+            logs = client("logs", asked.stdout.strip())
+        return done.returncode, logs.stdout, done.stderr
 
     def _wrong(self, told, out, said):
         if told != self.status:
