@@ -27,6 +27,7 @@ def survey(
     """The record of one layer, but for where its stage is."""
     own = _Upper(ready, upper_fd, rights)
     parents = _Live(changes, live_fd, rights).parents(ready.steps)
+    ends = _ends(changes, parents, t0)
     return LayerWork(
         index=index,
         t0=t0,
@@ -39,8 +40,8 @@ def survey(
         whiteouts=tuple(own.whiteouts),
         times=tuple(own.times.values()),
         links=tuple(_links(ready)),
-        parents=tuple(parents.values()),
-        ends=tuple(_ends(changes, parents, t0)),
+        parents=(*parents.values(), *_timed(changes, parents, {path for path, _ in ends})),
+        ends=tuple(ends),
     )
 
 
@@ -197,6 +198,14 @@ def _ends(changes: Sequence[Change], parents: dict[bytes, Parent], t0: int) -> l
         if not (path in shared and changed >= t0):
             ends.append((path, modified if new is None else new.mtime_ns))
     return ends
+
+
+def _timed(changes: Sequence[Change], parents: Mapping[bytes, Parent], ends: set[bytes]) -> Iterator[Parent]:
+    """Directories that get nothing but a new time, since what the job made in them is gone again: to take that back."""
+    for change in changes:
+        old = change.old
+        if change.implied and old is not None and change.path in ends and change.path not in parents:
+            yield Parent(change.path, change.live, old.inode, old.mode, old.uid, old.mtime_ns, old.ctime_ns)
 
 
 def placed(work: LayerWork, stage: int, home: bytes, slots: dict[int, int] | None = None) -> LayerWork:

@@ -7,7 +7,7 @@ import tempfile
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import State
@@ -17,7 +17,7 @@ from cbx_sandbox.checkpoint.undo import redo, undo
 
 pytestmark = pytest.mark.root
 
-EXAMPLES = 100 if os.environ.get("CBX_CRASH") else 6
+EXAMPLES = 100 if os.environ.get("CBX_CRASH") else 5
 KINDS = [("xfs",), ("btrfs",), ("ext4", "xfs"), ("btrfs", "ext4-root")]
 MOUNTED = """
 set -e; cd "$0"; mkdir -p merged; line=$1; shift
@@ -83,6 +83,9 @@ def spread(operations, picks, count):
     operations=st.lists(OPERATIONS, min_size=1, max_size=12),
     picks=st.lists(st.integers(0, 1), min_size=1, max_size=5),
 )
+@example(
+    operations=[("write", "f"), ("write", "a/n"), ("remove", "a/n")], picks=[0]
+)  # nothing is left in a but its time
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_like_native_and_back(mounted, kinds, operations, picks):
     """Committed, the trees are what the operations make of them natively; undone, what they were; and done again."""
