@@ -122,6 +122,9 @@ class Paths:
             return
         path, certainty = self.place(arg)
         if certainty is Certainty.UNKNOWN and arg.text.startswith(HOLE):
+            self.record.path(
+                Access.READ, path, certainty, where
+            )  # anything: what the project holds is meant most often
             return
         if _HARMLESS_DEVICE.match(path) or _SOCKET.match(arg.text):
             return

@@ -262,6 +262,12 @@ def operand(run: Interpreter, call: Call, rule: Rule, role: str, arg: Arg) -> bo
             run.reads(arg, where)
         case "tree":
             run.reads(arg, where, under=True)
+        case "look":
+            path = run.absolute(arg.text) if arg.known else None
+            if path is not None and run.is_directory(path):
+                run.looks(path, where)
+            else:
+                run.reads(arg, where)
         case "list":
             path = run.absolute(arg.text) if arg.known else None
             if path is not None and run.is_directory(path):

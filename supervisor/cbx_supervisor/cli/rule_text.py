@@ -44,6 +44,7 @@ _OPERANDS = {
     "create": "is created",
     "delete": "is deleted",
     "text": "is no file",
+    "look": "is asked about, not what is in it",
     "tree": "is read with all that is in it",
     "list": "is read, of a directory the names in it",
     "rewrite": "is read and written anew",

@@ -85,7 +85,10 @@ def _missed(material: Material) -> Measured | None:
     if material.name != "own" or not _pairs():
         return None
     clashing_ = [pair for pair in _pairs() if pair.clash]
-    failing = [Failure(_shown(pair), pair.clash) for pair in clashing_ if not pair.related]
+    apart = [pair for pair in clashing_ if not pair.related]
+    missed = [pair for pair in apart if not pair.by_listing]
+    missed += clashing.differing([pair for pair in apart if pair.by_listing])
+    failing = [Failure(_shown(pair), pair.clash) for pair in missed]
     return count(failing, len(clashing_))
 
 

@@ -1,8 +1,10 @@
 """AC12: pairs of commands that were run. Two clash when one wrote what the other wrote, read or listed.
 
 A path that was looked for and not found counts as read. Whoever removes a directory writes all that was in it; whoever
-makes or removes an entry changes what listing its directory gives. What was made and removed again counts as written
-for two that both did it, because there is one name for both; nobody else can depend on it.
+makes or removes an entry changes what listing its directory gives; a listing may have been for other names, so a pair
+that meets in nothing else and is not kept apart is run one after the other before it counts as missed. What was made
+and removed again counts as written for two that both did it, because there is one name for both; nobody else can depend
+on it.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import posixpath
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from tests.bench.observed.measuring import Outcome
-from tests.bench.observed.running import Observed
+from tests.bench.observed.running import Observed, run
+from tests.bench.observed.world import World, worlds
 
 from cbx_sandbox.shell.relations import Relation, relate
 
@@ -31,8 +35,16 @@ class Pair:
     @property
     def clash(self) -> str:
         """Name a path over which the two really clash; the empty string where they do not."""
+        return self._clash(listings=True)
+
+    @property
+    def by_listing(self) -> bool:
+        """Whether the two meet in what listing a directory gives, and in nothing else."""
+        return bool(self.clash) and not self._clash(listings=False)
+
+    def _clash(self, *, listings: bool) -> str:
         one, other = self.first.as_admitted, self.second.as_admitted
-        return _meets(one, other) or _meets(other, one)
+        return _meets(one, other, listings=listings) or _meets(other, one, listings=listings)
 
     @property
     def related(self) -> bool:
@@ -51,13 +63,34 @@ def pairs(outcomes: Sequence[Outcome], *, count: int = PAIRS) -> Iterator[Pair]:
         yield Pair(*chance.sample(tree, 2))
 
 
-def _meets(writer: Observed, other: Observed) -> str:
+def differing(found: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of which one does or prints something else when the other has run before it."""
+    with worlds() as made:
+        return [
+            pair for pair in found if any(_differs(made.get(pair.first.row.setup), *order) for order in _orders(pair))
+        ]
+
+
+def _orders(pair: Pair) -> tuple[tuple[str, str], tuple[str, str]]:
+    first, second = pair.first.row.command, pair.second.row.command
+    return (first, second), (second, first)
+
+
+def _differs(world: World, before: str, command: str) -> bool:
+    """Whether a command does something else after another one."""
+    alone, earlier = run(world, command), run(world, before)
+    after = run(world, f"bash -c {quote(before)} > /dev/null 2>&1; bash -c {quote(command)}")
+    same = (after.status, after.output) == (alone.status, alone.output)
+    return not same or after.writes != alone.writes | earlier.writes
+
+
+def _meets(writer: Observed, other: Observed, *, listings: bool) -> str:
     """Return a path that one wrote and that the other depends on, or wrote too."""
     touched = other.writes | other.trace.read
     for path in writer.writes:
         if path in touched:
             return path
-        if path not in writer.changed and posixpath.dirname(path) in other.trace.listed:
+        if listings and path not in writer.changed and posixpath.dirname(path) in other.trace.listed:
             return path
     for path in writer.deleted:
         inside = path + "/"

@@ -22,7 +22,7 @@ from cbx_sandbox.shell.tiers import SHORT
 
 HERE = pathlib.Path(cbx_sandbox.shell.__file__).parent
 ROLES = set(
-    "read write append create delete text tree list rewrite under prefix into tree-delete host run exec".split()
+    "read write append create delete text look tree list rewrite under prefix into tree-delete host run exec".split()
 )
 
 

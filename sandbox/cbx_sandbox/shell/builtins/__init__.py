@@ -65,7 +65,7 @@ def _kill(run: Interpreter, call: Call) -> str:
         return ""
     targets = _targets(texts)
     if targets and all(_own(target) or (run.later and target == HOLE) for target in targets):
-        run.record.reason("kill", "ends what this command has started", SEQUENTIAL, call.where)
+        run.record.reason("kill", "ends what this command has started", SEQUENTIAL, call.where, placed=True)
         return ""
     run.record.reason("kill", "sends a signal to a process", DANGEROUS, call.where)
     run.record.host_effect(HostKind.PROCESS, " ".join(["kill", *texts]), call.where)

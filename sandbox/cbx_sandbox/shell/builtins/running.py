@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.checks.follow import INJECTION
+from cbx_sandbox.shell.inner import scripts, sources
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -44,10 +45,28 @@ def _source(run: Interpreter, call: Call) -> str:
         run.writes_place("project", where, CONDITIONAL)
         run.state.path_changed = True
         return HOLE
+    text = None if path is None or path in run.state.running else sources.text(run, path)
+    if path is not None and text is not None:
+        return _sourced(run, call, path, text)
     # A file that was there before: a script of the project or of the user, as unknown as any program by name.
     run.record.reason("sources-file", f"runs the commands in {arg.text}", SEQUENTIAL, where)
     run.writes_place("project", where, SEQUENTIAL)
     return HOLE
+
+
+def _sourced(run: Interpreter, call: Call, path: str, text: str) -> str:
+    """Execute a file in this shell: what it sets stays set."""
+    before, positional = run.state.running, run.state.positional
+    script, run.state.script = run.state.script, True
+    run.state.running |= {path}
+    if len(call.args) > 1:
+        run.state.positional = [arg.text for arg in call.args[1:]] if all(arg.known for arg in call.args) else None
+    with run.share(scripts.MAX_STEPS):
+        output = run.nested(text, call.where, call.stdin, run.state)
+    run.state.running, run.state.script = before, script
+    if len(call.args) > 1:
+        run.state.positional = positional
+    return output
 
 
 def _trap(run: Interpreter, call: Call) -> str:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     Handler = Callable[[Interpreter, Call, Rule], str]
 
 MODULES = {
+    "compiling": "compiler",
     "copying": "copies mkdir mktemp",
     "databases": "database sqlite",
     "editing": "sed awk ed",
     "files": "rm permissions tar tee passes downloads http",
     "interpreters": "shell python inline",
-    "lookers": "find fd",
+    "lookers": "find fd grep ls",
     "make": "make",
     "packing": "compresses zip",
     "patching": "patch",

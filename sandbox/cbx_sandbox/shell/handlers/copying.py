@@ -165,6 +165,10 @@ def _mktemp(run: Interpreter, call: Call, rule: Rule) -> str:
         run.writes(Arg(place, *call.where), call.where, under=True)
     run.record.reason("mktemp", rule.why, rule.tier, call.where, placed=True)
     programs.note_cost(run, rule, rule.tier)
+    if directory is not None and directory.known and directory.text:
+        return f"{directory.text.rstrip('/')}/{HOLE}"
+    if template is not None and template.known and not parsed.has("-t", "--tmpdir", "-p"):
+        return _TEMPLATE.sub(HOLE, template.text)
     return HOLE
 
 

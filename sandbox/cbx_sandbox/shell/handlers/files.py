@@ -110,6 +110,9 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.has("-t", "--list", "-d", "--diff", "--compare"):
         if archive:
             run.reads(archive, call.where)
+        if parsed.has("-d", "--diff", "--compare"):  # what it holds is compared with what lies where it would go
+            for place in _unpacked_to(call, parsed):
+                run.reads(place, call.where, under=True)
     elif parsed.has("-x", "--extract", "--get"):
         if archive:
             run.reads(archive, call.where)

@@ -193,11 +193,12 @@ def _module(run: Interpreter, call: Call, rule: Rule, value: Arg, rest: list[Arg
         if _own_module(run, value.text, call.where, isolated=isolated):
             return HOLE
         return programs.unknown(run, replace_rule(call), f"python -m {value.text}")
-    # A module is looked for in the working directory first: what lies there now decides, as it does for an import.
-    reads = programs.chosen(sub, parse_options(sub, rest)).tier is SAFE
-    if reads and not isolated and not imports.from_library(run, value.text):
-        text = "runs a module that the working directory replaces, or may replace"
-        run.record.reason("module-from-here", text, SEQUENTIAL, call.where)
+    reads = programs.chosen(sub, parse_options(sub, rest)).tier is SAFE and not isolated
+    library = not reads or imports.from_library(run, value.text)
+    if reads and (sub.tier is SAFE or not library) and call.texts()[-1] not in {"--help", "--version"}:
+        # A module is looked for in the working directory first, and nobody vouches for what lies there.
+        text = "runs a module that the working directory can replace"
+        run.record.reason("module-from-here", text, SEQUENTIAL, call.where, placed=library)
     inner = type(call)(value.text, rest, rules.find(sub.handler.partition(":")[2]) or rule, call.where, call.stdin)
     if sub.handler.startswith("as:"):
         return run.strictly(inner, lambda: programs.apply(run, inner))
@@ -316,6 +317,8 @@ def _given_files(run: Interpreter, call: Call, parsed: Parsed, files: list[Arg])
                 run.execute_text(name[1:], call.where)
             elif name.startswith(">"):
                 run.writes(replace(arg, text=name.lstrip("> ")), call.where)
+            else:
+                run.reads(replace(arg, text=name.removeprefix("<").strip()), call.where)
 
 
 HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.effects import Access
 from cbx_sandbox.shell.handlers.wrappers import names_into
+from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -103,4 +106,47 @@ def _fd(run: Interpreter, call: Call, rule: Rule) -> str:
     return programs.generic(run, call, rule)
 
 
-HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"find": _find, "fd": _fd}
+_NAMES_ONLY = ("-l", "-L", "--files-with-matches", "--files-without-match")
+
+
+def _grep(run: Interpreter, call: Call, rule: Rule) -> str:
+    """grep: with -l it prints names, which begin as those that it was given."""
+    output = programs.generic(run, call, replace(rule, handler=""))
+    parsed = parse_options(rule, call.args)
+    if parsed.open or not parsed.has(*_NAMES_ONLY):
+        return output
+    files = parsed.operands if parsed.has("-e", "--regexp", "-f", "--file") else parsed.operands[1:]
+    return _begun(run, files) or output
+
+
+def _ls(run: Interpreter, call: Call, rule: Rule) -> str:
+    """ls: files are printed as they are named; of directories, what is in them."""
+    output = programs.generic(run, call, replace(rule, handler=""))
+    parsed = parse_options(rule, call.args)
+    listed = any(run.is_directory(path) for arg in parsed.operands for path in _meant(run, arg))
+    if parsed.open or listed or parsed.has("-l", "-g", "-n", "-o", "-s", "-i", "--long"):
+        return output
+    return _begun(run, parsed.operands) or output
+
+
+def _meant(run: Interpreter, arg: Arg) -> tuple[str, ...]:
+    path = run.absolute(arg.text)
+    if path is None:
+        return ()
+    return run.facts.glob(path) if arg.pattern else (path,)
+
+
+def _begun(run: Interpreter, files: list[Arg]) -> str:
+    """Return names that begin with directories that are known; none where one is not."""
+    lines: dict[str, None] = {}
+    for arg in files:
+        fixed = re.split(r"[*?\[]", arg.text, maxsplit=1)[0] if arg.pattern else arg.text
+        if arg.many or HOLE in fixed:
+            return ""
+        whole = not arg.pattern and any(run.is_directory(path) for path in _meant(run, arg))
+        directory = fixed.rstrip("/") if whole else fixed.rpartition("/")[0] or "."
+        lines[f"{directory}/{HOLE}"] = None
+    return "\n".join(lines)
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {"find": _find, "fd": _fd, "grep": _grep, "ls": _ls}

@@ -6,6 +6,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.handlers import project_files
 from cbx_sandbox.shell.inner import makefile, scripts, sources
@@ -32,25 +34,29 @@ def _make(run: Interpreter, call: Call, rule: Rule) -> str:
         for given in parsed.options:
             if given.name in {"-C", "--directory"} and given.value is not None:
                 run.state.cwd = run.absolute(given.value.text) if given.value.known else None
-        _read_makefile(run, call, parsed)
+        whole = _read_makefile(run, call, parsed)
         run.state.cwd = cwd
+        if whole:  # what it writes is what its recipes write
+            rule = replace(rule, writes=())
     return project_files.as_its_rule_says(run, call, rule)
 
 
-def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> None:
+def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> bool:
+    """Execute the recipes; return whether these are all that is executed."""
     texts = [given.value for given in parsed.options if given.name == "--eval"]
     found = _makefile(run, call, parsed)
     words = [arg.text for arg in parsed.operands]
     directory = run.state.cwd
     key = f"{found[0]} {' '.join(words)}" if found is not None else ""
     if directory is None or key in run.state.running:
-        return
+        return False
     table = makefile.Makefile(
         lambda name: _known(run, name),
         lambda name: _included(run, directory, name),
         lambda pattern: _matching(run, directory, pattern),
     )
     goals: list[str] = []
+    whole = found is not None and not texts
     for word in words:
         assigned = _VARIABLE.match(word)
         if assigned:
@@ -65,13 +71,15 @@ def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> None:
                 table.read(value.text if value is not None else HOLE)
             if found is not None:
                 table.read(found[1])
-            _make_targets(run, call, table, goals, directory)
+            whole = _make_targets(run, call, table, goals, directory) and whole
         except makefile.Unreadable as why:
             table.beyond = str(why)
         for text in table.executes:
             project_files.line(run, call, text, directory)
         if table.beyond or (parsed.open and found is not None):
             project_files.beyond(run, call, table.beyond or "what it is told")
+            return False
+    return whole
 
 
 def _makefile(run: Interpreter, call: Call, parsed: Parsed) -> tuple[str, str] | None:
@@ -108,15 +116,34 @@ def _matching(run: Interpreter, directory: str, pattern: str) -> tuple[str, ...]
     return tuple(path.removeprefix(base) for path in run.facts.glob(posixpath.join(base, pattern)))
 
 
-def _make_targets(run: Interpreter, call: Call, table: Makefile, goals: list[str], directory: str) -> None:
+def _make_targets(run: Interpreter, call: Call, table: Makefile, goals: list[str], directory: str) -> bool:
+    """Execute what the goals need; return whether nothing of it is made by a rule of make's own."""
     for name in ("PATH", *sorted(table.exported - {"*"})):
         if name in table.variables and name.isidentifier():
             run.assign(name, table.value(name), call.where)
     first = table.goal()
+    whole = True
     for name in _in_order(table, [*table.remade, *(goals or ([first] if first else []))]):
         made = table.find(name)
+        if made is None or not made[0].recipe:
+            whole = whole and not _built_in(run, directory, name)
         if made is not None:
             _make_target(run, call, table, name, made, directory)
+    return whole
+
+
+_MADE_FROM = frozenset("c cc cpp C p f F m r s S sh y l web w ch o mod def tex texi txi txinfo texinfo".split())
+_MADE_OF_OWN = frozenset("o a s dvi info".split())  # endings of what make knows how to make
+_GENERATED = {"c": "ylw", "r": "l", "p": "w", "tex": "w"}  # sources that can come from others
+
+
+def _built_in(run: Interpreter, directory: str, name: str) -> bool:
+    """Whether make may know itself how a file is made that has no recipe."""
+    stem, _, ending = name.rpartition(".")
+    if HOLE in name or ending in _MADE_OF_OWN:
+        return True
+    froms = [f"{name}.{one}" for one in sorted(_MADE_FROM)] + [f"{stem}.{one}" for one in _GENERATED.get(ending, "")]
+    return any(run.facts.kind(posixpath.join(directory, one)) != "missing" for one in froms)
 
 
 def _in_order(table: Makefile, goals: list[str]) -> list[str]:

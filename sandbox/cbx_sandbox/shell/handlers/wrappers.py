@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cbx_sandbox.shell import marks, programs
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import Parsed, parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -139,7 +142,50 @@ def _xargs(run: Interpreter, call: Call, rule: Rule) -> str:
         return run.dispatch(command, None, call.where)
     given = parsed.value("-I", "--replace", "-i", "-J")
     replaced = given.text if given else "{}" if parsed.has("-i", "--replace") else ""
+    known = _known_names(run, call, parsed, by_line=bool(replaced))
+    if known is not None:
+        if not known and (replaced or parsed.has("-r", "--no-run-if-empty")):
+            return ""
+        return _with_names(run, call, command, replaced, known)
     return run.dispatch(names_into(run, call, command, replaced), HOLE, call.where)
+
+
+_PLAIN = frozenset("-0 --null -r --no-run-if-empty -t --verbose -I --replace -i -a --arg-file -P --max-procs".split())
+MAX_NAMES = 64  # that a command is run with: with more, it is run with what they may be
+
+
+def _known_names(run: Interpreter, call: Call, parsed: Parsed, *, by_line: bool) -> list[str] | None:
+    """Return the names that xargs reads, where these are written down; None where they are not, or split otherwise."""
+    if parsed.open or not all(given.name in _PLAIN for given in parsed.options):
+        return None
+    file = parsed.value("-a", "--arg-file")
+    if file is not None:
+        path = run.absolute(file.text) if file.known else None
+        text = None if path is None else sources.text(run, path, nul=True)
+    else:
+        text = call.stdin
+        if run.fed is not None and (text is None or HOLE in text):
+            text = sources.text(run, run.fed, nul=True)
+    if text is None or HOLE in text:
+        return None
+    if parsed.has("-0", "--null"):
+        names = [name for name in text.split("\0") if name]
+    elif set(text) & set("'\"\\\0"):
+        return None
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()] if by_line else text.split()
+    return names if len(names) <= MAX_NAMES else None
+
+
+def _with_names(run: Interpreter, call: Call, command: list[Arg], replaced: str, names: list[str]) -> str:
+    """Run a command with names that are known: once for each where they replace something, else once with all."""
+    if not replaced:
+        return run.dispatch([*command, *(Arg(name, *call.where) for name in names)], HOLE, call.where)
+    output = ""
+    for name in names:
+        args = [replace(arg, text=arg.text.replace(replaced, name)) for arg in command]
+        output = run.dispatch(args, HOLE, call.where)
+    return output
 
 
 def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".") -> list[Arg]:

@@ -20,10 +20,11 @@ MAX_FILES = 40  # files that are read for one text
 _FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
 
 
-def text(run: Interpreter, path: str, *, sure: bool = True) -> str | None:
+def text(run: Interpreter, path: str, *, sure: bool = True, nul: bool = False) -> str | None:
     """Return what a file will hold, with a HOLE where this text writes what is not known; None where it cannot be had.
 
     What this text may have changed before is as good as not to be had, unless a guess will do: with ``sure`` off.
+    A file with a NUL in it is no text to be executed; ``nul`` says that it may be a list of names.
     """
     written = run.state.files.get(path)
     if written is not None:
@@ -34,7 +35,7 @@ def text(run: Interpreter, path: str, *, sure: bool = True) -> str | None:
     if run.facts.kind(real) == "dir" or len(run.record.sources) >= MAX_FILES:
         return None
     found = run.facts.text(real, MAX_BYTES)
-    if found is None or "\0" in found or any(mark in found for mark in (HOLE, *marks.ALL)):
+    if found is None or ("\0" in found and not nul) or any(mark in found for mark in (HOLE, *marks.ALL)):
         return None
     run.record.sources[path] = None
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 ROLES = frozenset(
-    "read write append create delete text tree list rewrite under prefix into tree-delete host run exec".split()
+    "read write append create delete text look tree list rewrite under prefix into tree-delete host run exec".split()
 )
 STYLES = frozenset({"gnu", "word", "keys", "none"})
 CONDITIONS = frozenset({"has", "lacks", "first", "min", "max"})

@@ -242,10 +242,12 @@ def test_names_that_lead_to_each_other_end() -> None:
     assert tier(command(f"{tangle}\nn1.x(({names}))")) == "sequential"
 
 
-@pytest.mark.parametrize("command", ["python3 -m json.tool", "python3 -m calendar", "python3 -m zipfile -l a.zip"])
-def test_a_module_that_is_started_is_safe_unless_the_directory_has_its_own(command: str) -> None:
+def test_a_module_that_reads_is_safe_only_where_it_is_the_librarys() -> None:
+    command = "python3 -m zipfile -l a.zip"
     assert tier(command) == "safe"
-    for name in ("json.py", "calendar.py", "zipfile.py"):
+    for name in ("zipfile.py", "struct.py"):
         assert tier(command, {name: ""}) == "sequential"
         assert tier(command.replace(" -m", " -I -m"), {name: ""}) == "safe"
     assert tier(f'cd "$1"; {command}') == "sequential"
+    assert tier("python3 -m json.tool") == "sequential"
+    assert tier("python3 -I -m json.tool", {"json.py": ""}) == "safe"
