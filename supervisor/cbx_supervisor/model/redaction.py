@@ -39,9 +39,9 @@ def redacted(text: str) -> str:
 
 
 def redacted_values(value: object) -> object:
-    """Do the same for all strings in a value as JSON has them; names of members tell secrets, too."""
+    """Do the same for all strings in a value as JSON has them; what cannot be UTF-8 in them is escaped."""
     if isinstance(value, str):
-        return redacted(value)
+        return redacted(value.encode("utf-8", "backslashreplace").decode("utf-8"))
     if isinstance(value, Mapping):
         return {name: redacted_values(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

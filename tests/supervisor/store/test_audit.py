@@ -112,6 +112,14 @@ def test_a_trail_of_an_earlier_release_is_chained(tmp_path):
     assert (found.entries, [problem.id for problem in found.problems]) == (4, [3])
 
 
+def test_what_is_no_text_can_be_told_all_the_same(database):
+    """Bytes that came from a caller, and that nobody can encode: whoever reads the trail gets them escaped."""
+    database.write(audit.record(1.0, "denied", "x", detail={"why": "not \udcff\udcfe", "list": ["\ud800"]})).result()
+    (entry,) = database.read(lambda connection: audit.following(connection, after=0, limit=10))
+    assert entry["detail"] == {"why": "not \\udcff\\udcfe", "list": ["\\ud800"]}
+    assert str(entry).encode()
+
+
 def test_a_job_is_in_the_trail_from_submission_to_end(database):
     """Each step with the transaction that it belongs to."""
     job = Job(number=1, uid=7, gid=7, command="ls", workdir="/", submitted=1.0)
