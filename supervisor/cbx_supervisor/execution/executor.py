@@ -388,6 +388,7 @@ class Executor:
     async def stop(self, patience: float) -> None:
         """Take no more jobs, end those that run, wait until their results are on disk."""
         self.stopping = True
+        self.admission.pause_all()  # or those that wait had the slots of those that are ended now
         # Those that wait, are on disk and need no client are the next supervisor's.
         left_alone = {live.number for live in self.live.values() if live.waits_without_client}
         ending = [live for live in self.live.values() if live.number not in left_alone]
