@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.paths import Paths, is_socket
 from cbx_sandbox.shell.state import ZEROTH
 from cbx_sandbox.shell.tiers import DANGEROUS
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Command, ProcSub, Redirect, Sequence
 
 MAX_KEPT = 100_000  # characters of output that are carried from one command to the next
+
+_APPENDING = frozenset({">>", "&>>"})
+_APPENDED = "\0>>"  # before a path: the output is appended to what is there
 
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNED = re.compile(
@@ -78,7 +82,7 @@ class Variables(Paths):
                 if operator == "<>" and redirect.fd in {"", "0"}:
                     stdin = HOLE
                 elif redirect.fd in {"", "1"} or operator.startswith("&"):
-                    sink = path
+                    sink = path if path is None or operator not in _APPENDING else _APPENDED + path
                 elif path is not None and redirect.fd != "2":
                     self.state.descriptors["\0" + redirect.fd] = path
                     self.state.files[path] = HOLE
@@ -93,10 +97,22 @@ class Variables(Paths):
         return stdin
 
     def _output(self, operator: str, target: Arg, where: Where) -> str | None:
-        append = operator in {">>", "&>>"}
+        append = operator in _APPENDING
         if operator == "<>":
             self.reads(target, where)
+        if append:
+            self.held(target)
         return self.redirected(target, where, append=append)
+
+    def held(self, target: Arg) -> None:
+        """Note what a file holds before something is appended to it: its end must not be taken for the whole."""
+        path = self.absolute(target.text)
+        if path is None or path in self.state.files:
+            return
+        there = self.facts.kind(self.facts.resolve(path)) != "missing" or sources.changed(self, path)
+        if self.state.remote or there:
+            text = sources.text(self, path)
+            self.state.files[path] = HOLE if text is None else kept(text)
 
     def sunk(self, output: str, sink: str | None) -> str:
         """Let the output of a command go where it was redirected."""
@@ -105,18 +121,23 @@ class Variables(Paths):
         if sink.startswith("\0fd"):
             path = self.state.descriptors.get("\0" + sink[3:])
             if path is not None:
-                self._saved(path, output)
+                self.saved(path, output)
             return ""
-        self._saved(sink, output)
+        self.saved(sink.removeprefix(_APPENDED), output, append=sink.startswith(_APPENDED))
         return ""
 
-    def _saved(self, path: str, output: str) -> None:
-        """Let a path hold what is written to it, unless it holds something already."""
+    def saved(self, path: str, output: str, *, append: bool = False) -> None:
+        """Let a path hold what is written to it; what held something already is known only when it is appended to."""
         if is_socket(path):
             self.record.trail.socket(output, (-1, -1))
             return
         old = self.state.files.get(path)
-        self.state.files[path] = kept(output) if old is None else marks.add(HOLE, marks.of(old) | marks.of(output))
+        if old is None:
+            self.state.files[path] = kept(output)
+        elif append and kept(old + output) != HOLE:
+            self.state.files[path] = old + output
+        else:
+            self.state.files[path] = marks.add(HOLE, marks.of(old) | marks.of(output))
 
     # -- values, for words --------------------------------------------------------------------------------------
 

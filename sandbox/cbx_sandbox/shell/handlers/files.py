@@ -174,9 +174,11 @@ def _tee(run: Interpreter, call: Call, rule: Rule) -> str:
     content = HOLE if call.stdin is None else call.stdin
     for arg in parsed.operands:
         append = parsed.has("-a", "--append")
+        if append:
+            run.held(arg)
         path = run.redirected(arg, run.where(arg.start, arg.end), append=append)
         if path is not None:
-            run.state.files[path] = HOLE if append else content
+            run.saved(path, content, append=append)
     return content
 
 

@@ -12,7 +12,7 @@ from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import PathEffect
-    from cbx_sandbox.shell.infer import Interpreter
+    from cbx_sandbox.shell.paths import Paths
 
 MAX_BYTES = 256 << 10
 MAX_FILES = 40  # files that are read for one text
@@ -20,7 +20,7 @@ MAX_FILES = 40  # files that are read for one text
 _FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
 
 
-def text(run: Interpreter, path: str, *, sure: bool = True, nul: bool = False) -> str | None:
+def text(run: Paths, path: str, *, sure: bool = True, nul: bool = False) -> str | None:
     """Return what a file will hold, with a HOLE where this text writes what is not known; None where it cannot be had.
 
     What this text may have changed before is as good as not to be had, unless a guess will do: with ``sure`` off.
@@ -41,7 +41,7 @@ def text(run: Interpreter, path: str, *, sure: bool = True, nul: bool = False) -
     return found
 
 
-def changed(run: Interpreter, path: str) -> bool:
+def changed(run: Paths, path: str) -> bool:
     """Whether something before may have changed a file, and not as this text knows."""
     if path in run.state.files:
         return False

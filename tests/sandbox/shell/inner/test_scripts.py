@@ -163,3 +163,21 @@ def test_real_files(tmp_path: pathlib.Path) -> None:
         "large.sh": "SEQUENTIAL_REQUIRED",
         "binary": "SEQUENTIAL_REQUIRED",
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("echo x >> run.sh; sh run.sh", "dangerous"),
+        ("echo x | tee -a run.sh; sh run.sh", "dangerous"),
+        ("cmd &>> run.sh; sh run.sh", "dangerous"),
+        ("for i in 1 2; do echo ls >> run.sh; done; sh run.sh", "dangerous"),
+        ("unheard-of; echo x >> new.sh; sh new.sh", "dangerous"),
+        ("echo ls >> new.sh; sh new.sh", "sequential"),
+        ("echo ls > run.sh; echo ls >> run.sh; sh run.sh", "sequential"),
+        ("echo ls >> list.sh; sh list.sh", "sequential"),
+    ],
+)
+def test_what_a_script_held_before_something_was_appended_is_executed_too(command: str, expected: str) -> None:
+    files = {"run.sh": "rm -rf /home\n", "list.sh": "ls\n"}
+    assert tier(command, files) == expected
