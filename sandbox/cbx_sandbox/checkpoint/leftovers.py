@@ -6,6 +6,7 @@ keeps, or one whose database was moved away, is told from what this one has made
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
@@ -13,6 +14,7 @@ from cbx_sandbox.checkpoint.layers import LayerSpec
 from cbx_sandbox.linux import files
 
 MARK = b"trusted.cbx.database"
+_NEW = ".new-"  # before the number of a directory that has no mark yet
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -25,14 +27,27 @@ def identity(database: str) -> bytes:
         os.close(fd)
 
 
-def mark(layers: Iterable[LayerSpec], owner: bytes) -> None:
-    """Mark the directories of new layers as those of ``owner``, an :func:`identity`."""
-    for directory in {os.path.dirname(layer.root) for layer in layers} if owner else ():
-        fd = os.open(directory, _DIRECTORY)
-        try:
-            files.set_xattr(fd, b"", MARK, owner)
-        finally:
-            os.close(fd)
+def make(layers: Iterable[LayerSpec], owner: bytes) -> None:
+    """Make the directories of checkpoints for new layers, marked as those of ``owner``, an :func:`identity`.
+
+    A directory has its mark before it has its name, so that a crash leaves none that nobody would know for his own.
+    """
+    for directory in {os.path.dirname(layer.root) for layer in layers}:
+        home, number = os.path.split(directory)
+        new = f"{home}/{_NEW}{number}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(new, 0o700)
+        if owner:
+            _mark(new, owner)
+        os.rename(new, directory)
+
+
+def _mark(directory: str, owner: bytes) -> None:
+    fd = os.open(directory, _DIRECTORY)
+    try:
+        files.set_xattr(fd, b"", MARK, owner)
+    finally:
+        os.close(fd)
 
 
 def find(home: str, owner: bytes) -> list[int]:
@@ -62,3 +77,10 @@ def remove(home: str, number: int) -> None:
         files.remove_tree(fd, b"%d" % number)
     finally:
         os.close(fd)
+
+
+def sweep(home: str) -> None:
+    """Remove what a crash has left of directories without their names, in ``home``; to be asked before any is made."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(home) as entries:
+        for name in [entry.name for entry in entries if entry.name.startswith(_NEW)]:
+            os.rmdir(f"{home}/{name}")

@@ -114,6 +114,8 @@ def unrecorded(database: Database, paths: Paths, kept: History, *, first: bool =
     crash; to be asked before the first job, whose layers are on no record for a moment either.
     """
     owner = leftovers.identity(paths.database)
+    for home in interrupted.layer_homes(paths) if first else ():
+        leftovers.sweep(home)
     found = [(home, number) for home in interrupted.layer_homes(paths) for number in leftovers.find(home, owner)]
     rows = {number: _row(database, number) for _, number in found}
     since = time.time() - kept.undo_hours * 3600

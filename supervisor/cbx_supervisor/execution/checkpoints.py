@@ -68,9 +68,9 @@ def begin(
         least = least_free if whole >= SMALL else min(least_free, whole // SMALL_SHARE)
         check_room(directory, room.f_bavail * room.f_frsize, least)
     try:
+        leftovers.make(placed, owner)
         for layer in placed:
             layer_store.create(layer)
-            leftovers.mark([layer], owner)
         return sessions.begin(placed, Submitter(identity.uid, identity.gid, identity.groups), checkpoint=number)
     except BaseException:
         for layer in placed:

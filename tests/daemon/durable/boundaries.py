@@ -68,6 +68,8 @@ class Trial:
             self.boundaries = self.trace.read_text().splitlines()
             Client(self.supervisor.environment)("status")  # it may have been killed after all was said
             found = list(self._wrong(told, out, said))
+            # The layers of the supervisor that was killed are removed beside the work, not before it.
+            found += left_behind(self.supervisor, serves=True)
             self._end()
             return found + left_behind(self.supervisor)
         finally:

@@ -1,5 +1,6 @@
 """Where layers go, several of them in one checkpoint, and what they cost."""
 
+import dataclasses
 import os
 import resource
 import stat
@@ -10,6 +11,7 @@ import pytest
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import Kind, OnConflict, State
 
+from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 
@@ -27,6 +29,31 @@ def test_upper_looks_like_the_target(box):
     box.inside("true")
     assert checkpoint.diff(session) == []
     assert checkpoint.commit(session).state is State.EMPTY
+
+
+def test_directories_belong_to_somebody_from_their_first_moment(box, tmp_path, monkeypatch):
+    """A crash between the directory, its mark and its name leaves what the next start removes, and nothing else."""
+    home, owner = tmp_path / "layers", b"this database"
+    home.mkdir()
+    (home / "5").mkdir()  # somebody else's
+    session = box.begin()
+    layer = dataclasses.replace(session.layers[0], root=f"{home}/7/0")
+    leftovers.make([layer], owner)
+    assert leftovers.find(str(home), owner) == [7]
+
+    def crash(*_arguments):
+        raise KeyboardInterrupt
+
+    for name in ("mkdir", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(leftovers.os, name, crash)
+            with pytest.raises(KeyboardInterrupt):
+                leftovers.make([dataclasses.replace(layer, root=f"{home}/8/0")], owner)
+        assert leftovers.find(str(home), owner) == [7]
+    assert ".new-8" in os.listdir(home)
+    leftovers.sweep(str(home))
+    assert sorted(os.listdir(home)) == ["5", "7"]
+    leftovers.sweep(f"{home}/none")
 
 
 def test_target_itself_changes(box):
