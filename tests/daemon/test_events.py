@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -130,6 +133,49 @@ def test_a_log_is_followed_to_the_jobs_end(supervisor, project):
     ):  # fmt: skip
         assert client(supervisor, "logs", *words, job).communicate(timeout=PATIENCE)[0] == expected
     assert client(supervisor, "logs", 9999, stderr=subprocess.DEVNULL).wait(PATIENCE) == 125
+
+
+def test_a_log_is_followed_past_the_death_of_its_supervisor(supervisor, project):
+    """What came before, meanwhile and after comes once, in order."""
+    waiting = f"until [ -e {project}/go ]; do sleep 0.1; done"
+    job = detached(supervisor, f"printf 'before '; echo it; {waiting}; echo after it")
+    follower = client(supervisor, "logs", "-f", job)
+    tail = client(supervisor, "logs", "-f", "--tail", 1, job)
+    assert follower.stdout.readline() == b"before it\n"
+    supervisor.stop(signal.SIGKILL)
+    supervisor.hang_up()
+    supervisor.start()
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    (project / "go").touch()
+    assert (follower.communicate(timeout=PATIENCE)[0], follower.returncode) == (b"after it\n", 0)
+    assert tail.wait(PATIENCE) == 0
+    assert tail.stdout.read().endswith(b"after it\n")
+
+
+def output_after(made, job, place):
+    """The status and the text of an answer."""
+    connection = http.client.HTTPConnection("cbx", timeout=PATIENCE)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(made.paths.http_socket)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/v1/jobs/{job}/log/events", headers={"Last-Event-ID": place})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def test_output_goes_on_after_a_place(supervisor):
+    """Of a job that is over, too; a place that cannot be one is a clear error."""
+    job = detached(supervisor, "printf 0123456789")
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "exited")
+    status, text = output_after(supervisor, job, "1:4")
+    values = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    assert (status, [(value["attempt"], base64.b64decode(value["data"]), value["over"]) for value in values]) == (
+        200, [(1, b"456789", False), (0, b"", True)],
+    )  # fmt: skip
+    assert "id: 1:10\n" in text
+    for wrong in ("0:4", "1", "x:1", "1:-1", "1:1:1"):
+        status, text = output_after(supervisor, job, wrong)
+        assert (status, "there is no such place" in text) == (400, True)
 
 
 def test_a_list_is_watched(supervisor):

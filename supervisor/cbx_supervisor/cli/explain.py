@@ -31,3 +31,7 @@ def run(arguments: list[str]) -> int:
     else:
         output.show(explanation.render(width=output.width(), paint=paint.Paint(on=paint.wanted())))
     return 0
+
+
+if __name__ == "__main__":
+    main()

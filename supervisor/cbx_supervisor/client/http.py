@@ -14,6 +14,7 @@ from cbx_supervisor.client.connection import open_socket, runtime_directory
 from cbx_supervisor.client.failure import ClientError, UnreachableError
 
 NO_CONTENT = 204
+NOT_STARTED = 75  # the exit status of what may work if it is tried again
 RETRY_SECONDS = 1.0  # before a lost stream is asked for again
 PATIENCE = 30.0  # s for the next supervisor to come up
 BETWEEN_SECONDS = 0.2
@@ -81,7 +82,7 @@ class Api:
 
     def events(self, path: str) -> Iterator[dict[str, Any] | None]:
         """What the supervisor tells, for ever: where the connection is lost, from there on. None: (again) connected."""
-        last = ""
+        last, connected = "", False
         while True:
             rest = b""
             try:
@@ -93,10 +94,14 @@ class Api:
                         if b"data" in fields:
                             yield json.loads(fields[b"data"])
                         elif b"retry" in fields:
+                            connected = True
                             yield None
-            except ClientError:
-                if not last:
+            except UnreachableError:
+                if not connected:
                     raise  # it never worked
+            except ClientError as why:
+                if not connected or why.status != NOT_STARTED:
+                    raise
             time.sleep(RETRY_SECONDS)
 
     def wait(self, job: int) -> dict[str, Any]:

@@ -104,6 +104,15 @@ PAGES: tuple[Page, ...] = (
         ),
     ),
     Page(
+        "GET", "/v1/jobs/{number}/log/events", "logs -f", output.log_events,
+        "The same as events until the job is over, after the header Last-Event-ID if there is one",
+        (messages.Output,), media="text/event-stream",
+        query=(
+            Query("tail", "integer", "Only so many last lines of what is there"),
+            Query("attempt", "integer", "From this attempt on; from the last one if none is named"),
+        ),
+    ),
+    Page(
         "GET", "/v1/jobs/{number}/events", "events of a job", events.of_job, "Where a job is and what becomes of it",
         (messages.Happened,), query=(_SINCE_EVENT,), media="text/event-stream",
     ),

@@ -253,6 +253,14 @@ class Happened(Answer, frozen=True):
     status: int | None
 
 
+class Output(Answer, frozen=True):
+    """The data of an event: bytes that an attempt of a job has written, as base64; ``over``: the job is, too."""
+
+    attempt: int
+    data: bytes
+    over: bool
+
+
 class Pool(Answer, frozen=True):
     """The slots of one tier."""
 

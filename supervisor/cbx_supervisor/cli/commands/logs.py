@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import sys
 import urllib.parse
+from collections.abc import Iterator
 
 import click
 
@@ -23,18 +25,24 @@ def command(job: int, follow: bool, tail: int | None, attempt: int | None, raw: 
 
     On a terminal, control characters are escaped; in a pipe or a file the bytes are as the command wrote them.
     """
-    query: dict[str, int] = {"follow": 1} if follow else {}
-    if tail is not None:
-        query["tail"] = tail
-    if attempt is not None:
-        query["attempt"] = attempt
-    path = f"/v1/jobs/{job}/log" + (f"?{urllib.parse.urlencode(query)}" if query else "")
+    asked = {"tail": tail, "attempt": attempt}
+    query = urllib.parse.urlencode({name: value for name, value in asked.items() if value is not None})
+    path = f"/v1/jobs/{job}/log" + ("/events" if follow else "") + (f"?{query}" if query else "")
     # A character may come in two parts.
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     escaped = sys.stdout.isatty() and not raw
-    for part in Api().stream(path):
+    for part in _followed(path) if follow else Api().stream(path):
         if escaped:
             sys.stdout.write(output.lines(decoder.decode(part).replace("\r\n", "\n")))
         else:
             sys.stdout.buffer.write(part)
         sys.stdout.flush()
+
+
+def _followed(path: str) -> Iterator[bytes]:
+    """The output until the job is over, whichever supervisor tells it."""
+    for event in Api().events(path):
+        if event is not None:
+            if event["over"]:
+                return
+            yield base64.b64decode(event["data"])
