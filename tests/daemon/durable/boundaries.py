@@ -66,7 +66,8 @@ class Trial:
             threading.Thread(target=self.supervisor.process.wait, daemon=True).start()
             told, out, said = self._live()
             self.boundaries = self.trace.read_text().splitlines()
-            Client(self.supervisor.environment)("status")  # it may have been killed after all was said
+            for _ in range(2):  # it may have been killed after all was said, or while it says this
+                Client(self.supervisor.environment)("status")
             found = list(self._wrong(told, out, said))
             # The layers of the supervisor that was killed are removed beside the work, not before it.
             found += left_behind(self.supervisor, serves=True)
