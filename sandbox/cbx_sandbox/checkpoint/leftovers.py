@@ -37,9 +37,13 @@ def make(layers: Iterable[LayerSpec], owner: bytes) -> None:
         new = f"{home}/{_NEW}{number}"
         with contextlib.suppress(FileExistsError):
             os.mkdir(new, 0o700)
-        if owner:
-            _mark(new, owner)
-        os.rename(new, directory)
+        try:
+            if owner:
+                _mark(new, owner)
+            os.rename(new, directory)
+        except OSError:
+            os.rmdir(new)
+            raise
 
 
 def _mark(directory: str, owner: bytes) -> None:
@@ -80,7 +84,15 @@ def remove(home: str, number: int) -> None:
 
 
 def sweep(home: str) -> None:
-    """Remove what a crash has left of directories without their names, in ``home``; to be asked before any is made."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(home) as entries:
-        for name in [entry.name for entry in entries if entry.name.startswith(_NEW)]:
-            os.rmdir(f"{home}/{name}")
+    """Remove what a crash has left of directories without their names, in ``home``; to be asked before any is made.
+
+    What cannot be removed (a file system that is read-only now) is looked for again at the next start.
+    """
+    try:
+        names = os.listdir(home)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(_NEW):
+            with contextlib.suppress(OSError):
+                os.rmdir(f"{home}/{name}")

@@ -54,6 +54,12 @@ def test_directories_belong_to_somebody_from_their_first_moment(box, tmp_path, m
     leftovers.sweep(str(home))
     assert sorted(os.listdir(home)) == ["5", "7"]
     leftovers.sweep(f"{home}/none")
+    with pytest.raises(OSError, match="too"):  # no mark is that long: as on a disk that has no room for one
+        leftovers.make([dataclasses.replace(layer, root=f"{home}/9/0")], b"x" * 70_000)
+    assert sorted(os.listdir(home)) == ["5", "7"]
+    (home / ".new-6" / "inside").mkdir(parents=True)
+    leftovers.sweep(str(home))  # it cannot be removed, which keeps nobody from starting
+    assert sorted(os.listdir(home)) == [".new-6", "5", "7"]
 
 
 def test_target_itself_changes(box):
