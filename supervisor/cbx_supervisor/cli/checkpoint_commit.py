@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from cbx_supervisor.client.http import Api
 CHOICES = ("abort", "ours", "theirs", "merge")
 
 
-def rules(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _rules(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """PATH=HOW, the path made absolute here: the supervisor has another working directory."""
     found = {}
     for value in values:
@@ -28,23 +29,38 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, values: tupl
     return [os.path.abspath(value) for value in values]
 
 
+def deciding(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of whatever commits: what is allowed, and what becomes of conflicts."""
+    for option in reversed(_DECIDING):
+        function = option(function)
+    return function
+
+
+_DECIDING = (
+    click.option(
+        "--allow-privileged", is_flag=True, help="Also setuid files, file capabilities and foreign owners (root)."
+    ),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(CHOICES),
+        default="abort",
+        show_default=True,
+        help="What to do where the live file changed meanwhile: keep ours (the job's), keep theirs, merge the lines of "
+        "both, or change nothing.",
+    ),
+    click.option(
+        "--resolve",
+        metavar="PATH=HOW",
+        multiple=True,
+        callback=_rules,
+        help="The same for one path and what is beneath it (again for more).",
+    ),
+)
+
+
 @click.command()
 @click.argument("checkpoint", type=click.IntRange(min=1))
-@click.option(
-    "--allow-privileged", is_flag=True, help="Also setuid files, file capabilities and foreign owners (root)."
-)
-@click.option(
-    "--on-conflict",
-    type=click.Choice(CHOICES),
-    default="abort",
-    show_default=True,
-    help="What to do where the live file changed meanwhile: keep ours (the job's), keep theirs, merge the lines of "
-    "both, or change nothing.",
-)
-@click.option(
-    "--resolve", metavar="PATH=HOW", multiple=True, callback=rules,
-    help="The same for one path and what is beneath it (again for more).",
-)  # fmt: skip
+@deciding
 @click.option(
     "--only", metavar="PATH", multiple=True, callback=_absolute,
     help="Commit what is changed there and beneath; the rest stays held (again for more).",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cbx_supervisor.cli import output
-from cbx_supervisor.cli.checkpoint_commit import CHOICES, rules
+from cbx_supervisor.cli.checkpoint_commit import deciding
 from cbx_supervisor.cli.commands.run import Run
 from cbx_supervisor.client.http import Api
 
@@ -105,22 +105,14 @@ def rollback_to(transaction: int, name: str) -> None:
 
 @command.command()
 @click.argument("transaction", type=ID)
-@click.option("--allow-privileged", is_flag=True, help="Also setuid files, file capabilities, foreign owners (root).")
-@click.option(
-    "--on-conflict", type=click.Choice(CHOICES), default="abort", show_default=True,
-    help="What to do where the live file changed meanwhile.",
-)  # fmt: skip
-@click.option(
-    "--resolve", "rules_", metavar="PATH=HOW", multiple=True, callback=rules,
-    help="The same for one path and what is beneath it (again for more).",
-)  # fmt: skip
+@deciding
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def commit(transaction: int, allow_privileged: bool, on_conflict: str, rules_: dict[str, str], as_json: bool) -> None:
+def commit(transaction: int, allow_privileged: bool, on_conflict: str, resolve: dict[str, str], as_json: bool) -> None:
     """Make the changes of all its commands real, at once.
 
     When that is refused, the transaction stays open, without its savepoints.
     """
-    body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict, "resolve": rules_}
+    body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict, "resolve": resolve}
     answer = Api().post(f"/v1/transactions/{transaction}/commit", body)
     if as_json:
         output.show_json(answer)
