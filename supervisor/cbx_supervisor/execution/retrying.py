@@ -25,7 +25,9 @@ _GONE = {CheckpointState.EMPTY, CheckpointState.ROLLED_BACK}  # of an attempt th
 async def next_try(job: Progress, result: Result) -> Again | None:
     """When, why and in which tier the job is tried again; None: it is over."""
     submission = job.submission
-    if not submission.detached or submission.interactive or submission.transaction is not None or not job.predicted:
+    if submission.transaction is not None:
+        return None  # what it did before it failed is still there: another try would begin with that
+    if not submission.detached or submission.interactive or not job.predicted:
         return None
     if (stricter := await correcting.stricter(job, result)) is not None and not job.live.unwanted:
         return stricter
@@ -35,8 +37,6 @@ async def next_try(job: Progress, result: Result) -> Again | None:
 def _retry(job: Progress, result: Result) -> Again | None:
     submission = job.submission
     settings = job.executor.settings.retries
-    if submission.transaction is not None:
-        return None  # what it did before it failed is still there: another try would begin with that
     asked = submission.retries is not None
     if job.attempt > (settings.retries_max if submission.retries is None else submission.retries):
         return None
