@@ -6,14 +6,22 @@ import time
 import urllib.parse
 
 import pytest
+from tests.daemon.conftest import until
 
 pytestmark = pytest.mark.root
 
 
-def test_operations_tell_ends_waits_and_times(made):
+def test_operations_tell_ends_waits_and_times(made, tmp_path):
     """A job that had to wait for a slot has waited; a failure and a time limit are no failures of cbx's own."""
     supervisor = made.start("--idle-exit", "120", INSTANCES_SAFE_PARALLEL_MAX="1")
-    first, second = supervisor.run("sleep 0.3"), supervisor.run("exit 3")
+    first = supervisor.run(f"until [ -e {tmp_path}/go ]; do sleep 0.1; done")
+    first_number = first.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{first_number}")["state"] == "running")
+    second = supervisor.run("exit 3")
+    second_number = second.job()
+    until(lambda: supervisor.get(f"/v1/jobs/{second_number}")["state"] == "queued")
+    time.sleep(0.3)  # so long the second waits, at least, and the first runs
+    (tmp_path / "go").touch()
     assert first.end()["status"] == 0
     assert second.end()["status"] == 3
     assert supervisor.run("sleep 60", ("timeout", b"0.1")).end()["status"] == 124

@@ -74,7 +74,7 @@ class Api:
             while part := response.read1(1 << 16):
                 yield part
         except (http.client.HTTPException, OSError) as why:
-            raise UnreachableError(
+            raise LostError(
                 f"cannot talk to the supervisor: {why or type(why).__name__}", hint="it may have ended; try again"
             ) from None
         finally:
@@ -82,7 +82,7 @@ class Api:
 
     def events(self, path: str) -> Iterator[dict[str, Any] | None]:
         """What the supervisor tells, for ever: where the connection is lost, from there on. None: (again) connected."""
-        last, connected = "", False
+        last, met = "", False
         while True:
             rest = b""
             try:
@@ -94,13 +94,15 @@ class Api:
                         if b"data" in fields:
                             yield json.loads(fields[b"data"])
                         elif b"retry" in fields:
-                            connected = True
+                            met = True
                             yield None
+            except LostError:
+                met = True  # one was there, so the next one is waited for, however early this one went
             except UnreachableError:
-                if not connected:
-                    raise  # it never worked
+                if not met:
+                    raise
             except ClientError as why:
-                if not connected or why.status != NOT_STARTED:
+                if not met or why.status != NOT_STARTED:
                     raise
             time.sleep(RETRY_SECONDS)
 
