@@ -10,12 +10,21 @@ import pytest
 pytestmark = pytest.mark.root
 
 
+def until_listening(pid):
+    """The client's handlers are in place once its request was sent; nothing tells this side when."""
+    caught = 0
+    while not caught >> (signal.SIGCONT - 1) & 1:  # the last that it makes
+        time.sleep(0.01)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+
+
 def relaying(seen, client, *numbers):
     """Send signals to the client, one by one, and note the frames that they become."""
 
     def behave(job):
         job.send("accepted", job=1)
-        time.sleep(0.2)  # the handlers are in place once the request was sent; nothing tells this side when
+        until_listening(client[0].pid)
         for number in numbers:
             client[0].send_signal(number)
             seen.append(job.next())
@@ -51,7 +60,7 @@ def test_a_third_interrupt_leaves(supervisor):
 
     def behave(job):
         job.send("accepted", job=1)
-        time.sleep(0.2)
+        until_listening(client[0].pid)
         for _ in range(2):
             client[0].send_signal(signal.SIGINT)
             job.next()
@@ -72,7 +81,7 @@ def test_an_ignored_signal_stays_ignored(supervisor, client):
 
     def behave(job):
         job.send("accepted", job=1)
-        time.sleep(0.2)
+        until_listening(process.pid)
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
         seen.append(job.next())
@@ -91,7 +100,7 @@ def test_stop_and_continue_reach_the_job(supervisor):
 
     def behave(job):
         job.send("accepted", job=1)
-        time.sleep(0.2)
+        until_listening(client[0].pid)
         client[0].send_signal(signal.SIGTSTP)
         seen.append(job.next())
         stat = Path(f"/proc/{client[0].pid}/stat")

@@ -185,15 +185,12 @@ def test_conflict_clock(mounted, kind):
     fd = os.open(where, os.O_RDONLY)
     victim, bystander = f"{where}/victim", f"{where}/bystander"
     missed = false = 0
-    took = []
     for attempt in range(200):
         for path in (victim, bystander):
             harness.write(path)
         with open(bystander, "a") as file:
             file.write("before")
-        start = time.perf_counter()
         clock = session_module.change_clock(fd)
-        took.append(time.perf_counter() - start)
         match attempt % 3:
             case 0:
                 harness.write(victim, "after")
@@ -206,4 +203,3 @@ def test_conflict_clock(mounted, kind):
         false += os.stat(bystander).st_ctime_ns >= clock
     os.close(fd)
     assert (missed, false) == (0, 0)
-    assert sorted(took)[100] < 0.002
