@@ -267,10 +267,13 @@ PAGES: tuple[Page, ...] = (
         query=(_SINCE,),
     ),
     Page("GET", "/v1/config", "config show", config.show, "The settings in force", (messages.Config,)),
-    Page("GET", "/v1/config/diff", "config diff", config.diff, "What a reload would change", (messages.Changes,)),
+    Page(
+        "GET", "/v1/config/diff", "config diff", config.diff, "What a reload would change",
+        (messages.SettingsChanged,),
+    ),
     Page(
         "POST", "/v1/config/reload", "config reload", config.reload, "Read settings and rules anew",
-        (messages.Changes,), body=messages.Nothing,
+        (messages.SettingsChanged,), body=messages.Nothing,
     ),
     Page(
         "GET", "/v1/audit", "audit", trail.index, "Who did what", (messages.Audit,),
