@@ -1,6 +1,7 @@
 """Where tests run: on this host, as root, or in the guest. See tests/vm/places.py for the marks."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from hypothesis import HealthCheck, settings
 
 # Tests are imported by path; the plumbing is imported by name.
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+# A shell starts what it puts into the background with these ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # No property is judged by the clock: the machine may be busy, and the guest is emulated. In CI the same examples are
 # tried each time: what a change breaks shows, and what is found by luck is found where somebody can look into it.
