@@ -8,6 +8,8 @@ Protocol, on a SOCK_SEQPACKET socket: a request is ``launch`` with descriptors, 
 with the BoxSpec as JSON, the others in the order of its ``descriptors``. Answers are JSON objects: ``hello`` to who
 connects, with the version of this protocol; ``adopted`` for each job that runs and ``ready``, once a connection;
 ``started`` (as ``adopted``: with the control socket and a pidfd), ``failed``, ``reaped``.
+
+One that ends in order leaves word of what it started (box/testament): the next one knows it as its own.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import struct
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, init, operations, payload, profiles, spare, userns
+from cbx_sandbox.box import cgroup, init, operations, payload, profiles, spare, testament, userns
 from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, notify, privileges
@@ -63,6 +65,7 @@ class Launcher:
         self.listener = listener
         self.stays = connection is None  # a service of its own: waits for supervisors for ever
         self.report: dict[str, object] = {}
+        self.heir = False  # to one that ended in order
         self.started: collections.deque[str] = collections.deque(maxlen=REMEMBERED)
         self.groups = groups
         self.namespaces = userns.Pool()
@@ -106,9 +109,22 @@ class Launcher:
                         poll.register(self.listener, select.POLLIN)
             self._reap(nursery)
         if self.listener is not None:
+            # Before the socket closes: who finds it closed starts the next launcher, which reads this.
+            testament.leave(self.listener.getsockname(), self.started)
             self.listener.close()
         nursery.close()
         os.waitpid(nursery.pid, 0)
+
+    def inherit(self, started: list[str] | None) -> None:
+        """Know what the launcher before this one started; None: nobody can say what that was."""
+        if started is not None:
+            self.started.extend(started)
+            self.heir = True
+
+    def serve_first(self) -> None:
+        """Tell the supervisor that started this process, if one did, that it is ready."""
+        known = {"known": list(self.started), "kept": True} if self.heir else {}
+        self.send({"event": "ready", **self.report, **known})
 
     def _hung_up(self) -> None:
         assert self.connection is not None
@@ -455,6 +471,8 @@ def main() -> None:
     profiles.programs()  # every payload is forked from here
     stale = clear_stale(groups)
     launcher = Launcher(connection, groups, listen(rest[0]) if rest else None)
+    if rest:
+        launcher.inherit(testament.take(rest[0]))
     # Inits are forked from here: what the collector never touches stays shared with them.
     gc.disable()
     gc.freeze()
@@ -466,7 +484,7 @@ def main() -> None:
         "ended": stale,
         "cgroup": name,
     }
-    launcher.send({"event": "ready", **launcher.report})
+    launcher.serve_first()
     if service:
         notify.tell("READY=1")
     launcher.run()

@@ -26,9 +26,9 @@ class Ready:
     """The launcher serves.
 
     ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
-    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``kept``: it served
-    another supervisor before, for which it started the jobs ``known``, the last few thousand. ``cgroup`` is what its
-    groups are called.
+    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``kept``: it, or
+    one before it that ended in order, served another supervisor, for which it started the jobs ``known``, the last
+    few thousand. ``cgroup`` is what its groups are called.
     """
 
     missing: dict[str, str]

@@ -24,7 +24,10 @@ def layer_homes(paths: Paths) -> list[str]:
 
 
 def finish(database: Database, paths: Paths) -> dict[int, CheckpointRef]:
-    """Finish or take back every interrupted commit; returns what became of the checkpoints, by job."""
+    """Finish or take back every interrupted commit; returns what became of the checkpoints, by job.
+
+    One that had not come to its record is as if it had not begun: its job's end is settled anew, under the same locks.
+    """
     found: dict[int, CheckpointRef] = {}
     for number in _journaled(database, paths):
         row = _row(database, number)
@@ -33,6 +36,8 @@ def finish(database: Database, paths: Paths) -> dict[int, CheckpointRef]:
         state, message = finished(row)
         if state is not row.state:
             database.write(checkpoints.decided(number, state, time.time(), message=message)).result()
+        if state is CheckpointState.OPEN:
+            continue
         found[row.job] = CheckpointRef(number, state.value)
     return found
 
@@ -53,7 +58,10 @@ def _journaled(database: Database, paths: Paths) -> list[int]:
 
 
 def finished(row: Checkpoint) -> tuple[CheckpointState, str]:
-    """Finish or take back what was begun with one checkpoint: its state then, and what to say of it."""
+    """Finish or take back what was begun with one checkpoint: its state then, and what to say of it.
+
+    It stays OPEN if nothing had begun that would have to be finished.
+    """
     assert row.session is not None
     try:
         became = recover.recover(Session.from_json(row.session), keep=True)
@@ -65,6 +73,6 @@ def finished(row: Checkpoint) -> tuple[CheckpointState, str]:
         return CheckpointState.COMMITTED, "committed; the commit was interrupted and finished at the next start"
     if became is recover.Recovered.UNDONE:
         return CheckpointState.UNDONE, "undone; the undo was interrupted and finished at the next start"
-    if row.state is CheckpointState.OPEN:
-        return CheckpointState.HELD, "its commit was interrupted before it was decided: nothing was changed"
+    if row.state is CheckpointState.OPEN and became is not recover.Recovered.UNTOUCHED:
+        return CheckpointState.HELD, "its commit was interrupted, met what others had changed, and was taken back"
     return row.state, row.message

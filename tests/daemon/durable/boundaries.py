@@ -45,7 +45,7 @@ class Dying(Supervisor):
 class Trial:
     """One job, from its submission to its result, and a supervisor that is killed ``at`` a boundary meanwhile."""
 
-    def __init__(self, tier, at, *, detached=False, late=False):
+    def __init__(self, tier, at, *, detached=False, late=False, mute=False):
         self.tier, self.detached = tier, detached
         self.root = Path(tempfile.mkdtemp(prefix="cbx-kills-", dir="/tmp"))
         (self.root / "d").mkdir()
@@ -54,6 +54,7 @@ class Trial:
         self.supervisor = Dying(self.root / "d")
         self.supervisor.plan = {
             "at": at, "trace": str(self.trace), "late": late, "wait_for": str(self.mark) if late else None,
+            "mute": mute,
         }  # fmt: skip
         self.status = 0 if tier in {"sequential", "dangerous"} else STATUS
         self.boundaries = []

@@ -61,6 +61,17 @@ class Boundaries:
         setattr(owner, name, call)
 
 
+def _file(arguments):
+    """The name of the file that a call is about, the directory that it lies in before it."""
+    first = arguments[0] if arguments else None
+    if isinstance(first, int):
+        try:
+            first = os.readlink(f"/proc/self/fd/{first}")
+        except OSError:
+            first = ""
+    return "/".join(os.fsdecode(first or "").split("/")[-2:])
+
+
 def _sent(arguments):
     data = arguments[1] if len(arguments) > 1 else b""
     return repr(bytes(data if isinstance(data, (bytes, bytearray, memoryview)) else b"".join(data))[:12])
@@ -96,24 +107,31 @@ def _write_late(records, executor):
     records.starting = late
 
 
+async def _never(_launching, _spec, _fds):
+    """The word to the launcher, which a supervisor that is killed may not come to."""
+    await asyncio.get_running_loop().create_future()
+
+
 def main():
     plan = json.loads(os.environ.pop("PLAN"))
     boundaries = Boundaries(plan)
     from cbx_sandbox.linux import files  # noqa: PLC0415
     from cbx_supervisor.daemon import main as daemon  # noqa: PLC0415
     from cbx_supervisor.daemon import systemd  # noqa: PLC0415
-    from cbx_supervisor.execution import executor, records  # noqa: PLC0415
+    from cbx_supervisor.execution import executor, launching, records  # noqa: PLC0415
 
     for name in CALLS:
-        boundaries.before(os, name)
+        boundaries.before(os, name, _file)
     for name in ("renameat2", "syncfs"):
-        boundaries.before(files, name)
+        boundaries.before(files, name, _file)
     for name in ("send", "sendmsg", "sendall"):
         boundaries.before(socket.socket, name, _sent)
     connect, made = sqlite3.connect, _connection(boundaries)
     sqlite3.connect = lambda *arguments, **options: connect(*arguments, **{"factory": made, **options})
     if plan.get("late"):
         _write_late(records, executor)
+    if plan.get("mute"):
+        launching.Launching.start = _never
     ready = systemd.Manager.ready
 
     def serving(manager):
