@@ -122,7 +122,9 @@ class Blocked:
     def let_go(self, owner: int) -> list[Entry]:
         """An owner is not in the way any more, as far as is known; who is to be looked at again."""
         woken: list[Entry] = []
-        for wants in self._behind.pop(owner, ()):
+        if owner not in self._behind:
+            return woken  # as nearly always
+        for wants in self._behind.pop(owner):
             group = self._groups.get(wants)
             if group is not None:
                 group.behind.discard(owner)

@@ -70,7 +70,7 @@ class Usage:
 
     def exceeds(self, entry: Entry, share: Share) -> bool:
         """Whether this job is one too many of its user."""
-        if not entry.uid:
+        if not entry.uid or not (share.slots or share.memory):
             return False
         running = self._slots_of.get(entry.uid, 0)
         memory = self._memory_of.get(entry.uid, 0) + _memory(entry)
@@ -78,4 +78,7 @@ class Usage:
 
 
 def _memory(entry: Entry) -> int:
-    return next((amount for name, amount in entry.uses if name == MEMORY), 0)
+    for name, amount in entry.uses:
+        if name == MEMORY:
+            return amount
+    return 0

@@ -92,7 +92,9 @@ class Engine:
         self._give(number, now, healthy=healthy)
         told = self.waiters.over(number, succeeded=succeeded)
         actions: list[Action] = [Refuse(entry.number, because) for entry, because in told.refused]
-        return actions + self._release(number) + self.decide(now)
+        actions += self._release(number)
+        actions += self.decide(now)
+        return actions
 
     def postponed(self, number: int, now: float, *, healthy: bool | None = None) -> list[Action]:
         """A job that was started gives everything back: it will be submitted again."""
@@ -200,7 +202,7 @@ class Engine:
 
     def _account(self, now: float) -> None:
         if now != self.utilisation.last:  # several steps of one event are one moment
-            self.utilisation.until(now, self.usage.total, waiting=self.waiting() > 0)
+            self.utilisation.until(now, self.usage.total, waiting=any(self.waiters.counts.values()))
 
     def next_time(self, now: float) -> float | None:
         """When to call :meth:`decide` although nothing has happened; None if there is no need."""
@@ -224,7 +226,7 @@ class Engine:
     def _start(self, entry: Entry, now: float) -> None:
         if entry.wants:
             self.waiters.reservation.count(entry)
-            self.locks.take(entry.number, entry.wants)
+            self.locks.grant(entry.number, entry.wants)
         self.waiters.started(entry)
         self._take(entry)
         if entry.wants:

@@ -8,74 +8,83 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Container
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-Place = tuple[float, Any, int]  # what the user was served, its first job's key, the user
+K = TypeVar("K", bound=Any)
+SPARE = 32  # what a user's heap may hold of jobs that are gone, beside as many as it held when it was cleared
 
 
-class Line:
-    """Jobs by number. ``alive`` says of a key and a number whether that job still stands here with that key."""
+class _Jobs(Generic[K]):
+    """One user's jobs; those that are gone are found out when they come to the front, or when they are too many."""
 
-    __slots__ = ("_alive", "_current", "_jobs", "_keys", "_served", "_users")
+    __slots__ = ("heap", "most")
 
-    def __init__(self, served: Callable[[int], float], alive: Callable[[Any, int], bool]) -> None:
+    def __init__(self) -> None:
+        self.heap: list[K] = []
+        self.most = SPARE
+
+    def push(self, key: K, alive: Callable[[K], bool]) -> None:
+        heapq.heappush(self.heap, key)
+        if len(self.heap) > self.most:
+            self.heap = [*{key for key in self.heap if alive(key)}]
+            heapq.heapify(self.heap)
+            self.most = 2 * len(self.heap) + SPARE
+
+
+class Line(Generic[K]):
+    """Keys of jobs, that sort as the jobs do. ``alive`` says of a key whether its job still stands here with it."""
+
+    __slots__ = ("_alive", "_current", "_jobs", "_served", "_users")
+
+    def __init__(self, served: Callable[[int], float], alive: Callable[[K], bool]) -> None:
         self._served = served
         self._alive = alive
-        self._jobs: dict[int, list[tuple[Any, int]]] = {}  # of each user, in order
-        self._users: list[Place] = []
-        self._current: dict[int, Place] = {}  # which of the places of a user counts
-        self._keys: dict[int, Any] = {}  # by number: the key that it is in its heap with
+        self._jobs: dict[int, _Jobs[K]] = {}  # of each user
+        self._users: list[tuple[float, K, int]] = []  # what a user was served, its first key, the user
+        self._current: dict[int, tuple[float, K, int]] = {}  # which of the places of a user counts
 
-    def add(self, uid: int, key: Any, number: int) -> None:
+    def add(self, uid: int, key: K) -> None:
         """Put a job in; it is taken out by not being alive any more."""
-        heap = self._jobs.get(uid)
-        if heap is None:
-            heap = self._jobs[uid] = []
-        if self._keys.get(number) != key:
-            self._keys[number] = key
-            heapq.heappush(heap, (key, number))
+        jobs = self._jobs.get(uid)
+        if jobs is None:
+            jobs = self._jobs[uid] = _Jobs()
+        jobs.push(key, self._alive)
         self._offer(uid, key)
 
     def resume(self, uid: int) -> None:
         """Look again at the jobs of a user who was passed over."""
-        if (heap := self._jobs.get(uid)) and uid not in self._current:
-            self._offer(uid, heap[0][0])
+        jobs = self._jobs.get(uid)
+        if jobs is not None and jobs.heap and uid not in self._current:
+            self._offer(uid, jobs.heap[0])
 
-    def first(self, stopped: Container[int]) -> tuple[Place, int] | None:
-        """The first place and the number of the job in it, passing over ``stopped`` users; None: nobody stands here."""
-        users = self._users
+    def first(self, stopped: Container[int]) -> tuple[float, K, int] | None:
+        """What the first user was served, its first key, the user, passing over ``stopped`` ones; None: nobody."""
+        users, alive = self._users, self._alive
         while users:
             top = users[0]
             uid = top[2]
             if self._current.get(uid) is not top:
                 heapq.heappop(users)
                 continue
-            heap = self._live(uid)
+            heap = self._jobs[uid].heap
+            while heap and not alive(heap[0]):
+                heapq.heappop(heap)
             if not heap or uid in stopped:
                 heapq.heappop(users)
                 del self._current[uid]
                 if not heap:
                     del self._jobs[uid]
                 continue
-            place = (self._served(uid), heap[0][0], uid)
-            if place == top:
-                return top, heap[0][1]
-            self._current[uid] = place
+            served = self._served(uid)
+            if heap[0] == top[1] and served == top[0]:
+                return top
+            place = self._current[uid] = (served, heap[0], uid)
             heapq.heapreplace(users, place)
         return None
 
-    def _offer(self, uid: int, key: Any) -> None:
+    def _offer(self, uid: int, key: K) -> None:
         """See to it that the user stands here no later than with ``key``."""
         standing = self._current.get(uid)
         if standing is None or key < standing[1]:
             standing = self._current[uid] = (self._served(uid), key, uid)
             heapq.heappush(self._users, standing)
-
-    def _live(self, uid: int) -> list[tuple[Any, int]]:
-        """A user's jobs, the first of them alive."""
-        heap = self._jobs[uid]
-        while heap and not self._alive(*heap[0]):
-            key, number = heapq.heappop(heap)
-            if self._keys.get(number) == key:
-                del self._keys[number]
-        return heap

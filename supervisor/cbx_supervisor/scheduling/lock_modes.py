@@ -107,9 +107,16 @@ def marks_of(wants: Wants) -> Marks:
     return marks
 
 
-@functools.lru_cache(maxsize=16384)
 def _above(key: LockKey) -> tuple[LockKey, ...]:
-    return tuple(key.ancestors())
+    if key.path == "/" or key.device == NAMED:
+        return ()
+    return _from(LockKey(key.device, key.path[: key.path.rfind("/")] or "/"))
+
+
+@functools.lru_cache(maxsize=16384)
+def _from(key: LockKey) -> tuple[LockKey, ...]:
+    """A directory and all above it: what lies in one directory shares them."""
+    return (key, *_above(key))
 
 
 def meet(wants: Wants, others: Wants) -> bool:

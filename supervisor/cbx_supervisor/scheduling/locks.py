@@ -76,7 +76,10 @@ class _Node:
             self.counts[mask] -= 1
 
     def any_of(self, bits: int) -> bool:
-        return any(mask & bits for mask in self.counts)
+        for mask in self.counts:  # noqa: SIM110  # a generator costs more than the few masks that there are
+            if mask & bits:
+                return True
+        return False
 
 
 class _Marked:
@@ -107,8 +110,7 @@ class _Marked:
         nodes = self._nodes
         for key, mask in marks.items():
             node = nodes.get(key)
-            if node is not None and node.any_of(CONFLICTS[mask]):
-                against = CONFLICTS[mask]
+            if node is not None and node.any_of(against := CONFLICTS[mask]):
                 for other, held in node.owners.items():
                     if other != owner and against & held:
                         found[other] = None
@@ -136,16 +138,22 @@ class LockTable:
 
     def take(self, owner: int, wants: Sequence[Want]) -> None:
         """Take a set that nobody is in the way of. Raises ValueError: the owner has one, or somebody is."""
-        if owner in self._wants or self.in_the_way(owner, wants):
+        wanted = tuple(wants)
+        if owner in self._wants or self.in_the_way(owner, wanted):
             raise ValueError(f"owner {owner} has a lock set already, or it is not free")
-        self._set(owner, tuple(wants))
+        self._set(owner, wanted)
+
+    def grant(self, owner: int, wants: Wants) -> None:
+        """Take a set for an owner that has none, in the same step in which :meth:`in_the_way` found nobody."""
+        self._set(owner, wants)
 
     def in_the_way(self, owner: int, wants: Sequence[Want]) -> list[int]:
         """Who would keep a new request from being granted now: holders, and all who wait."""
-        marks = marks_of(tuple(wants))
         wanted = tuple(wants)
-        ahead = [r for r in self._queue if r.owner != owner and lock_modes.meet(wanted, r.wants)]
-        return [*self._holders.conflicting(owner, marks), *(request.owner for request in ahead)]
+        found = list(self._holders.conflicting(owner, marks_of(wanted)))
+        if self._queue:
+            found += [r.owner for r in self._queue if r.owner != owner and lock_modes.meet(wanted, r.wants)]
+        return found
 
     def blockers_of(self, owner: int, wants: Sequence[Want]) -> tuple[Blocker, ...]:
         """The same, with the locks that are in the way."""
@@ -188,14 +196,15 @@ class LockTable:
 
     def cancel(self, owner: int) -> list[int]:
         """Forget what the owner waits for, keep what it holds; return who is granted by it."""
+        if not self._queue:
+            return []  # as nearly always
         self._queue = [request for request in self._queue if request.owner != owner]
         return self._grant_waiting()
 
     def release(self, owner: int) -> list[int]:
         """Forget the owner; return who is granted by it, in the order of arrival."""
-        if owner not in self._wants and not self._queue:
-            return []
-        self._set(owner, ())
+        if owner in self._wants:
+            self._set(owner, ())
         return self.cancel(owner)
 
     def held(self, owner: int) -> Wants:
@@ -268,12 +277,14 @@ class LockTable:
         self._set(request.owner, kept if request.upgrade else request.wants)
 
     def _set(self, owner: int, wants: Wants) -> None:
-        self._holders.remove(owner, self._held.pop(owner, {}))
-        self._wants.pop(owner, None)
+        if (held := self._held.pop(owner, None)) is not None:
+            self._holders.remove(owner, held)
+            del self._wants[owner]
         if wants:
+            marks = marks_of(wants)
             self._wants[owner] = wants
-            self._held[owner] = marks_of(wants)
-            self._holders.add(owner, self._held[owner])
+            self._held[owner] = marks
+            self._holders.add(owner, marks)
 
     def _grant_waiting(self) -> list[int]:
         granted: list[int] = []

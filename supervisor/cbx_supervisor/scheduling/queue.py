@@ -7,10 +7,10 @@ job starts after a bounded number of others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.lines import Line, Place
+from cbx_supervisor.scheduling.lines import Line
 from cbx_supervisor.scheduling.order import Entry, Importance
 from cbx_supervisor.scheduling.strategies import Key, Policy
 
@@ -24,7 +24,7 @@ class Queue:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._entries: dict[int, tuple[Entry, Key, str]] = {}
-        self._lines: dict[tuple[Tier, str], Line] = {}
+        self._lines: dict[tuple[Tier, str], Line[Key]] = {}
         self._ages = {tier: self._by_age(tier) for tier in Tier}
         self._lengths: dict[str, int] = {}
         self._served: dict[int, float] = {}
@@ -63,9 +63,9 @@ class Queue:
         self._lengths[band] = self._lengths.get(band, 0) + 1
         line = self._lines.get((entry.tier, band))
         if line is None:
-            line = self._lines[entry.tier, band] = Line(self._served.__getitem__, self._standing(entry.tier, band))
-        line.add(uid, key, entry.number)
-        self._ages[entry.tier].add(uid, entry.number, entry.number)
+            line = self._lines[entry.tier, band] = Line(self._served.__getitem__, self._stands)
+        line.add(uid, key)
+        self._ages[entry.tier].add(uid, entry.number)
 
     def remove(self, number: int) -> Entry | None:
         """Take a job out: started, withdrawn, or found to wait for something."""
@@ -83,8 +83,10 @@ class Queue:
         """Offer them again."""
         if uid in self._stopped:
             self._stopped.discard(uid)
-            for line in (*self._lines.values(), *self._ages.values()):
+            for line in self._lines.values():
                 line.resume(uid)
+            for ages in self._ages.values():
+                ages.resume(uid)
 
     def first(self, free: Sequence[Tier]) -> Entry | None:
         """Who is next among the tiers with a free slot: ask again after each change."""
@@ -125,6 +127,7 @@ class Queue:
         self._policy = policy
         self._entries.clear()
         self._lines.clear()
+        self._ages = {tier: self._by_age(tier) for tier in Tier}
         self._lengths.clear()
         for entry in sorted(waiting, key=lambda entry: entry.number):
             self.add(entry)
@@ -134,17 +137,13 @@ class Queue:
             return entry.importance
         return self._policy.band(entry)
 
-    def _standing(self, tier: Tier, band: str) -> Callable[[Key, int], bool]:
-        """Whether a job stands in this line: it may have moved to another one with the same key."""
+    def _stands(self, key: Key) -> bool:
+        """Whether this very key is the job's: what was put elsewhere has another one, though it may say the same."""
+        found = self._entries.get(key[2])
+        return found is not None and found[1] is key
 
-        def stands(key: Key, number: int) -> bool:
-            found = self._entries.get(number)
-            return found is not None and found[1] == key and found[2] == band and found[0].tier is tier
-
-        return stands
-
-    def _by_age(self, tier: Tier) -> Line:
-        def stands(_key: int, number: int) -> bool:
+    def _by_age(self, tier: Tier) -> Line[int]:
+        def stands(number: int) -> bool:
             found = self._entries.get(number)
             return found is not None and found[0].tier is tier
 
@@ -164,10 +163,10 @@ class Queue:
 
     def _best(self, band: str, free: Sequence[Tier]) -> Entry | None:
         """The first job of the user who was served least, over the tiers with a free slot."""
-        best: tuple[Place, int] | None = None
+        best: tuple[float, Key, int] | None = None
         for tier in free:
             line = self._lines.get((tier, band))
             found = None if line is None else line.first(self._stopped)
             if found is not None and (best is None or found < best):
                 best = found
-        return None if best is None else self._entries[best[1]][0]
+        return None if best is None else self._entries[best[1][2]][0]

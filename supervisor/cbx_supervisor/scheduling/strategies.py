@@ -94,17 +94,15 @@ class WeightedRoundRobin(_Plain):
 
     def started(self, entry: Entry, lengths: Mapping[str, int]) -> None:
         """Remember a start."""
-        if entry.rank not in SHARES:
+        own = entry.rank
+        if own not in SHARES:
             return
-        own, total, whole = entry.rank, 0, 0.0
-        for rank in SHARES:
-            total += lengths.get(rank, 0)
-        weights = []
-        for rank, share in SHARES.items():
-            length = lengths.get(rank, 0)
-            weight = 0.9 * share + 10.0 * length / (total or 1) if length or rank is own else 0.0
-            weights.append((rank, weight))
-            whole += weight
+        there = [(rank, lengths.get(rank, 0)) for rank in SHARES]
+        total = sum([length for _, length in there]) or 1
+        weights = [
+            (rank, 0.9 * SHARES[rank] + 10.0 * length / total) for rank, length in there if length or rank is own
+        ]
+        whole = sum([weight for _, weight in weights])
         for rank, weight in weights:
             self._credit[rank] += weight / whole
         self._credit[own] -= 1.0

@@ -199,6 +199,8 @@ class Waiting:
 
     def next_time(self, now: float) -> float | None:
         """When to look at the clock again."""
+        if not self._times and not self._tripped:
+            return None
         times = [at for at, number in self._times[:1] if number in self._later]
         if self._times and not times:
             times = [now]  # the first is gone: the next is found by looking
