@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
+from cbx_sandbox.shell.overlaps import matches, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,14 +41,14 @@ def compare(
     ``shared`` says which directories hold the files of many: they are not among those that are worth learning.
 
     A directory that had to be made on the way to a predicted path counts as predicted, and so does what goes with a
-    directory that was predicted to be deleted.
+    directory that was predicted to be deleted. What a pattern means lies as deep as the pattern.
     """
     writes = [effect for effect in effects if effect.access is not Access.READ]
     predicted = list({(effect.path, effect.certainty): effect for effect in writes}.values())
     whole = {effect.path for effect in writes if _whole(effect)}
     exact = {effect.path for effect in predicted if effect.certainty is Certainty.LITERAL}
-    above = {parent for path in exact for parent in parents(path)}
-    patterns = [effect.path for effect in predicted if effect.certainty is Certainty.PATTERN]
+    above = {parent for effect in predicted for parent in parents(_beginning(effect))}
+    patterns = [effect for effect in predicted if effect.certainty is Certainty.PATTERN]
     missed: list[str] = []
     reached: set[str] = set()
     count = 0
@@ -58,7 +58,7 @@ def compare(
         reached.update(way)
         if path in exact or not whole.isdisjoint(way):
             continue
-        if path in above or any(matches(pattern, path) for pattern in patterns):
+        if path in above or any(_means(pattern, path, way) for pattern in patterns):
             continue
         missed.append(path)
     untouched = sorted(effect.path for effect in predicted if not _touched(effect, reached))
@@ -74,12 +74,24 @@ def compare(
 
 
 def _whole(effect: PathEffect) -> bool:
-    return effect.certainty in {Certainty.UNDER, Certainty.UNKNOWN} or effect.access is Access.DELETE
+    if effect.certainty is Certainty.PATTERN:
+        return False
+    return effect.certainty is not Certainty.LITERAL or effect.access is Access.DELETE
+
+
+def _beginning(effect: PathEffect) -> str:
+    """Return a path as far as it is known; all above it has to be there."""
+    return stem(effect) if effect.certainty is Certainty.PATTERN else effect.path
+
+
+def _means(pattern: PathEffect, path: str, way: tuple[str, ...]) -> bool:
+    """Whether a pattern means a path; one that is deleted takes along all that is beneath what it means."""
+    return any(matches(name, pattern.path) for name in (way if pattern.access is Access.DELETE else (path,)))
 
 
 def _touched(effect: PathEffect, reached: set[str]) -> bool:
     if effect.certainty is Certainty.PATTERN:
-        return any(matches(effect.path, path) for path in reached)
+        return any(matches(path, effect.path) for path in reached)
     return effect.path in reached
 
 
@@ -90,12 +102,6 @@ def parents(path: str) -> list[str]:
         path = posixpath.dirname(path)
         found.append(path)
     return found
-
-
-def matches(pattern: str, path: str) -> bool:
-    """Whether a path, or a directory that it lies in, is matched; ``*`` stops at a slash."""
-    parts, names = pattern.strip("/").split("/"), path.strip("/").split("/")
-    return len(names) >= len(parts) and all(map(fnmatchcase, names, parts))
 
 
 def _outermost(directories: set[str]) -> tuple[str, ...]:

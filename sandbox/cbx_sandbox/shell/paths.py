@@ -78,7 +78,7 @@ class Paths:
             known = text.split(HOLE, 1)[0] if HOLE in text else text
             directory = known.rpartition("/")[0]
             base = self.absolute(directory or "/") if known.startswith("/") else self.absolute(directory)
-            if known == "" or base is None or base == "/":
+            if known == "" or base is None:
                 return self.project(), Certainty.UNKNOWN
             return self.facts.resolve(base), Certainty.UNKNOWN
         path = self.absolute(text)

@@ -29,7 +29,14 @@ def write(path, certainty=LITERAL, access=Access.WRITE):
         (write("/p", UNKNOWN), "/p/x", True),
         (write("/p/*.o", PATTERN), "/p/x.o", True),
         (write("/p/*.o", PATTERN), "/p/d/x.o", False),  # a star stops at a slash
-        (write("/p/*", PATTERN), "/p/d/x.o", True),  # a directory that is matched
+        (write("/p/*", PATTERN), "/p/d", True),
+        (write("/p/*", PATTERN), "/p/d/x.o", False),  # a directory that is matched is not all that is in it
+        (write("/p/*", PATTERN, Access.DELETE), "/p/d/x.o", True),  # unless it goes
+        (write("/p/*.d", PATTERN, Access.DELETE), "/p/d/x.o", False),
+        (write("/p/**/x", PATTERN), "/p/a/b/x", True),  # what is not followed counts from where it begins
+        (write("/p/new/*.o", PATTERN), "/p/new", True),  # made on the way
+        (write("/p/new*/x", PATTERN), "/p/other", False),
+        (write("/p/new/dir", UNDER), "/p/new", True),
         (write("/p/d", access=Access.DELETE), "/p/d/x", True),
         (write("/p/a", access=Access.READ), "/p/a", False),
     ],
