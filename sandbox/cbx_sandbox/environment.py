@@ -7,6 +7,7 @@ look like secrets, and that describe the caller's own session. Whatever is set f
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Mapping
 
 from cbx_sandbox.policy import Identity
@@ -43,10 +44,19 @@ _PARTS = tuple(pattern[1:-1] for pattern in _DROPPED if pattern.startswith("*") 
 
 def dropped(name: str) -> bool:
     """True if the variable ``name`` of the caller does not reach a job."""
+    return _known_to_be_dropped(name) if len(name) <= _USUAL else _to_be_dropped(name)
+
+
+def _to_be_dropped(name: str) -> bool:
     upper = name.upper()
     if upper in _NAMES or upper.startswith(_PREFIXES) or upper.endswith(_SUFFIXES):
         return True
     return any(part in upper for part in _PARTS)
+
+
+# The same few names come with every job; what is remembered has a bound.
+_USUAL = 64  # characters
+_known_to_be_dropped = functools.lru_cache(maxsize=1024)(_to_be_dropped)
 
 
 def secret(name: str) -> bool:

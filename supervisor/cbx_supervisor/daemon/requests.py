@@ -27,10 +27,10 @@ _FLAGS = (
     "yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log", "again",
     "unordered",
 )  # fmt: skip
-_MANY = (
+_MANY = frozenset((
     "arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after",
     "allow_host", "publish", "resource",
-)  # fmt: skip
+))  # fmt: skip
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", "token", "idempotency_key",
@@ -50,18 +50,23 @@ class Fields:
     """The fields of one frame, by key."""
 
     def __init__(self, fields: Sequence[tuple[str, bytes]]) -> None:
-        self._values: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
+        self._values = values
         for key, value in fields:
-            if key not in _KNOWN:
+            text = value.decode("utf-8", "surrogateescape")
+            if (known := values.get(key)) is not None:
+                if key not in _MANY:
+                    raise UsageError(f"cannot take the request: {key} was given more than once")
+                known.append(text)
+            elif key in _KNOWN:
+                values[key] = [text]
+            else:
                 raise UsageError(f"cannot take the request: no such field: {key}", hint="are client and daemon alike?")
-            self._values.setdefault(key, []).append(os.fsdecode(value))
-        for key in _ONCE:
-            if len(self._values.get(key, ())) > 1:
-                raise UsageError(f"cannot take the request: {key} was given more than once")
 
     def one(self, key: str) -> str | None:
         """The value of ``key``, or None."""
-        return self._values.get(key, [None])[0]
+        values = self._values.get(key)
+        return None if values is None else values[0]
 
     def many(self, key: str) -> list[str]:
         """All values of ``key``."""
@@ -69,10 +74,12 @@ class Fields:
 
     def flag(self, key: str) -> bool:
         """True if ``key`` is there; its only value is 1."""
-        value = self.one(key)
-        if value not in {None, "1"}:
-            raise UsageError(f"cannot take {key}={value}: the only value is 1")
-        return value is not None
+        values = self._values.get(key)
+        if values is None:
+            return False
+        if values[0] != "1":
+            raise UsageError(f"cannot take {key}={values[0]}: the only value is 1")
+        return True
 
     def digest(self) -> str:
         """What tells this request from one that asks for something else."""
@@ -81,12 +88,13 @@ class Fields:
 
     def typed(self, key: str, convert: Callable[[str], T], kind: str) -> T | None:
         """The value of ``key`` converted, or None."""
-        value = self.one(key)
-        return None if value is None else _converted(key, value, convert, kind)
+        values = self._values.get(key)
+        return None if values is None else _converted(key, values[0], convert, kind)
 
     def typed_many(self, key: str, convert: Callable[[str], T], kind: str) -> list[T]:
         """All values of ``key`` converted."""
-        return [_converted(key, value, convert, kind) for value in self.many(key)]
+        values = self._values.get(key)
+        return [] if values is None else [_converted(key, value, convert, kind) for value in values]
 
 
 def _converted(key: str, value: str, convert: Callable[[str], T], kind: str) -> T:

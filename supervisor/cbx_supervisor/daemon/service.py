@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import signal
@@ -41,6 +42,9 @@ from cbx_supervisor.store.database import Database
 from cbx_supervisor.store.history import prune
 
 PRUNED_EVERY = 3600.0  # s
+# Jobs that wait are thousands of objects that stay: Python looks for circles among the newest after so many (and not
+# 700, as usual), and goes through the older ones as often as usual for that.
+GARBAGE = (10_000, 10, 10)
 LIFE_SIGNS = 3  # in the time that the service manager waits for one
 REST_AFTER = 1.0  # s; the log and the parsers are made ready when the first caller has been served
 
@@ -82,6 +86,7 @@ class Service:
 
     async def run(self, ready_fd: int | None) -> int:
         """Serve until told to stop or idle; returns the exit status."""
+        gc.set_threshold(*GARBAGE)
         async with contextlib.AsyncExitStack() as stack:
             # The database first: it refuses what a newer release wrote, before anything was changed.
             self.database = Database(self.paths.database)
@@ -215,6 +220,8 @@ class Service:
         await asyncio.to_thread(self.log.start)
         with contextlib.suppress(CbxError):
             await self.executor.warm()
+        gc.collect()
+        gc.freeze()  # what is imported by now stays: to look for garbage need not go through it
         while True:
             for home_, number in left:
                 await self._remove_layers(home_, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import fcntl
 import functools
 import json
@@ -33,6 +34,7 @@ from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.leaking import LeakAudit
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
 from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.mailbox import Mailbox
 from cbx_supervisor.execution.ordering import ProgramOrder
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 Log = Callable[..., None]
+LOOKING = 2  # threads that look at files, as long as none is stuck
 AGAIN_SECONDS = 5.0  # between tries to write down how jobs ended
 
 
@@ -95,10 +98,12 @@ class Executor:
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
         self._resumed: set[asyncio.Task[Ending]] = set()
-        self._lookups = Workers("look", settings.timeouts.file_system_seconds)
+        self._lookups = Workers("look", settings.timeouts.file_system_seconds, at_once=LOOKING)
         self._work = Workers("work", None)
-        self._closers = Workers("close", None)
+        self._closers = Workers("close", None, at_once=1)
         self._closing: collections.Counter[int] = collections.Counter()
+        self._loop = asyncio.get_running_loop()
+        self._written: Mailbox[tuple[asyncio.Future[None], BaseException | None]] = Mailbox(_tell)
         self._warming = asyncio.Lock()
         self._warm = False
         self._job = max(started, database.read(lambda connection: jobs.last_number(connection, "jobs")))
@@ -315,19 +320,22 @@ class Executor:
 
         To close a file is to ask its file system, which may hang: nobody waits for that, but :meth:`closing` counts it.
         """
+        files = []
         for fd in fds:
             if _is_pipe(fd):
                 os.close(fd)
             else:
-                self._closing[uid] += 1
-                self._closers.soon(functools.partial(os.close, fd), functools.partial(self._closed, uid))
+                files.append(fd)
+        if files:
+            self._closing[uid] += len(files)
+            self._closers.soon(functools.partial(_close_all, files), functools.partial(self._closed, uid, len(files)))
 
     def closing(self, uid: int) -> int:
         """How many files that ``uid`` passed are still being closed."""
         return self._closing[uid]
 
-    def _closed(self, uid: int) -> None:
-        self._closing[uid] -= 1
+    def _closed(self, uid: int, count: int) -> None:
+        self._closing[uid] -= count
 
     def next_checkpoint(self) -> int:
         """A number for a checkpoint."""
@@ -350,7 +358,13 @@ class Executor:
             for operation in operations:
                 operation(connection)
 
-        await asyncio.wrap_future(self.database.write(together))
+        answer: asyncio.Future[None] = self._loop.create_future()
+
+        def told(_value: object, error: BaseException | None) -> None:
+            self._written.put((answer, error))
+
+        self.database.put(together, lambda: not answer.done(), told)
+        await answer
 
     def record(self, writing: Coroutine[Any, Any, None]) -> None:
         """Have a result written whose caller does not wait for that; :meth:`recorded` does."""
@@ -482,6 +496,18 @@ def _engine(settings: Settings) -> Engine:
         tolerance=tolerance(settings),
         preemption=scheduling.preemption,
     )
+
+
+def _tell(written: tuple[asyncio.Future[None], BaseException | None]) -> None:
+    answer, error = written
+    if not answer.done():
+        answer.set_result(None) if error is None else answer.set_exception(error)
+
+
+def _close_all(fds: Sequence[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):  # it is closed all the same: what it could not write is its owner's loss
+            os.close(fd)
 
 
 def _is_pipe(fd: int) -> bool:

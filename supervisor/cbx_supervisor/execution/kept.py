@@ -38,10 +38,10 @@ def submission_texts(submission: Submission) -> tuple[str, str | None]:
     request = submission.request
     passing = {name: value for name, value in request.environment.items() if not environment.dropped(name)}
     whole = dataclasses.replace(submission, request=replace(request, environment=passing))
-    true, bare = msgspec.to_builtins(whole), msgspec.to_builtins(_without_secrets(whole))
-    if true == bare:
-        return json.dumps(true), None
-    return json.dumps({**bare, _INCOMPLETE: True}), json.dumps(true)
+    true, bare = json.dumps(msgspec.to_builtins(whole)), _without_secrets(whole)
+    if bare is whole:
+        return true, None
+    return json.dumps({**msgspec.to_builtins(bare), _INCOMPLETE: True}), true
 
 
 def incomplete(text: str) -> bool:
@@ -84,16 +84,18 @@ _QUOTING = ("text", "reasons", "checks", "calls")  # parts of an analysis that r
 
 
 def _without_secrets(submission: Submission) -> Submission:
+    """The same object if it has none."""
     request, options = submission.request, submission.request.options
     given = {name: _value(name, value) for name, value in options.set_environment.items()}
-    bare = replace(
-        request,
-        line=None if request.line is None else redacted(request.line),
-        argv=None if request.argv is None else _argv(request.argv),
-        environment={name: redacted(value) for name, value in request.environment.items()},
-        options=replace(options, set_environment=given),
+    line = None if request.line is None else redacted(request.line)
+    argv = None if request.argv is None else _argv(request.argv)
+    around = {name: redacted(value) for name, value in request.environment.items()}
+    if (line, argv, around, given) == (request.line, request.argv, request.environment, options.set_environment):
+        return submission
+    options = replace(options, set_environment=given)
+    return dataclasses.replace(
+        submission, request=replace(request, line=line, argv=argv, environment=around, options=options)
     )
-    return dataclasses.replace(submission, request=bare)
 
 
 def _argv(argv: tuple[str, ...]) -> tuple[str, ...]:

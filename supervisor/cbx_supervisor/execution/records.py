@@ -46,6 +46,8 @@ async def submitted(job: Progress) -> None:
         await job.executor.write(jobs.insert(_job(job), "queued"), *await _asked_for(job))
         job.live.durable.set()
         job.caller.accepted(job.number)
+        # It waits now, maybe among many: what it does not need is not kept open as long.
+        job.executor.close(job.descriptors.left_out(), job.submission.uid)
 
 
 async def submitted_together(executor: Executor, lives: Sequence[LiveJob]) -> None:

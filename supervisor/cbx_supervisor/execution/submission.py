@@ -66,6 +66,11 @@ class Descriptors:
         if fd is not None:
             self._dropped.append(fd)
 
+    def left_out(self) -> list[int]:
+        """Give those away that were left out: they are the caller's to close."""
+        fds, self._dropped = self._dropped, []
+        return fds
+
     def release(self) -> list[int]:
         """Give all of them away, those that were left out too: they are the caller's to close."""
         fds = [*self._fds.values(), *self._dropped]

@@ -3,12 +3,15 @@
 A thread that waits for a dead server cannot be ended. So every user has a bounded number of them, and who waits for
 one gives up after a time; the thread goes on waiting, and what it brings then is thrown away. The threads are daemonic:
 they do not keep the process from ending.
+
+Python runs one thread at a time, so many that all have work only take turns, and each turn costs two switches. That is
+why a pool begins with as few as it is told, and has one more for each that has been at the same call for long.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import collections
 import functools
 import queue
 import threading
@@ -16,27 +19,39 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cbx_sandbox.errors import NotStartedError
+from cbx_supervisor.execution.mailbox import Mailbox
 
 T = TypeVar("T")
 _Told = Callable[[Any, BaseException | None], None]
+_Call = tuple[Callable[[], Any], _Told | None]
+_Finished = tuple[_Told | None, Any, BaseException | None]
 
 EACH = 8  # calls of one user at once
 ROOTS = 48
 MOST = 256  # threads; only many users with dead file systems at once come to it
+STUCK = 0.05  # s at one call: its thread counts as waiting for a file system, and another one takes its place
 
 
 class Workers:
     """A pool of threads, made as they are needed. All methods are for the event loop."""
 
-    def __init__(self, name: str, patience: float | None) -> None:
-        """``patience`` is how long a caller waits at most, in seconds; None: as long as it takes."""
+    def __init__(self, name: str, patience: float | None, *, at_once: int = MOST) -> None:
+        """``patience`` is how long a caller waits at most, in seconds; None: as long as it takes.
+
+        ``at_once``: so many threads are enough as long as none of them is stuck.
+        """
         self._name = name
         self._patience = patience
+        self._at_once = at_once
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[tuple[Callable[[], Any], _Told | None]] = queue.SimpleQueue()
-        self._rooms: dict[int, asyncio.Semaphore] = {}
+        self._queue: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._rooms: dict[int, _Room] = {}
+        self._asked: dict[asyncio.Future[Any], float] = {}  # until when each call may take, the oldest first
+        self._watch: asyncio.TimerHandle | None = None
+        self._finished: Mailbox[_Finished] = Mailbox(self._take)
         self._busy = 0
-        self._threads = 0
+        self._threads: list[_Thread] = []
+        self._relief: asyncio.TimerHandle | None = None
 
     async def run(self, uid: int, function: Callable[[], T], *, late: Callable[[T], object] | None = None) -> T:
         """Call ``function`` in a thread, on behalf of ``uid``.
@@ -44,54 +59,122 @@ class Workers:
         Raises NotStartedError when that took too long. If it returns after all, ``late`` is called with what it
         returned, in a thread, too.
         """
-        try:
-            async with asyncio.timeout(self._patience):
-                room = self._rooms.setdefault(uid, asyncio.Semaphore(EACH if uid else ROOTS))
-                await room.acquire()
-                return await self._call(room, function, late)
-        except TimeoutError:
-            raise NotStartedError(
-                f"cannot go on: a file system has not answered for {self._patience:g} s",
-                hint="the command, its directory or its output lies on a mount that hangs; try again when it answers",
-            ) from None
-
-    def soon(self, function: Callable[[], object], then: Callable[[], None] | None = None) -> None:
-        """Call ``function`` in a thread, and ``then`` in the loop; nobody waits for it."""
-        self._put(function, None if then is None else lambda *_: then())
-
-    async def _call(self, room: asyncio.Semaphore, function: Callable[[], T], late: Callable[[T], object] | None) -> T:
         answer: asyncio.Future[T] = self._loop.create_future()
+        room = self._rooms.get(uid)
+        if room is None:
+            room = self._rooms[uid] = _Room(EACH if uid else ROOTS)
 
         def told(value: Any, error: BaseException | None) -> None:
-            room.release()
+            room.left += 1
+            self._let_in(room)
             if not answer.done():
                 answer.set_result(value) if error is None else answer.set_exception(error)
             elif error is None and late is not None:
                 self.soon(functools.partial(late, value))
 
-        self._put(function, told)
-        return await answer
+        room.waiting.append((answer, function, told))
+        self._let_in(room)
+        if self._patience is None:
+            return await answer
+        self._asked[answer] = self._loop.time() + self._patience
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._give_up)
+        try:
+            return await answer
+        finally:
+            del self._asked[answer]
+
+    def soon(self, function: Callable[[], object], then: Callable[[], None] | None = None) -> None:
+        """Call ``function`` in a thread, and ``then`` in the loop; nobody waits for it."""
+        self._put(function, None if then is None else lambda *_: then())
+
+    def _let_in(self, room: _Room) -> None:
+        while room.left and room.waiting:
+            answer, function, told = room.waiting.popleft()
+            if not answer.done():  # nobody waits any more for one that is
+                room.left -= 1
+                self._put(function, told)
+
+    def _give_up(self) -> None:
+        """Tell those who have waited for too long, and look again when the next one will have."""
+        now, self._watch = self._loop.time(), None
+        for answer, end in self._asked.items():
+            if end > now:
+                self._watch = self._loop.call_at(end, self._give_up)
+                return
+            if not answer.done():
+                answer.set_exception(
+                    NotStartedError(
+                        f"cannot go on: a file system has not answered for {self._patience:g} s",
+                        hint="the command, its directory or its output lies on a mount that hangs; try again when it"
+                        " answers",
+                    )
+                )
+
+    # ── threads ──
 
     def _put(self, function: Callable[[], Any], told: _Told | None) -> None:
         self._busy += 1
-        if self._threads < min(self._busy, MOST):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"cbx-{self._name}-{self._threads}", daemon=True).start()
         self._queue.put((function, told))
+        if len(self._threads) < min(self._busy, self._at_once):
+            self._one_more()
+        elif self._relief is None and len(self._threads) < min(self._busy, MOST):
+            self._relief = self._loop.call_later(STUCK, self._relieve)
 
-    def _work(self) -> None:
+    def _one_more(self) -> None:
+        thread = _Thread(f"cbx-{self._name}-{len(self._threads) + 1}", self._queue, self._finished)
+        self._threads.append(thread)
+        thread.start()
+
+    def _relieve(self) -> None:
+        """Have a thread more for each that has been at the same call since the last look, if there is work for it."""
+        self._relief = None
+        stuck = sum(thread.look() for thread in self._threads)
+        while len(self._threads) < min(self._busy, self._at_once + stuck, MOST):
+            self._one_more()
+        if len(self._threads) < min(self._busy, MOST):
+            self._relief = self._loop.call_later(STUCK, self._relieve)
+
+    def _take(self, finished: _Finished) -> None:
+        told, value, error = finished
+        self._busy -= 1
+        if told is not None:
+            told(value, error)
+
+
+class _Room:
+    """How many more calls of one user may be in threads, and those that wait for that."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.waiting: collections.deque[tuple[asyncio.Future[Any], Callable[[], Any], _Told]] = collections.deque()
+
+
+class _Thread(threading.Thread):
+    """Makes one call after the other."""
+
+    def __init__(self, name: str, calls: queue.SimpleQueue[_Call], finished: Mailbox[_Finished]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._calls = calls
+        self._finished = finished
+        self._count = 0  # of calls begun and calls ended: odd while it is at one
+        self._seen = 0
+
+    def look(self) -> bool:
+        """Whether it is at the same call as at the last look."""
+        before, self._seen = self._seen, self._count
+        return self._seen == before and self._seen % 2 == 1
+
+    def run(self) -> None:
+        """For ever."""
         while True:
-            function, told = self._queue.get()
+            function, told = self._calls.get()
+            self._count += 1
             value, error = None, None
             try:
                 value = function()
             except BaseException as raised:  # noqa: BLE001  # it belongs to who asked
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is there to be told
-                self._loop.call_soon_threadsafe(self._done, told, value, error)
+            self._count += 1
+            self._finished.put((told, value, error))
             del function, told, value, error
-
-    def _done(self, told: _Told | None, value: Any, error: BaseException | None) -> None:
-        self._busy -= 1
-        if told is not None:
-            told(value, error)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 
 GENESIS = "0" * 64
 TRIMMED = "trimmed"  # the action of an entry that says up to where older ones were removed, and their last hash
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode  # json.dumps makes one for each call
 MOST_PROBLEMS = 100  # that are told; a trail that is wrong from its first entry on has one for each
 
 
@@ -82,7 +83,7 @@ def canonical(entry: Entry) -> bytes:
         "subject": entry.subject,
         "uid": entry.uid,
     }
-    return json.dumps(values, separators=(",", ":"), sort_keys=True).encode("ascii")
+    return _encode(values).encode("ascii")
 
 
 def digest(previous: str, entry: Entry) -> str:

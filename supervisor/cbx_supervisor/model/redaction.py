@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from cbx_sandbox.shell import bundled
 
 REDACTED = "[redacted]"
-REMEMBERED = 256  # texts: one is asked for several times in the life of a job
+REMEMBERED = 512  # texts: one is asked for several times in the life of a job
+USUAL = 4096  # characters; longer ones are not remembered, or the memory were a caller's to fill
 LONGEST = 1 << 20  # characters; nothing longer is stored
 
 
@@ -28,14 +29,20 @@ class Rule:
     pattern: re.Pattern[str]
 
 
-@functools.lru_cache(maxsize=REMEMBERED)
 def redacted(text: str) -> str:
     """Return ``text`` without the secrets that are known by their form; most texts come back as they are."""
+    return _remembered(text) if len(text) <= USUAL else _redacted(text)
+
+
+def _redacted(text: str) -> str:
     small = text.lower()
     for rule in _rules():
         if any(word in small for word in rule.before):
             text = rule.pattern.sub(_replaced, text)
     return text
+
+
+_remembered = functools.lru_cache(maxsize=REMEMBERED)(_redacted)
 
 
 def redacted_values(value: object) -> object:

@@ -57,10 +57,25 @@ def decode(payload: bytes) -> list[tuple[str, bytes]]:
     fields = []
     for part in payload.split(b"\0"):
         key, equals, value = part.partition(b"=")
-        if not equals or not key or not KEY_LETTERS.issuperset(key):
+        name = _name(key) if equals else None
+        if name is None:
             raise FrameError(f"not a field: {part[:60]!r}")
-        fields.append((key.decode("ascii"), value))
+        fields.append((name, value))
     return fields
+
+
+_names: "dict[bytes, str]" = {}  # the same few keys come with every frame
+_MOST_NAMES, _LONGEST_NAME = 256, 32  # whoever makes up others fills no memory with them
+
+
+def _name(key: bytes) -> "str | None":
+    """A key as text, or None if it is none."""
+    known = _names.get(key)
+    if known is None and key and KEY_LETTERS.issuperset(key):
+        known = key.decode("ascii")
+        if len(_names) < _MOST_NAMES and len(key) <= _LONGEST_NAME:
+            _names[key] = known
+    return known
 
 
 class Splitter:

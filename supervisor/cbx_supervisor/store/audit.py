@@ -10,6 +10,7 @@ from typing import Any
 from cbx_supervisor.model import chain
 from cbx_supervisor.model.redaction import redacted_values
 
+_detail = json.JSONEncoder(separators=(",", ":"), default=str).encode  # json.dumps makes one for each call
 _INSERT = (
     "INSERT INTO audit (id, at, uid, pid, action, subject, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
@@ -23,7 +24,7 @@ def record(
 
     Without secrets that the detail may hold.
     """
-    text = json.dumps(redacted_values(detail or {}), separators=(",", ":"), default=str)
+    text = _detail(redacted_values(detail or {}))
 
     def operation(connection: sqlite3.Connection) -> None:
         _append(connection, at, uid, pid, action, subject, text)

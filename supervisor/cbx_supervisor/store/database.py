@@ -13,13 +13,21 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cbx_sandbox.errors import CbxError
 from cbx_supervisor.store.migrations import migrate, refuse_other
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], object]
+Told = Callable[[object, BaseException | None], object]
+
+
+class _Write(NamedTuple):
+    operation: Operation
+    wanted: Callable[[], bool]
+    told: Told
+
 
 GROUP = 256  # operations in one transaction at most: bounds what one of them waits for
 BUSY_SECONDS = 10.0
@@ -65,7 +73,7 @@ class Database:
             hint = "check the file and its disk; move it away to begin with an empty history"
             raise CbxError(f"cannot open {path}: {error}", hint=hint) from error
         self._reading = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[Operation, Future[object]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closed = False
         self.commits = 0
         self.committed = threading.Event()  # set with each transaction, for one who follows them
@@ -75,11 +83,26 @@ class Database:
     def write(self, operation: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run ``operation`` in the next transaction; the future is done when that is on disk."""
         future: Future[T] = Future()
-        if self._closed:
-            future.set_exception(CbxError(f"cannot write to {self.path}: it is closed"))
-            return future
-        self._queue.put((operation, future))  # type: ignore[arg-type]  # the pair agrees in T, a queue of pairs cannot say so
+
+        def told(value: object, error: BaseException | None) -> None:
+            if error is None:
+                future.set_result(value)  # type: ignore[arg-type]  # what the operation has returned
+            else:
+                future.set_exception(error)
+
+        # Once it is begun it cannot be cancelled.
+        self.put(operation, future.set_running_or_notify_cancel, told)
         return future
+
+    def put(self, operation: Operation, wanted: Callable[[], bool], told: Told) -> None:
+        """The same for many callers: ``wanted`` is asked before it is begun, ``told`` called when it is on disk.
+
+        Both in the writer's thread; whoever waits for several is told of one after the other.
+        """
+        if self._closed:
+            told(None, CbxError(f"cannot write to {self.path}: it is closed"))
+            return
+        self._queue.put(_Write(operation, wanted, told))
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``operation`` on the read-only connection, on what was committed last."""
@@ -102,11 +125,10 @@ class Database:
     def _write_forever(self) -> None:
         stop = False
         while not stop:
-            batch: list[tuple[Operation, Future[object]]] = []
+            batch: list[_Write] = []
             item = self._queue.get()
             while item is not None:
-                # From here on it cannot be cancelled; who cancelled it before wants nothing written.
-                if item[1].set_running_or_notify_cancel():
+                if item.wanted():
                     batch.append(item)
                 if len(batch) >= GROUP:
                     break
@@ -118,12 +140,13 @@ class Database:
             if batch:
                 self._transact(batch)
 
-    def _transact(self, batch: list[tuple[Operation, Future[object]]]) -> None:
-        done: list[tuple[Future[object], object]] = []
+    def _transact(self, batch: list[_Write]) -> None:
+        done: list[tuple[Told, object, BaseException | None]] = []
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for operation, future in batch:
-                self._one(operation, future, done)
+            for write in batch:
+                value, error = self._one(write.operation)
+                done.append((write.told, value, error))
             self._writer.execute("COMMIT")
             self.commits += 1
             self.committed.set()
@@ -131,23 +154,20 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             hint = "check the disk: is it full, or read-only?"
-            for future, _ in done:
-                future.set_exception(CbxError(f"cannot write to {self.path}: {error}", hint=hint))
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(CbxError(f"cannot write to {self.path}: {error}", hint=hint))
+            failed = [own for _, _, own in done] + [None] * (len(batch) - len(done))
+            for write, own in zip(batch, failed, strict=True):
+                write.told(None, own or CbxError(f"cannot write to {self.path}: {error}", hint=hint))
             return
-        for future, value in done:
-            future.set_result(value)
+        for told, value, own in done:
+            told(value, own)
 
-    def _one(self, operation: Operation, future: Future[object], done: list[tuple[Future[object], object]]) -> None:
+    def _one(self, operation: Operation) -> tuple[object, BaseException | None]:
         self._writer.execute("SAVEPOINT one")
         try:
             value = operation(self._writer)
         except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to the one who asked
             self._writer.execute("ROLLBACK TO one")
             self._writer.execute("RELEASE one")
-            future.set_exception(error)
-            return
+            return None, error
         self._writer.execute("RELEASE one")
-        done.append((future, value))
+        return value, None

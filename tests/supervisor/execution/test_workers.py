@@ -76,3 +76,45 @@ def test_soon_is_told_in_the_loop():
         await done.wait()
 
     asyncio.run(main())
+
+
+def test_another_thread_takes_the_place_of_one_that_is_stuck():
+    """However few are enough as a rule: one dead file system holds up nobody else, nor do five of them."""
+
+    async def main():
+        workers, answer = Workers("test", None, at_once=1), threading.Event()
+        stuck = [asyncio.ensure_future(workers.run(user, answer.wait)) for user in range(1, 6)]
+        assert await workers.run(6, lambda: "other") == "other"
+        assert not any(call.done() for call in stuck)
+        answer.set()
+        assert await asyncio.gather(*stuck) == [True] * 5
+
+    asyncio.run(main())
+
+
+def test_one_user_waits_for_his_own_calls_only():
+    """More of his than may be in threads at once: they are made in order, as those before them end."""
+
+    async def main():
+        workers, made = Workers("test", 60), []
+        await asyncio.gather(*(workers.run(1, lambda number=number: made.append(number)) for number in range(EACH * 5)))
+        assert sorted(made) == list(range(EACH * 5))
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_leaves_its_room():
+    """A call that nobody waits for any more is not made, and takes no room from the next one."""
+
+    async def main():
+        workers, answer, made = Workers("test", 60), threading.Event(), []
+        hanging = [asyncio.ensure_future(workers.run(1, answer.wait)) for _ in range(EACH)]
+        waiting = asyncio.ensure_future(workers.run(1, lambda: made.append("nobody's")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        answer.set()
+        await asyncio.gather(*hanging)
+        assert await workers.run(1, lambda: "next") == "next"
+        assert not made
+
+    asyncio.run(main())

@@ -25,6 +25,9 @@ from cbx_supervisor.protocol.messages import Batch, Submit
 
 CREATED = 201
 MAX_BATCH = 16 << 20  # bytes
+# What a body has beside the environment, and what the exec socket calls it. (msgspec.structs.fields works the types out
+# anew at each call, which takes longer than everything else that is done with a body.)
+_KEYS = tuple((name, "arg" if name == "argv" else name) for name in Submit.__struct_fields__ if name != "env")
 
 
 async def submit(request: Request) -> Response:
@@ -132,13 +135,12 @@ def _fields(wanted: Submit) -> list[tuple[str, bytes]]:
     """As the exec socket has them: there is one way to check a request."""
     made = [("kind", b"run"), ("version", requests.VERSION.encode()), ("detach", b"1")]
     made += [("env", os.fsencode(f"{name}={value}")) for name, value in wanted.env.items()]
-    for field in msgspec.structs.fields(Submit):
-        value = getattr(wanted, field.name)
-        name = {"argv": "arg"}.get(field.name, field.name)
-        if name == "env" or value is None or value is False:
+    for name, key in _KEYS:
+        value = getattr(wanted, name)
+        if value is None or value is False or value == []:
             continue
         values = value if isinstance(value, list) else [1 if value is True else value]
-        made += [(name, os.fsencode(str(one))) for one in values]
+        made += [(key, os.fsencode(str(one))) for one in values]
     if any(b"\0" in value for _, value in made):
         raise UsageError("cannot take the body: nothing in it may have a NUL character")
     return made
