@@ -64,7 +64,7 @@ async def show(request: Request) -> Response:
 
 async def run(request: Request) -> Response:
     """POST /v1/transactions/{id}/run: a job in it that nobody waits for, with the body of POST /v1/jobs."""
-    found = await _found(request)
+    found = await _mine(request, "run a job in")
     wanted = msgspec.structs.replace(await body_of(request, Submit), transaction=found.number)
     return await submitting.submit_wanted(request, wanted)
 
