@@ -37,7 +37,7 @@ from cbx_supervisor.execution.retention import Retention
 from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import Settings
-from cbx_supervisor.store import audit
+from cbx_supervisor.store import audit, steering
 from cbx_supervisor.store.database import Database
 from cbx_supervisor.store.history import prune
 
@@ -202,8 +202,13 @@ class Service:
 
     def _take_over(self, found: recovery.Found) -> None:
         """Go on with the jobs of an earlier supervisor; those that wait come last, as they would have."""
+        stopped = self.database.read(steering.find)
+        self.executor.draining = stopped.draining
+        self.executor.admission.engine.hold_those(stopped.jobs)
+        if stopped.paused:
+            self.executor.admission.pause_all()
         for job, init in found.running:
-            resuming.adopt(self.executor, job, init)
+            resuming.adopt(self.executor, job, init, paused=job.job.number in stopped.jobs)
         for job, outcome in found.ended:
             resuming.conclude(self.executor, job, outcome)
         for job in found.awaited:

@@ -18,6 +18,9 @@ _ENDING = frozenset({"HUP", "INT", "QUIT", "TERM", "KILL"})
 Before = tuple[tuple["LiveJob", Tie], ...]
 
 
+BY_HAND = "somebody"  # the reason for which a job is frozen by hand
+
+
 class Cancelled(Exception):  # noqa: N818  # an order that was given, not a fault
     """The job was cancelled before it was started."""
 

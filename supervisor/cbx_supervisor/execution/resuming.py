@@ -24,7 +24,7 @@ from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.execution import attending, breaking, run
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution.launching import Init
-from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.live import BY_HAND, LiveJob
 from cbx_supervisor.execution.lockset import AdoptedLocks
 from cbx_supervisor.execution.outcome import FAILED, iso, signal_name, usage_of, verdict
 from cbx_supervisor.execution.progress import Progress, box_name
@@ -53,14 +53,21 @@ class Unfinished:
     checkpoint: Checkpoint | None
 
 
-def adopt(executor: Executor, found: Unfinished, adopted: Adopted) -> None:
-    """Go on with a job whose init lives. It may still wait for its start, which is on disk."""
+def adopt(executor: Executor, found: Unfinished, adopted: Adopted, *, paused: bool = False) -> None:
+    """Go on with a job whose init lives. It may still wait for its start, which is on disk.
+
+    ``paused``: somebody has stopped it. Else it goes on: who was stopped for another job is not remembered.
+    """
     live = _live(executor, found)
     record = f"{executor.paths.jobs}/{box_name(live.number, found.kept.attempt)}.json"
     init = Init(adopted, record, live.terminal)
     init.control.go()
     live.about_to_launch()
     live.launched(init)
+    if paused:
+        live.freeze(BY_HAND, on=True)
+    else:
+        init.control.freeze(on=False)
     live.state = Running(found.kept.attempt, _started(found), init.pid)
     _go_on(executor, found, live, _end_of(init), init.missing, leaks.namespaces(init.pid))
 

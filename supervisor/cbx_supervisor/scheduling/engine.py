@@ -131,6 +131,10 @@ class Engine:
         """Keep a job that waits from being started; False if it does not wait for its turn."""
         return self.waiters.hold(number)
 
+    def hold_those(self, numbers: frozenset[int]) -> None:
+        """Keep jobs from being started that an earlier engine kept, and that are still to be submitted to this one."""
+        self.waiters.hold_those(numbers)
+
     def unhold(self, number: int, now: float) -> list[Action]:
         """Let a job that was kept be started."""
         self.waiters.unhold(number, now)

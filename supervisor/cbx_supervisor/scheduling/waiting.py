@@ -36,6 +36,7 @@ class Waiting:
         self.reservation = Reservation(self.sleepers)
         self.counts = dict.fromkeys(Tier, 0)
         self._held: dict[int, Entry] = {}  # somebody paused them
+        self._unwelcome: frozenset[int] = frozenset()  # somebody paused them before they came
         self._later: dict[int, Entry] = {}  # wait for a time
         self._times: list[tuple[float, int]] = []
         self._tripped: dict[str, dict[int, Entry]] = {}  # by breaker: who waits for it
@@ -105,7 +106,9 @@ class Waiting:
 
     def _arrive(self, entry: Entry, now: float) -> None:
         """Into the queue, at its time."""
-        if entry.not_before > now:
+        if entry.number in self._unwelcome:
+            self._held[entry.number] = entry
+        elif entry.not_before > now:
             self._later[entry.number] = entry
             heapq.heappush(self._times, (entry.not_before, entry.number))
         else:
@@ -122,14 +125,19 @@ class Waiting:
         self._held[number] = entry
         return True
 
+    def hold_those(self, numbers: frozenset[int]) -> None:
+        """Keep these from being started, whenever they come."""
+        self._unwelcome = numbers
+
     def unhold(self, number: int, now: float) -> None:
         """Let a job that was kept be started."""
+        self._unwelcome -= {number}
         if (entry := self._held.pop(number, None)) is not None:
             self._arrive(entry, now)
 
     def holds(self, number: int) -> bool:
         """Whether somebody keeps it."""
-        return number in self._held
+        return number in self._held or number in self._unwelcome
 
     def change(self, entry: Entry) -> None:
         """Say otherwise of a job that waits: its importance, its score, its place. Raises KeyError: it does not."""

@@ -222,6 +222,18 @@ CREATE TABLE attention (
 ) STRICT;
 """
 
+# What somebody has stopped by hand: jobs, and the queue.
+_STEERING = """
+CREATE TABLE paused (
+    job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE
+) STRICT;
+CREATE TABLE queue (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    paused INTEGER NOT NULL,
+    draining INTEGER NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _PREDICTIONS,
@@ -233,6 +245,7 @@ MIGRATIONS: tuple[str, ...] = (
     _BREAKERS,
     _OPERATIONS,
     _ATTENTION,
+    _STEERING,
 )
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}

@@ -18,7 +18,7 @@ _STRATEGIES = ("weighted-round-robin", "shortest-first", "resource-aware", "crit
 def command(context: click.Context, as_json: bool) -> None:
     """Show or change how jobs are started.
 
-    Changes last until the configuration is read anew.
+    A strategy lasts until the configuration is read anew, the rest until `resume`.
     """
     if context.invoked_subcommand is None:
         found = Api().get("/v1/queue")

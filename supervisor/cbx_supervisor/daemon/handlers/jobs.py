@@ -7,6 +7,8 @@ import pwd
 import signal
 import sqlite3
 import time
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -121,12 +123,14 @@ async def steered(request: Request, verb: str) -> tuple[jobs.Row, LiveJob | None
     return row, service_of(request).executor.live.get(row.job.number)
 
 
-async def audited(request: Request, action: str, row: jobs.Row, detail: dict[str, object]) -> None:
-    """Write down who did what to a job."""
+async def audited(
+    request: Request, action: str, row: jobs.Row, detail: dict[str, object], *more: Callable[[Any], object]
+) -> None:
+    """Write down who did what to a job, and what is to be written with that."""
     peer = peer_of(request)
     subject = f"job {row.job.number}"
     await service_of(request).executor.write(
-        audit.record(time.time(), action, subject, uid=peer.uid, pid=peer.pid, detail=detail)
+        *more, audit.record(time.time(), action, subject, uid=peer.uid, pid=peer.pid, detail=detail)
     )
 
 

@@ -14,7 +14,7 @@ from cbx_sandbox.errors import DeniedError, UsageError
 from cbx_supervisor.daemon.handlers import attending
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
 from cbx_supervisor.daemon.handlers.jobs import audited, steered
-from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.live import BY_HAND, LiveJob
 from cbx_supervisor.model.job import Queued, Starting, state_name
 from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol.messages import Move, Nothing, Priority, Queue
@@ -22,9 +22,8 @@ from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError
 from cbx_supervisor.scheduling.order import Importance
 from cbx_supervisor.scheduling.strategies import Strategy
 from cbx_supervisor.store import attention, audit
+from cbx_supervisor.store import steering as store
 from cbx_supervisor.store.jobs import Row
-
-_SOMEBODY = "somebody"  # the reason for which a job is frozen by hand
 
 
 async def pause(request: Request) -> Response:
@@ -34,10 +33,10 @@ async def pause(request: Request) -> Response:
     changed = False
     if live is not None:
         changed = service_of(request).executor.admission.hold(live.number)
-        if not changed and not isinstance(live.state, Queued | Starting) and _SOMEBODY not in live.frozen:
-            live.freeze(_SOMEBODY, on=True)
+        if not changed and not isinstance(live.state, Queued | Starting) and BY_HAND not in live.frozen:
+            live.freeze(BY_HAND, on=True)
             changed = True
-    return await _answer(request, "paused", row, live, changed=changed)
+    return await _answer(request, "paused", row, live, store.pause(row.job.number), changed=changed)
 
 
 async def resume(request: Request) -> Response:
@@ -50,10 +49,10 @@ async def resume(request: Request) -> Response:
         return await _answer(request, "resumed", row, live, changed=True)
     if live is not None:
         admission = service_of(request).executor.admission
-        changed = _SOMEBODY in live.frozen or admission.engine.holds(live.number)
-        live.freeze(_SOMEBODY, on=False)
+        changed = BY_HAND in live.frozen or admission.engine.holds(live.number)
+        live.freeze(BY_HAND, on=False)
         admission.unhold(live.number)
-    return await _answer(request, "resumed", row, live, changed=changed)
+    return await _answer(request, "resumed", row, live, store.resume(row.job.number), changed=changed)
 
 
 async def _needs_somebody(request: Request, row: Row) -> bool:
@@ -107,12 +106,12 @@ async def _answer(
     action: str,
     row: Row,
     live: LiveJob | None,
-    *,
+    *more: store.Operation,
     changed: bool,
     detail: dict[str, object] | None = None,
 ) -> Response:
     if changed:
-        await audited(request, action, row, detail or {})
+        await audited(request, action, row, detail or {}, *more)
     state = row.state if live is None else state_name(live.state)
     return json_answer({"job": row.job.number, "state": state, "changed": changed})
 
@@ -134,7 +133,7 @@ async def show(request: Request) -> Response:
 
 
 async def change(request: Request) -> Response:
-    """POST /v1/queue: until the configuration is read anew."""
+    """POST /v1/queue: the strategy until the configuration is read anew, the rest until told otherwise."""
     body = await body_of(request, Queue)
     await require(request, Right.STEER, "change the queue", owner=0)
     service, peer = service_of(request), peer_of(request)
@@ -147,6 +146,7 @@ async def change(request: Request) -> Response:
         service.executor.draining = body.draining
     detail = dict(msgspec.structs.asdict(body))
     await service.executor.write(
-        audit.record(time.time(), "queue changed", "queue", uid=peer.uid, pid=peer.pid, detail=detail)
+        store.queue(paused=body.paused, draining=body.draining),
+        audit.record(time.time(), "queue changed", "queue", uid=peer.uid, pid=peer.pid, detail=detail),
     )
     return await show(request)

@@ -1,0 +1,57 @@
+"""What somebody has stopped by hand, until told otherwise: jobs, and the queue. It outlives the supervisor."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable
+
+Operation = Callable[[sqlite3.Connection], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """Jobs that are not to go on; ``paused``: the queue starts nothing, ``draining``: it takes nothing."""
+
+    jobs: frozenset[int]
+    paused: bool
+    draining: bool
+
+
+def pause(job: int) -> Operation:
+    """A job is not to go on, or to be started. Forgotten with it."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        # A foreground job that was started at once may be on no record yet: it has nothing that could be lost.
+        connection.execute("INSERT OR IGNORE INTO paused (job) SELECT id FROM jobs WHERE id = ?", (job,))
+
+    return operation
+
+
+def resume(job: int) -> Operation:
+    """It may go on."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM paused WHERE job = ?", (job,))
+
+    return operation
+
+
+def queue(*, paused: bool | None, draining: bool | None) -> Operation:
+    """How the queue stands; None: as before."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR IGNORE INTO queue (one, paused, draining) VALUES (1, 0, 0)")
+        connection.execute(
+            "UPDATE queue SET paused = coalesce(?, paused), draining = coalesce(?, draining)", (paused, draining)
+        )
+
+    return operation
+
+
+def find(connection: sqlite3.Connection) -> Stopped:
+    """All that is stopped."""
+    row = connection.execute("SELECT paused, draining FROM queue").fetchone()
+    jobs = connection.execute("SELECT job FROM paused WHERE job NOT IN (SELECT job FROM results)").fetchall()
+    paused, draining = (False, False) if row is None else (bool(row[0]), bool(row[1]))
+    return Stopped(frozenset(found[0] for found in jobs), paused, draining)
