@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import FileKind
 
 GLOB_LIMIT = 10_000  # directory entries looked at for one pattern
+DEEPEST = 64  # directories above a path that are remembered for others
 MARKERS = (
     ".git",
     ".hg",
@@ -34,35 +35,63 @@ MARKERS = (
 )
 
 
+class Answers:
+    """What was asked of the file system, with one user's rights. What files hold is not kept here: it may be much."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[str, FileKind] = {}
+        self.resolved: dict[str, str] = {}
+        self.roots: dict[tuple[str, str], str] = {}
+        self.globs: dict[str, tuple[str, ...]] = {}
+        self.found: dict[tuple[str, tuple[str, ...]], str | None] = {}
+
+    def __len__(self) -> int:
+        return len(self.kinds) + len(self.resolved) + len(self.roots) + len(self.globs) + len(self.found)
+
+
 class HostFacts:
     """The real file system as it is now; answers are remembered, so one instance serves one analysis."""
 
-    def __init__(self, cwd: str, env: Mapping[str, str], *, home: str | None = None, uid: int | None = None) -> None:
+    def __init__(
+        self,
+        cwd: str,
+        env: Mapping[str, str],
+        *,
+        home: str | None = None,
+        uid: int | None = None,
+        answers: Answers | None = None,
+    ) -> None:
+        """``answers`` are shared with other analyses: what was looked up with the same rights, and recently enough."""
         self.cwd = cwd
         self.env = dict(env)
         self.home = home or self.env.get("HOME", "/")
         self.uid = os.getuid() if uid is None else uid
         self.path = tuple(self.env.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"))
-        self._kinds: dict[str, FileKind] = {}
-        self._resolved: dict[str, str] = {}
-        self._roots: dict[str, str] = {}
-        self._globs: dict[str, tuple[str, ...]] = {}
-        self._found: dict[str, str | None] = {}
+        self._answers = Answers() if answers is None else answers
         self._texts: dict[tuple[str, int], str | None] = {}
 
     def kind(self, path: str) -> FileKind:
         """Say what is at a path, without following a final symlink."""
-        known = self._kinds.get(path)
+        known = self._answers.kinds.get(path)
         if known is None:
-            known = self._kinds[path] = _kind(path)
+            known = self._answers.kinds[path] = _kind(path)
         return known
 
     def resolve(self, path: str) -> str:
         """Return the real path; a missing tail is kept."""
-        known = self._resolved.get(path)
+        known = self._answers.resolved.get(path)
         if known is None:
-            known = self._resolved[path] = _resolve(path)
+            known = self._answers.resolved[path] = self._resolve(path)
         return known
+
+    def _resolve(self, path: str) -> str:
+        """As realpath(3), but each directory above is looked at once for all that is in it."""
+        parent, name = posixpath.split(path)
+        if not path.startswith("/") or name in {"", ".", ".."} or parent == "//" or path.count("/") > DEEPEST:
+            return _resolve(path)
+        above = "/" if parent == "/" else self.resolve(parent)
+        real = posixpath.join(above, name)
+        return _resolve(path) if self.kind(real) == "link" else real
 
     def writable(self, path: str) -> bool:
         """Say whether this thread, with the rights that it has now, may write there."""
@@ -70,23 +99,25 @@ class HostFacts:
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return the absolute paths that match an absolute pattern, after a bounded look."""
-        known = self._globs.get(pattern)
+        known = self._answers.globs.get(pattern)
         if known is None:
-            known = self._globs[pattern] = _glob(pattern)
+            known = self._answers.globs[pattern] = _glob(pattern)
         return known
 
     def project_root(self, directory: str) -> str:
         """Return the nearest ancestor with .git, else with another marker, else the directory."""
-        known = self._roots.get(directory)
+        known = self._answers.roots.get((directory, self.home))
         if known is None:
-            known = self._roots[directory] = _project_root(self.resolve(directory), self.home)
+            known = _project_root(self.resolve(directory), self.home)
+            self._answers.roots[directory, self.home] = known
         return known
 
     def which(self, program: str) -> str | None:
         """Return where PATH finds a program."""
-        if program not in self._found:
-            self._found[program] = _which(program, self.path)
-        return self._found[program]
+        key = (program, self.path)
+        if key not in self._answers.found:
+            self._answers.found[key] = _which(program, self.path)
+        return self._answers.found[key]
 
     def text(self, path: str, limit: int) -> str | None:
         """Return what a regular file holds, None where it is none, is not readable, longer or no UTF-8."""

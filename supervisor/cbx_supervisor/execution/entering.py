@@ -199,7 +199,8 @@ async def _unless_withdrawn(job: Progress, waiting: Coroutine[Any, Any, T]) -> T
 async def _plan(job: Progress, linked: Reason | None) -> runner.Plan:
     plan, stricter = job.executor.plan, _stricter(job)
     try:
-        return await plan(job.submission, linked or stricter, first=job.first, observe=job.observe)
+        came = None if job.first is None else job.live.since
+        return await plan(job.submission, linked or stricter, first=job.first, came=came, observe=job.observe)
     except CbxError as error:
         if stricter is None or job.again is None:
             raise

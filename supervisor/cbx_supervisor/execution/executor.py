@@ -38,6 +38,7 @@ from cbx_supervisor.execution.mailbox import Mailbox
 from cbx_supervisor.execution.ordering import ProgramOrder
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
+from cbx_supervisor.execution.sharing import SharedAnswers
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
 from cbx_supervisor.execution.transactions import Transactions
 from cbx_supervisor.execution.workers import Workers
@@ -104,6 +105,7 @@ class Executor:
         self._closing: collections.Counter[int] = collections.Counter()
         self._loop = asyncio.get_running_loop()
         self._written: Mailbox[tuple[asyncio.Future[None], BaseException | None]] = Mailbox(_tell)
+        self._answers = SharedAnswers()
         self._warming = asyncio.Lock()
         self._warm = False
         self._job = max(started, database.read(lambda connection: jobs.last_number(connection, "jobs")))
@@ -262,11 +264,13 @@ class Executor:
         at_least: Reason | None = None,
         *,
         first: Callable[[], None] | None = None,
+        came: float | None = None,
         observe: bool = True,
     ) -> runner.Plan:
         """Analyse and decide, after ``first``, which may look at files too.
 
-        ``observe`` allows an overlay for the sake of learning.
+        ``came`` is when the job was submitted, by the Unix clock: what others saw since then it need not look up. None:
+        it goes by what is there now. ``observe`` allows an overlay for the sake of learning.
 
         Raises DeniedError, UsageError, UnavailableError; NotStartedError if a file system hangs.
         """
@@ -278,7 +282,7 @@ class Executor:
         def whole() -> runner.Plan:
             if first is not None:
                 first()
-            return self._plan(self._request_of(submission), at_least, lessons, observe=observe)
+            return self._plan(self._request_of(submission), at_least, lessons, came=came, observe=observe)
 
         return await self.look(submission.uid, whole)
 
@@ -434,7 +438,13 @@ class Executor:
         await self.leaks.finish()
 
     def _plan(
-        self, request: runner.Request, at_least: Reason | None, lessons: Mapping[str, Lesson], *, observe: bool
+        self,
+        request: runner.Request,
+        at_least: Reason | None,
+        lessons: Mapping[str, Lesson],
+        *,
+        observe: bool,
+        came: float | None = None,
     ) -> runner.Plan:
         visible = runner.seen(request)
         facts = HostFacts(
@@ -442,6 +452,7 @@ class Executor:
             visible,
             home=request.identity.home,
             uid=request.identity.uid,
+            answers=self._answers.of((request.submitter_is_root, request.identity), came),
         )
         more: dict[str, Any] = {"at_least": at_least, "lessons": lessons, "observe": observe, "visible": visible}
         if request.submitter_is_root:

@@ -99,3 +99,30 @@ def test_texts_are_regular_files_within_a_limit(tmp_path: pathlib.Path) -> None:
     for name in ("binary", "p", "", "none"):
         assert facts.text(str(tmp_path / name), 100) is None
     assert facts.text("/dev/null", 100) is None
+
+
+def test_paths_resolve_as_realpath_says(tmp_path: pathlib.Path) -> None:
+    """What is remembered of the directories above a path changes nothing, whichever was asked for first."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "f").write_text("")
+    for name, target in {
+        "l": "a",
+        "a/up": "..",
+        "a/b/abs": str(tmp_path / "a"),
+        "loop": "loop",
+        "a/x": "../y",
+        "y": "a/x",
+        "gone": "none/at/all",
+        "a/dot": ".",
+    }.items():
+        (tmp_path / name).symlink_to(target)
+    names = ("a", "b", "f", "l", "up", "abs", "loop", "x", "y", "gone", "dot", "..", ".", "", "none")
+    paths = ["/".join((str(tmp_path), first, second, third)) for first in names for second in names for third in names]
+    paths += ["/", "//", "//usr/bin", "/..", "", "relative/path", f"{tmp_path}/" + "a/up/" * 60 + "a", "/nul\0/x"]
+    facts = host(tmp_path)
+    for path in (*paths, *reversed(paths)):
+        fresh = host(tmp_path).resolve(path)
+        assert facts.resolve(path) == fresh
+        circles = {"loop", "x", "y"} & set(path.split("/"))  # realpath gives up on them, each release otherwise
+        if "\0" not in path and not circles:
+            assert fresh == os.path.realpath(path)
