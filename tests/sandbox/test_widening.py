@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbx_sandbox import lockset, runner
+from cbx_sandbox.errors import DeniedError
 from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.policy import Identity, LockMode
 from cbx_sandbox.shell.fingerprint import fingerprint
@@ -116,8 +117,8 @@ def test_nothing_is_loosened(line, learned, tier, paths):
     """Whatever was learned: no laxer tier, no more written directly, nothing more committed unseen, no more network."""
     try:
         without = plan(line, tier=tier)
-    except runner.DeniedError:
-        with pytest.raises(runner.DeniedError):
+    except DeniedError:
+        with pytest.raises(DeniedError):
             plan(line, learned, tier=tier)
         return
     planned = plan(line, learned, tier=tier)
