@@ -164,6 +164,9 @@ class Scheduling(Section, frozen=True):
         Meta(description="how many there are of what jobs ask for with --resource NAME[:N]"),
     ] = msgspec.field(default_factory=dict)
     preemption: Annotated[bool, Meta(description="a critical job that finds no slot freezes a lesser one")] = True
+    waiting_in_memory_max: Annotated[
+        int, Meta(ge=0, description="jobs that wait as they are; more that need no client are read again when started")
+    ] = 500
 
 
 class Retries(Section, frozen=True):

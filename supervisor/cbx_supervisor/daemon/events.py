@@ -78,7 +78,7 @@ class Events:
         state = live.state
         status = state.result.status if isinstance(state, Ended) else None
         self._last = max(self._last + 1, int(self._clock() * 1e6))
-        event = Event(self._last, live.number, live.submission.uid, state_name(state), status)
+        event = Event(self._last, live.number, live.uid, state_name(state), status)
         if len(self._ring) == KEPT:
             self._whole_from = self._ring[0].number
         self._ring.append(event)

@@ -25,7 +25,7 @@ from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.paths import Paths
 from cbx_supervisor.settings import History
-from cbx_supervisor.store import attention, checkpoints, jobs, kept
+from cbx_supervisor.store import attention, checkpoints, jobs
 from cbx_supervisor.store.database import Database
 
 
@@ -50,7 +50,7 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
     for row in database.read(jobs.unfinished):
         number = row.job.number
         held = open_checkpoints.get(number)
-        job = Unfinished(row.job, row.state, _kept(database, paths, number), held)
+        job = Unfinished(row.job, row.state, texts.of(database, paths.secrets, number), held)
         box = box_name(number, job.kept.attempt)
         init = left.pop(box, None)
         same_boot = job.kept.boot_id == sessions.boot_id()
@@ -91,15 +91,6 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
     ]
     for future in futures:
         future.result()
-    return found
-
-
-def _kept(database: Database, paths: Paths, number: int) -> kept.Kept:
-    """What was kept of a job, with its secrets, if it had any."""
-    found = database.read(lambda connection: kept.find(connection, number))
-    if found.submission is not None and texts.incomplete(found.submission):
-        true = secrets.find(paths.secrets, number)
-        return found if true is None else dataclasses.replace(found, submission=true)
     return found
 
 

@@ -362,7 +362,8 @@ class Connection:
             self._server.executor.log("internal error", job=live.number, error=repr(error))
             self.fail(CbxError(f"internal error: {error!r}"))
         else:
-            self._tell(ending)
+            if ending is not None:
+                self._tell(ending)
         finally:
             self._live = None
 

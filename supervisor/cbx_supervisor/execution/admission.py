@@ -34,9 +34,13 @@ class NotAfter(NotStartedError):  # noqa: N818  # an answer, not a fault
 class Admission:
     """Whoever waits is woken by whoever lets go, or by the clock where starts are limited in rate."""
 
-    def __init__(self, engine: Engine, on_freeze: Callable[[int, bool], None]) -> None:
+    def __init__(
+        self, engine: Engine, on_freeze: Callable[[int, bool], None], on_parked: Callable[[int, int | None], None]
+    ) -> None:
+        """``on_parked`` is told of jobs that nobody awaits: they are started, or refused because of another one."""
         self.engine = engine
         self._on_freeze = on_freeze
+        self._on_parked = on_parked
         self._loop = asyncio.get_running_loop()
         self._starts: dict[int, asyncio.Future[None]] = {}
         self._grants: dict[int, asyncio.Future[None]] = {}
@@ -53,6 +57,18 @@ class Admission:
             waiter.result()
             return True
         return False
+
+    @property
+    def awaited(self) -> int:
+        """How many jobs wait whose start somebody awaits."""
+        return len(self._starts)
+
+    def park(self, number: int) -> bool:
+        """Await the start of a job no longer; False if it was decided already."""
+        if self._starts[number].done():
+            return False
+        del self._starts[number]
+        return True
 
     async def started(
         self,
@@ -191,12 +207,17 @@ class Admission:
                 case Freeze(number) | Thaw(number):
                     self._on_freeze(number, isinstance(action, Freeze))
                 case Start(number):
-                    _wake(self._starts.get(number))
+                    if (start := self._starts.get(number)) is None:
+                        self._on_parked(number, None)
+                    else:
+                        _wake(start)
                 case Grant(number):
                     _wake(self._grants.get(number))
                 case Refuse(number, because):
                     waiter = self._starts.get(number)
-                    if waiter is not None and not waiter.done():
+                    if waiter is None:
+                        self._on_parked(number, because)
+                    elif not waiter.done():
                         waiter.set_exception(NotAfter(because))
         self._set_timer()
 

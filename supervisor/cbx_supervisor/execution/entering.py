@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
 from cbx_sandbox.policy import Grant
 from cbx_sandbox.shell.estimate import priority
 from cbx_sandbox.shell.tiers import SEQUENTIAL, Reason, Tier
-from cbx_supervisor.execution import breaking, linkscan, lockset, ordering, records
+from cbx_supervisor.execution import breaking, linkscan, lockset, ordering, parking, records
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
@@ -30,6 +31,7 @@ from cbx_supervisor.scheduling.reasons import Reason as Waiting
 
 T = TypeVar("T")
 
+_NOBODY: frozenset[int] = frozenset()  # one for all: each call of frozenset() makes another
 PLANS = 5  # tries until a lock set stays what it was when it was asked for
 
 
@@ -50,8 +52,10 @@ async def enter(job: Progress) -> runner.Plan:
             await _check_links(job, linked)
         except _Stale:
             step_back(job)
+            job.parks = False
         except linkscan.LinkedOutside as found:
             step_back(job)
+            job.parks = False
             linked = Reason("links", f"must not be written in place: {found}", SEQUENTIAL)
         else:
             return planned
@@ -88,6 +92,8 @@ async def _take(job: Progress, planned: runner.Plan) -> bool:
     job.circuit = breaking.circuit(job.submission, planned)
     if planned.policy.grants:
         await _resolve(job, planned.policy.grants)
+    if job.granted is not None:
+        return _granted(job, _entry(job, planned))
     order, waited = job.executor.order, False
     if order.ahead(job.number) is not None:
         await records.submitted(job)
@@ -96,6 +102,7 @@ async def _take(job: Progress, planned: runner.Plan) -> bool:
     # Nothing is waited for from here on until it has entered: whom it follows is not over by then.
     order.place(job.number, accesses(planned.analysis.effects, job.submission.request.options.writable))
     job.entered = True
+    job.executor.caught_up.look()
     try:
         if job.executor.admission.enter(_entry(job, planned)):
             return waited
@@ -105,10 +112,22 @@ async def _take(job: Progress, planned: runner.Plan) -> bool:
             hint="`cbx-sandbox pools` shows what there is; [scheduling.resources] of the configuration says how many",
         ) from error
     await records.submitted(job)
+    if parking.possible(job) and job.executor.admission.park(job.number):
+        raise parking.Parked
     before = job.live.before
     await _wait(job)
     ordering.check(job.number, before)
     return True
+
+
+def _granted(job: Progress, entry: Entry) -> bool:
+    """Go on with what was granted to a job while it was parked, if that is what it asks for now."""
+    granted, job.granted = job.granted, None
+    assert granted is not None
+    if (granted.tier, granted.wants, granted.circuit) != (entry.tier, entry.wants, entry.circuit):
+        raise _Stale
+    ordering.check(job.number, job.live.before)
+    return False  # its locks were resolved a moment ago
 
 
 async def _resolve(job: Progress, grants: Sequence[Grant]) -> None:
@@ -124,7 +143,7 @@ def _named(job: Progress) -> frozenset[int]:
     for live in job.after:
         if live.succeeded is False:
             raise NotAfter(live.number)
-    return frozenset(live.number for live in job.after if live.succeeded is None)
+    return frozenset(live.number for live in job.after if live.succeeded is None) if job.after else _NOBODY
 
 
 def _entry(job: Progress, planned: runner.Plan) -> Entry:
@@ -134,17 +153,29 @@ def _entry(job: Progress, planned: runner.Plan) -> Entry:
         uid=job.submission.uid,
         tier=tier,
         wants=tuple(job.locks.wants),
-        score=priority(tier, estimate, importance.score),
+        score=_shared(priority(tier, estimate, importance.score)),
         importance=importance,
-        seconds=estimate.seconds,
+        seconds=_shared(estimate.seconds),
         submitted=job.live.since,
         after=_named(job),
         follows=job.executor.order.follows(job.live),
         bound=estimate.bound,
-        uses=((MEMORY, estimate.memory_mb), *job.submission.resources),
+        uses=_uses(estimate.memory_mb, job.submission.resources),
         not_before=_due(job),
         circuit=job.circuit,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(number: float) -> float:
+    """One for all jobs of which the same is expected."""
+    return number
+
+
+@functools.lru_cache(maxsize=256)
+def _uses(memory: int, resources: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """One for all jobs that use the same: very many may wait."""
+    return ((MEMORY, memory), *resources)
 
 
 def _due(job: Progress) -> float:

@@ -26,8 +26,9 @@ from cbx_sandbox.policy import Identity, NetworkMode
 from cbx_sandbox.shell import handlers
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
-from cbx_supervisor.execution import run, viewing
+from cbx_supervisor.execution import parking, run, viewing, waking
 from cbx_supervisor.execution.admission import Admission, NotAfter
+from cbx_supervisor.execution.backlog import CaughtUp
 from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
@@ -87,18 +88,21 @@ class Executor:
         self.report = report
         self.log = log
         self.host = Host(paths, settings.sandbox.hide)
-        self.admission = Admission(_engine(settings), self._freeze)
+        self._wake = functools.partial(waking.wake, self)  # one for all parked jobs
+        self.admission = Admission(_engine(settings), self._freeze, self._wake)
         self.breaking = Breaking(database, self.admission.engine)
         self.boot_id = boot_id()
         self.order = ProgramOrder(kept=settings.scheduling.program_order)
         self.live: dict[int, LiveJob] = {}
+        self._of_user: collections.Counter[int] = collections.Counter()  # how many of these are whose
+        self.caught_up = CaughtUp(self._behind)
         self.returning = Returning(database, self.live)
         self.stopping = False
         self.draining = False  # somebody has it take no more jobs until told otherwise
         self.on_change: Callable[[LiveJob], None] = _nobody_listens
         self._recording: set[asyncio.Task[None]] = set()
         self._afterwards: set[asyncio.Task[None]] = set()
-        self._resumed: set[asyncio.Task[Ending]] = set()
+        self._resumed: set[asyncio.Task[Ending | None]] = set()
         self._lookups = Workers("look", settings.timeouts.file_system_seconds, at_once=LOOKING)
         self._work = Workers("work", None)
         self._closers = Workers("close", None, at_once=1)
@@ -156,7 +160,7 @@ class Executor:
             hint = "`cbx-sandbox queue resume` has it take jobs again"
             raise NotStartedError("cannot take the job: the queue is being drained", hint=hint)
         if uid != 0:
-            mine = sum(1 for live in self.live.values() if live.submission.uid == uid)
+            mine = self._of_user[uid]
             if mine + more > self.settings.access.queue_per_user_max:
                 what = "the job" if more == 1 else f"{more} jobs"
                 raise NotStartedError(f"cannot take {what}: you have {mine} unfinished ones", hint="try again later")
@@ -165,11 +169,29 @@ class Executor:
 
     def _take(self, submission: Submission) -> LiveJob:
         self._job += 1
-        live = self.live[self._job] = LiveJob(self._job, submission, time.time(), self.on_change)
+        live = LiveJob(self._job, submission, time.time(), self.on_change)
+        self._add(live)
         self.on_change(live)
         self.returning.bind(live)
         self.order.expect(live)
         return live
+
+    def _add(self, live: LiveJob) -> None:
+        if live.number not in self.live:  # one that was parked stays
+            self.live[live.number] = live
+            self._of_user[live.uid] += 1
+
+    def _behind(self) -> int:
+        """How many jobs the engine does not know yet."""
+        engine = self.admission.engine
+        return len(self.live) - len(engine.running) - engine.waiting()
+
+    def _remove(self, live: LiveJob) -> None:
+        del self.live[live.number]
+        self.caught_up.look()
+        self._of_user[live.uid] -= 1
+        if not self._of_user[live.uid]:
+            del self._of_user[live.uid]
 
     def check_held(self, uid: int) -> None:
         """Raise NotStartedError if as much is held for ``uid``, or for everybody, as may be."""
@@ -181,15 +203,16 @@ class Executor:
         retention.check(mine, everybody, most)
 
     def resume(self, live: LiveJob, work: Coroutine[Any, Any, Ending]) -> None:
-        """Go on with a job that an earlier supervisor took; its caller, if it has one, comes later."""
-        self.live[live.number] = live
+        """Go on with a job that an earlier supervisor took, or that was parked; its caller, if any, comes later."""
+        self._add(live)
         task = asyncio.get_running_loop().create_task(self.through(live, work, Descriptors({})))
         self._resumed.add(task)
         task.add_done_callback(self._resumed.discard)
 
     def forget(self, live: LiveJob) -> None:
         """Take a submission back that :meth:`run` was never called for."""
-        self.live.pop(live.number, None)
+        self._remove(live)
+        self.returning.unbind(live)
         self.order.over(live.number)
         live.result.cancel()
 
@@ -201,7 +224,7 @@ class Executor:
         waited_for: list[LiveJob] = []
         for number in submission.after:
             live = self.live.get(number)
-            if live is not None and submission.uid in {0, live.submission.uid}:
+            if live is not None and submission.uid in {0, live.uid}:
                 waited_for.append(live)
             elif not self._succeeded(number, submission.uid):
                 raise NotAfter(number)
@@ -213,8 +236,10 @@ class Executor:
             raise UsageError(f"there is no job {number} to come after", hint="`cbx-sandbox list` shows yours")
         return row.result.state == "exited" and row.result.status == 0
 
-    async def run(self, live: LiveJob, descriptors: Descriptors, caller: Caller, first: Callable[[], None]) -> Ending:
-        """Take a job from its submission to its result, and tell everybody who waits for it.
+    async def run(
+        self, live: LiveJob, descriptors: Descriptors, caller: Caller, first: Callable[[], None]
+    ) -> Ending | None:
+        """Take a job from its submission to its result, and tell everybody who waits for it; None: it is parked.
 
         ``first`` is called in a thread before anything else: what it raises is how the job ends.
         """
@@ -222,19 +247,29 @@ class Executor:
         job.recorded = live.durable.is_set()  # one of many that were written down together
         return await self.through(live, run.whole(job), descriptors)
 
-    async def through(self, live: LiveJob, work: Coroutine[Any, Any, Ending], descriptors: Descriptors) -> Ending:
-        """Do a job's work to its end and tell everybody who waits for it."""
+    async def through(
+        self, live: LiveJob, work: Coroutine[Any, Any, Ending], descriptors: Descriptors
+    ) -> Ending | None:
+        """Do a job's work to its end and tell everybody who waits for it; None: it is parked."""
+        over = True
         try:
             ending = await work
+        except parking.Parked:
+            over = False
+            self.returning.unbind(live)
+            live.park(self._wake)
+            return None
         except BaseException:
             live.result.cancel()
             raise
         finally:
-            self.close(descriptors.release(), live.submission.uid)
-            if (master := live.take_terminal()) is not None:
-                os.close(master)
-            del self.live[live.number]
-            self.order.over(live.number)
+            self.close(descriptors.release(), live.uid)
+            if over:
+                if (master := live.take_terminal()) is not None:
+                    os.close(master)
+                self._remove(live)
+                self.returning.unbind(live)
+                self.order.over(live.number)
         live.state = Ended(ending.result, time.time())
         live.result.set_result(ending.result)
         return ending

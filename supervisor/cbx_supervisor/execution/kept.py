@@ -16,9 +16,13 @@ from msgspec.structs import replace
 
 from cbx_sandbox import environment, runner
 from cbx_sandbox.policy import LockMode
+from cbx_supervisor.execution import secrets
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.redaction import REDACTED, redacted, redacted_values
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
+from cbx_supervisor.store import kept
+from cbx_supervisor.store.database import Database
+from cbx_supervisor.store.kept import Kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +46,15 @@ def submission_texts(submission: Submission) -> tuple[str, str | None]:
     if bare is whole:
         return true, None
     return json.dumps({**msgspec.to_builtins(bare), _INCOMPLETE: True}), true
+
+
+def of(database: Database, directory: str, job: int) -> Kept:
+    """What was kept of a job, with its secrets, which are in ``directory``, if it had any."""
+    found = database.read(lambda connection: kept.find(connection, job))
+    if found.submission is not None and incomplete(found.submission):
+        true = secrets.find(directory, job)
+        return found if true is None else dataclasses.replace(found, submission=true)
+    return found
 
 
 def incomplete(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 
 from cbx_supervisor.execution.launching import Init
@@ -15,6 +16,8 @@ from cbx_supervisor.scheduling.edges import Tie
 # What a job that waits cannot handle yet, and would end most programs.
 _ENDING = frozenset({"HUP", "INT", "QUIT", "TERM", "KILL"})
 
+MOST_ORDERS = 64  # that a job is given before it has an init
+
 Before = tuple[tuple["LiveJob", Tie], ...]
 
 
@@ -25,34 +28,83 @@ class Cancelled(Exception):  # noqa: N818  # an order that was given, not a faul
     """The job was cancelled before it was started."""
 
 
+# Of very many jobs: each call of frozenset() makes another empty one.
+_NOTHING: frozenset[str] = frozenset()
+_DURABLE = asyncio.Event()  # of all parked jobs
+_DURABLE.set()
+
+
 class LiveJob:
-    """One job between its submission and its result."""
+    """One job between its submission and its result. Very many may wait: what few of them need is made when asked for.
+
+    A parked one (execution/parking) is without what was asked for, which is on disk.
+    """
+
+    __slots__ = (
+        "_launching", "_on_change", "_orders", "_result", "_state", "_submission", "_wake", "_withdrawn", "attempt",
+        "before", "durable", "frozen", "held", "hidden", "init", "master", "number", "session", "since", "succeeded",
+        "uid", "unwanted",
+    )  # fmt: skip
 
     def __init__(self, number: int, submission: Submission, since: float, on_change: Callable[[LiveJob], None]) -> None:
         self.number = number
-        self.submission = submission
+        self.uid = submission.uid
+        self.session = None if submission.session is None else sys.intern(submission.session)
+        self._submission: Submission | None = submission
         self.since = since
-        self._state: JobState = Queued(since)
+        self._state: JobState | None = None  # it is queued since it was submitted
         self._on_change = on_change
         self.init: Init | None = None
         self.master: int | None = None  # of its terminal, while nobody is there to be given it
         self.durable = asyncio.Event()  # its submission is on disk
         self.hidden: tuple[str, ...] = ()  # what its box does not show of the host; known when its locks are held
-        self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._result: asyncio.Future[Result] | None = None
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
         self.held: int | None = None  # the checkpoint that its changes wait in, once it is over
         self.before: Before = ()  # the jobs that it comes after because of what they do; forgotten when it is over
-        self.frozen: frozenset[str] = frozenset()  # why it was stopped
+        self.frozen: frozenset[str] = _NOTHING  # why it was stopped
         self.attempt = 1
         self.unwanted = False  # somebody had it ended: it is not tried again
         self._launching = False
-        self._withdrawn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._orders: list[tuple[str, int]] = []
+        self._withdrawn: asyncio.Future[None] | None = None
+        self._orders: list[tuple[str, int]] | None = None
+        self._wake: Callable[[int], None] | None = None
+
+    @property
+    def submission(self) -> Submission:
+        """What was asked for."""
+        assert self._submission is not None, "a parked job"
+        return self._submission
+
+    @submission.setter
+    def submission(self, submission: Submission) -> None:
+        self._submission = submission
+
+    @property
+    def result(self) -> asyncio.Future[Result]:
+        """How it ends."""
+        if self._result is None:
+            self._result = asyncio.get_running_loop().create_future()
+        return self._result
+
+    @property
+    def parked(self) -> bool:
+        """Whether only the engine knows what it waits for."""
+        return self._wake is not None
+
+    def park(self, wake: Callable[[int], None]) -> None:
+        """Forget what its start needs; ``wake`` is called when somebody withdraws it."""
+        self._submission, self._withdrawn, self._orders = None, None, None
+        self.durable, self._wake = _DURABLE, wake
+
+    def unpark(self) -> None:
+        """Somebody goes on with it: what was asked for is set next."""
+        self._wake = None
 
     @property
     def state(self) -> JobState:
         """Where it is in its life."""
-        return self._state
+        return Queued(self.since) if self._state is None else self._state
 
     @state.setter
     def state(self, state: JobState) -> None:
@@ -62,7 +114,7 @@ class LiveJob:
     @property
     def waits_without_client(self) -> bool:
         """True if it is on disk, was not started, and nobody has to be there for that."""
-        return self.submission.detached and self.durable.is_set() and not self._launching
+        return self.parked or (self.submission.detached and self.durable.is_set() and not self._launching)
 
     def terminal(self, master: int) -> None:
         """Keep the master of its terminal until its client comes for it."""
@@ -76,28 +128,30 @@ class LiveJob:
     @property
     def withdrawn(self) -> asyncio.Future[None]:
         """Done once somebody cancelled the job before it was started."""
+        if self._withdrawn is None:
+            self._withdrawn = asyncio.get_running_loop().create_future()
         return self._withdrawn
 
     def about_to_launch(self) -> None:
         """The last moment to withdraw it. Raises Cancelled."""
-        if self._withdrawn.done():
+        if self._withdrawn is not None and self._withdrawn.done():
             raise Cancelled
         self._launching = True
 
     def waits_again(self, attempt: int) -> None:
         """It failed, and waits for another attempt: as before the first one."""
         self.attempt = attempt
-        self.init, self.hidden, self.frozen = None, (), frozenset()
+        self.init, self.hidden, self.frozen = None, (), _NOTHING
         self._launching = False
-        self._orders.clear()
+        self._orders = None
         self.state = Queued(self.since)
 
     def launched(self, init: Init) -> None:
         """It runs: carry out what was ordered meanwhile."""
         self.init = init
-        for order, number in self._orders:
+        for order, number in self._orders or ():
             self._carry_out(init, order, number)
-        self._orders.clear()
+        self._orders = None
 
     def signal(self, name: str, number: int) -> None:
         """Pass a signal on to the command; a job that waits is withdrawn by those that would end it."""
@@ -125,13 +179,17 @@ class LiveJob:
             self._order("freeze" if on else "thaw", 0)
 
     def _withdraw(self) -> None:
-        if not self._withdrawn.done():
-            self._withdrawn.set_result(None)
+        if not self.withdrawn.done():
+            self.withdrawn.set_result(None)
+        if self._wake is not None:
+            self._wake(self.number)
 
     def _order(self, order: str, number: int) -> None:
         if self.init is not None:
             self._carry_out(self.init, order, number)
-        elif len(self._orders) < 64:
+        elif self._orders is None:
+            self._orders = [(order, number)]
+        elif len(self._orders) < MOST_ORDERS:
             self._orders.append((order, number))
 
     def _carry_out(self, init: Init, order: str, number: int) -> None:

@@ -16,6 +16,7 @@ from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.scheduling.accesses import Access
 from cbx_supervisor.scheduling.edges import READ_AFTER_WRITE, Edges
 
+_NOBODY: frozenset[int] = frozenset()  # one for all: each call of frozenset() makes another
 _Key = tuple[int, str | None]  # a user and a session
 
 
@@ -47,17 +48,17 @@ class ProgramOrder:
         """``kept``: as configured; without, no job comes after another one that it does not name."""
         self.kept = kept
         self._lines: dict[_Key, _Line] = {}
-        self._jobs: dict[int, tuple[LiveJob, _Line]] = {}
+        self._jobs: dict[int, LiveJob] = {}
 
     def expect(self, live: LiveJob) -> None:
         """A job was submitted."""
         if not self.kept or not _ordered(live.submission):
             return
-        key = (live.submission.uid, live.submission.session)
+        key = (live.uid, live.session)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
-        self._jobs[live.number] = (live, line)
+        self._jobs[live.number] = live
         line.expect(live.number)
 
     def adopt(self, live: LiveJob, accesses: Iterable[Access]) -> None:
@@ -68,8 +69,11 @@ class ProgramOrder:
 
     def ahead(self, number: int) -> int | None:
         """The job that has to be planned before this one is placed; None: it is its turn, or it has no place."""
-        _, line = self._jobs.get(number, (None, None))
-        if line is None or number not in line.unplanned:
+        live = self._jobs.get(number)
+        if live is None:
+            return None
+        line = self._line(live)
+        if number not in line.unplanned:
             return None
         first = next(iter(line.unplanned))
         return None if first == number else first
@@ -78,7 +82,7 @@ class ProgramOrder:
         """Wait until all that were submitted before are placed, or over."""
         if self.ahead(number) is None:
             return
-        line = self._jobs[number][1]
+        line = self._line(self._jobs[number])
         waiter = line.waiters[number] = asyncio.get_running_loop().create_future()
         try:
             await waiter
@@ -87,29 +91,35 @@ class ProgramOrder:
 
     def place(self, number: int, accesses: Iterable[Access]) -> None:
         """Say what a job does, when it is its turn; only the first time counts, however often it is planned."""
-        live, line = self._jobs.get(number, (None, None))
-        if live is None or line is None or number not in line.unplanned:
+        live = self._jobs.get(number)
+        if live is None or number not in (line := self._line(live)).unplanned:
             return
         found = line.edges.add(number, accesses)
         del line.unplanned[number]
         line.next_may_go()
-        live.before = tuple((self._jobs[earlier][0], tie) for earlier, tie in sorted(found.items()))
+        live.before = tuple((self._jobs[earlier], tie) for earlier, tie in sorted(found.items()))
 
     def follows(self, live: LiveJob) -> frozenset[int]:
         """Those of the jobs that one comes after that are not over."""
+        if not live.before:
+            return _NOBODY
         return frozenset(earlier.number for earlier, _ in live.before if earlier.number in self._jobs)
 
     def over(self, number: int) -> None:
         """A job is over, or will never be."""
-        live, line = self._jobs.pop(number, (None, None))
-        if live is None or line is None:
+        live = self._jobs.pop(number, None)
+        if live is None:
             return
+        line = self._line(live)
         live.before = ()
         line.edges.remove(number)
         line.unplanned.pop(number, None)
         line.next_may_go()
         if not line.unplanned and not len(line.edges):
             self._lines.pop(line.key, None)
+
+    def _line(self, live: LiveJob) -> _Line:
+        return self._lines[live.uid, live.session]
 
 
 def check(number: int, before: Before) -> None:

@@ -12,6 +12,7 @@ from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.submission import Caller, Descriptors
+from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.store.attempts import Again
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Progress:
         self.view: box.HostView | None = None  # that its box was built from
         self.circuit = ""  # what its success depends on
         self.entered = False  # the engine knows it
+        self.granted: Entry | None = None  # it was parked: what the engine has started
+        self.doomed: Exception | None = None  # it was parked: why it is not started
+        self.parks = True  # it may be parked
         self.after: tuple[LiveJob, ...] = ()  # jobs that must succeed first
         self.observe = True
         self.predicted = False  # its prediction is on disk

@@ -40,6 +40,7 @@ from cbx_supervisor.store.kept import Kept
 if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
 
+SECRETS_LOST = "what is kept apart of it, because it holds secrets, is lost"
 CLIENT_SECONDS = 30.0  # for a client to find the next supervisor, which unprivileged ones have to wait for
 
 
@@ -88,8 +89,7 @@ def start_again(executor: Executor, found: Unfinished) -> None:
     """Have a job that was never started, and has no client, wait for its start as before."""
     live = _live(executor, found)
     if found.kept.submission is not None and texts.incomplete(found.kept.submission):
-        why = "what is kept apart of it, because it holds secrets, is lost"
-        executor.resume(live, _given_up(executor, found, live, why))
+        executor.resume(live, _given_up(executor, found, live, SECRETS_LOST))
         return
     executor.order.expect(live)
     job = _attempt(executor, live, found)

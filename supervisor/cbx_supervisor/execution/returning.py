@@ -45,7 +45,8 @@ class Returning:
     async def find(self, uid: int, token: str) -> LiveJob | Result | None:
         """The job that a client gave a token: not over, or over; None: it never came to be written down."""
         for live in self._live.values():
-            if live.submission.token == token and live.submission.uid == uid:
+            # Who has a token has a client, and is never parked.
+            if not live.parked and live.uid == uid and live.submission.token == token:
                 return live
 
         def look(connection: sqlite3.Connection) -> Result | None:
@@ -80,7 +81,11 @@ class Returning:
         if live.submission.key is not None:
             name = (live.submission.uid, live.submission.key[0])
             self._keys[name] = live
-            live.result.add_done_callback(lambda _: self._keys.pop(name, None))
+
+    def unbind(self, live: LiveJob) -> None:
+        """Its key means nothing any more, or the store knows what."""
+        if not live.parked and live.submission.key is not None:
+            self._keys.pop((live.uid, live.submission.key[0]), None)
 
     async def bound(self, submission: Submission) -> LiveJob | Result | None:
         """The job that was submitted with the same key: on disk; None: there is none.

@@ -27,6 +27,7 @@ from cbx_supervisor.execution import (
     layering,
     learning,
     outcome,
+    parking,
     records,
     retrying,
     starting,
@@ -48,7 +49,7 @@ class _NotLayeredError(Exception):
 
 
 async def whole(job: Progress) -> Ending:
-    """From the plan to the result on disk, over as many attempts as it takes.
+    """From the plan to the result on disk, over as many attempts as it takes. Raises Parked: it waits without this.
 
     Nothing of the job is left then, but what was meant to stay.
     """
@@ -65,9 +66,13 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
     error: CbxError | None = None
     result: Result | None = None
     again: Again | None = None
+    parked = False
     try:
         try:
             result = await running
+        except parking.Parked:
+            parked = True
+            raise
         except Cancelled:
             error = NotStartedError(f"job {job.number} was cancelled before it was started")
             result = _never_ran(job, error, "cancelled")
@@ -86,7 +91,9 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             await records.again(job, result, again)
     finally:
         told = None if result is None else breaking.healthy(result, job.planned)
-        if again is None:
+        if parked:
+            job.locks.close()  # it keeps its place
+        elif again is None:
             succeeded = result is not None and result.state == "exited" and result.status == 0
             entering.leave(job, succeeded=succeeded, healthy=told)
         else:
@@ -103,9 +110,12 @@ def _never_ran(job: Progress, error: CbxError, state: str) -> Result:
 
 
 async def _begun(job: Progress) -> Result:
-    if job.submission.after:
-        await job.executor.recorded()  # who was told a result may name its job
-    job.after = job.executor.unfinished(job.submission)
+    if job.doomed is not None:
+        raise job.doomed
+    if job.granted is None:
+        if job.submission.after:
+            await job.executor.recorded()  # who was told a result may name its job
+        job.after = job.executor.unfinished(job.submission)
     planned = await entering.enter(job)
     try:
         return await _execute(job, planned, time.time())

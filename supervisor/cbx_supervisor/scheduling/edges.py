@@ -35,9 +35,11 @@ class Tie(NamedTuple):
 class _Group:
     """Jobs that use a place in one way, side by side; when its first one came, and its last one."""
 
-    __slots__ = ("before", "first", "jobs", "last", "next", "use")
+    __slots__ = ("before", "chain", "first", "jobs", "last", "next", "node", "use")
 
-    def __init__(self, use: Use, now: int, before: _Group | None) -> None:
+    def __init__(self, chain: _Chain, node: _Node, use: Use, now: int, before: _Group | None) -> None:
+        self.chain = chain
+        self.node = node
         self.use = use
         self.first = now
         self.last = now
@@ -72,11 +74,11 @@ class _Chain:
             group = group.before
         return 0 if group is None else group.first
 
-    def join(self, number: int, use: Use, now: int) -> _Group:
-        """Add a job at the end."""
+    def join(self, number: int, node: _Node, use: Use, now: int) -> _Group:
+        """Add a job at the end of this chain, which is the node's."""
         group = self.last
         if group is None or not _go_together(group.use, use):
-            group = self.last = _Group(use, now, group)
+            group = self.last = _Group(self, node, use, now, group)
             if group.before is not None:
                 group.before.next = group
         group.jobs[number] = None
@@ -139,7 +141,7 @@ class Edges:
     def __init__(self) -> None:
         self._root = _Node(None, "")
         self._now = 0  # jobs that came
-        self._joined: dict[int, list[tuple[_Node, _Chain, _Group]]] = {}
+        self._joined: dict[int, tuple[_Group, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._joined)
@@ -159,18 +161,19 @@ class Edges:
                 if more not in uses:
                     uses[more] = True
                     look_at.append(more)
-        joined = self._joined[number] = []
+        joined = []
         for access, node in zip(look_at, nodes, strict=True):
             chain = node.below if access.below else node.here
-            joined.append((node, chain, chain.join(number, access.use, self._now)))
+            joined.append(chain.join(number, node, access.use, self._now))
             self._touch(node, access.use)
+        self._joined[number] = tuple(joined)
         return found
 
     def remove(self, number: int) -> None:
         """A job is over, or will never be."""
-        for node, chain, group in self._joined.pop(number, ()):
-            chain.leave(number, group)
-            self._prune(node)
+        for group in self._joined.pop(number, ()):
+            group.chain.leave(number, group)
+            self._prune(group.node)
 
     def _collect(
         self, number: int, access: Access, found: dict[int, Tie], *, crowd: bool

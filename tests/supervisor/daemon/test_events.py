@@ -22,7 +22,7 @@ def database(tmp_path):
 
 
 def live(number, uid=0):
-    return SimpleNamespace(number=number, submission=SimpleNamespace(uid=uid), state=Queued(0.0))
+    return SimpleNamespace(number=number, uid=uid, state=Queued(0.0))
 
 
 async def first(made, count, *, since, wanted=None):

@@ -28,8 +28,8 @@ def entry(number, mode=None, **options):
     return Entry(number, uid=0, tier=SAFE, wants=want(mode) if mode else (), **options)
 
 
-def made(slots=4, **options):
-    return Admission(Engine(Capacity(dict.fromkeys(Tier, slots), 30, **options)), lambda _number, _on: None)
+def made(slots=4, parked=lambda _number, _because: None, **options):
+    return Admission(Engine(Capacity(dict.fromkeys(Tier, slots), 30, **options)), lambda _number, _on: None, parked)
 
 
 async def started(admission, number, patience=5.0, notice=60.0, on_notice=lambda _: None):

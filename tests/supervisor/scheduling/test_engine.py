@@ -428,6 +428,20 @@ class EngineMachine(RuleBasedStateMachine):
         assert all(before in self.over for before in entry.follows)
         assert entry.not_before <= self.now
         self.running.add(number)
+        self.first_of_equals(entry)
+
+    def first_of_equals(self, entry):
+        """Nobody older, of whom all the same is true, was passed."""
+        if self.engine.waiters.coming.tail(entry.number):
+            return  # what comes after it may make it more urgent
+        for older in self.waiting():
+            if older < entry.number and older not in self.held:
+                other = self.entries[older]
+                ready = other.not_before <= self.now and not self.engine.waiters.coming.missing(older)
+                same = dataclasses.replace(
+                    other, number=entry.number, submitted=entry.submitted, after=entry.after, follows=entry.follows
+                )
+                assert not (ready and same == dataclasses.replace(entry, not_before=other.not_before)), older
 
     def waiting(self):
         return sorted(self.entries.keys() - self.running - self.over.keys())
@@ -471,6 +485,19 @@ class EngineMachine(RuleBasedStateMachine):
             bound=bound,
             uses=tuple(uses.items()),
             circuit=circuit,
+        )
+        self.entries[number] = entry
+        self.take(self.engine.submit(entry, self.now))
+
+    @precondition(lambda self: self.waiting())
+    @rule(data=st.data())
+    def submit_an_equal(self, data):
+        """Of one that waits: whoever of them came first is started first."""
+        like = self.entries[data.draw(st.sampled_from(self.waiting()))]
+        number = next(self.counter)
+        alive = {before for before in like.after | like.follows if before not in self.over}
+        entry = dataclasses.replace(
+            like, number=number, submitted=self.now, after=like.after & alive, follows=like.follows & alive
         )
         self.entries[number] = entry
         self.take(self.engine.submit(entry, self.now))

@@ -180,7 +180,7 @@ async def _prediction(request: Request, job: Job) -> Prediction | None:
 
 
 def _mine(request: Request, live: LiveJob) -> bool:
-    return owner_filter(request) in {None, live.submission.uid}
+    return owner_filter(request) in {None, live.uid}
 
 
 def _job_of(live: LiveJob) -> Job:

@@ -50,7 +50,7 @@ async def locks(request: Request) -> Response:
     found = []
     for owner, wants in executor.admission.engine.locks.holders().items():
         live = executor.live.get(owner)
-        if uid is None or (live is not None and live.submission.uid == uid):
+        if uid is None or (live is not None and live.uid == uid):
             found += [
                 {"owner": owner, "mode": mode.value, "device": key.device, "path": printable(key.path)}
                 for key, mode in wants

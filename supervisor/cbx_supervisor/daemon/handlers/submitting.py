@@ -93,6 +93,7 @@ async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[lis
         elif unique[place].key != submission.key:
             raise UsageError(f"cannot use the key {str(key)[:100]} twice: it stands for two requests of the batch")
         places.append(place)
+    await executor.caught_up.wait()
     known: dict[int, LiveJob | Result] = {}
     for place, submission in enumerate(unique):
         if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:

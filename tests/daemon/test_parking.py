@@ -1,0 +1,113 @@
+"""Jobs that wait on disk, through a real supervisor that keeps none that waits in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+from tests.daemon.conftest import until
+
+pytestmark = pytest.mark.root
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "NAME": "value"}
+
+
+@pytest.fixture
+def parking(made):
+    """No job is started until the queue goes on, and none that waits stays in memory."""
+    return paused(made, "0")
+
+
+def paused(made, in_memory):
+    supervisor = made.start("--idle-exit", "120", SCHEDULING_WAITING_IN_MEMORY_MAX=in_memory)
+    supervisor.post("/v1/queue", {"paused": True})
+    return supervisor
+
+
+def submit(supervisor, line, directory, **body):
+    """The job's number, when the engine knows it."""
+    status, answer = supervisor.http(
+        "POST", "/v1/jobs", {"cwd": str(directory), "line": line, "env": ENVIRONMENT, **body}
+    )
+    assert status in {200, 201}, answer
+    until(lambda: supervisor.get(f"/v1/jobs/{answer['job']}/why")["waits_for"])
+    return answer["job"]
+
+
+def go_on(supervisor):
+    supervisor.post("/v1/queue", {"paused": False})
+
+
+def ended(supervisor, job):
+    return supervisor.get(f"/v1/jobs/{job}/wait?timeout=60")
+
+
+def held_open(supervisor, directory):
+    """How many descriptors of a directory the supervisor has."""
+    found, fds = 0, f"/proc/{supervisor.process.pid}/fd"
+    for fd in os.listdir(fds):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(f"{fds}/{fd}") == str(directory)
+    return found
+
+
+@pytest.mark.parametrize("in_memory", ["0", "1000"])
+def test_only_what_waits_in_memory_holds_descriptors(made, project, in_memory):
+    """Both run in the end, one after the other, with what was asked for; without the limit they are the control."""
+    supervisor = paused(made, in_memory)
+    jobs = [submit(supervisor, f"echo $NAME {number} >> out", project) for number in (1, 2)]
+    until(lambda: (held_open(supervisor, project) > 0) is (in_memory != "0"))
+    go_on(supervisor)
+    assert [ended(supervisor, job)["status"] for job in jobs] == [0, 0]
+    assert (project / "out").read_text() == "value 1\nvalue 2\n"
+    until(lambda: held_open(supervisor, project) == 0)
+
+
+def test_a_parked_job_is_steered_as_any_other(parking, tmp_path):
+    """Shown, paused, cancelled, put elsewhere; its key is taken; who comes after one that is withdrawn is refused."""
+    asked = {"idempotency_key": "one"}
+    first = submit(parking, "exit 3", tmp_path, **asked)
+    again = parking.http("POST", "/v1/jobs", {"cwd": str(tmp_path), "line": "exit 3", "env": ENVIRONMENT, **asked})[1]
+    assert (again["job"], again["duplicate"]) == (first, True)
+    kept, withdrawn = submit(parking, "exit 4", tmp_path), submit(parking, "exit 5", tmp_path)
+    after = submit(parking, "exit 6", tmp_path, after=[withdrawn])
+    assert parking.post(f"/v1/jobs/{kept}/pause")["changed"]
+    assert parking.post(f"/v1/jobs/{first}/priority", {"priority": "high"})["changed"]
+    assert parking.post(f"/v1/jobs/{withdrawn}/cancel")["cancelled"]
+    assert [ended(parking, job)["state"] for job in (withdrawn, after)] == ["cancelled", "not-started"]
+    assert {job["state"] for job in parking.get("/v1/jobs?state=queued")["jobs"]} == {"queued"}
+    go_on(parking)
+    assert ended(parking, first)["status"] == 3
+    assert parking.get(f"/v1/jobs/{kept}")["state"] == "queued"
+    parking.post(f"/v1/jobs/{kept}/resume")
+    assert ended(parking, kept)["status"] == 4
+
+
+def test_a_parked_job_is_planned_by_what_is_there_when_it_is_started(parking, tmp_path):
+    """A link leads elsewhere meanwhile: it gets no lock of where it led, waits for the other one, and writes there."""
+    for name in ("old", "new"):
+        (tmp_path / name / ".git").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("old")
+    job = submit(parking, "echo written > current/out", tmp_path)
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("new")
+    held = parking.run(f"echo first > {tmp_path}/new/out; sleep 60", ("tier", b"SEQUENTIAL_REQUIRED"))
+    holder = held.job()
+    go_on(parking)
+    until(lambda: parking.get(f"/v1/jobs/{holder}")["state"] == "running")
+    until(lambda: [why["kind"] for why in parking.get(f"/v1/jobs/{job}/why")["waits_for"]] == ["locks"])
+    held.send(("kind", b"kill"))
+    assert held.end()["status"] != 0
+    assert ended(parking, job)["status"] == 0
+    assert (tmp_path / "new/out").read_text() == "written\n"
+    assert not (tmp_path / "old/out").exists()
+
+
+def test_the_next_supervisor_has_the_parked_jobs(parking, tmp_path):
+    """Killed or not: they are on disk as all that wait."""
+    jobs = [submit(parking, f"exit {number}", tmp_path) for number in (1, 2, 3)]
+    parking.stop(9)
+    parking.start("--idle-exit", "120", SCHEDULING_WAITING_IN_MEMORY_MAX="0")
+    go_on(parking)
+    assert [ended(parking, job)["status"] for job in jobs] == [1, 2, 3]
