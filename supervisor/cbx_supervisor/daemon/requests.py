@@ -7,7 +7,8 @@ import hashlib
 import math
 import os
 import pwd
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from cbx_sandbox.errors import DeniedError, UsageError
@@ -40,6 +41,12 @@ _ONCE = (
 _CIRCUMSTANCES = frozenset(
     {"env", "fds", "rows", "cols", "tty", "token", "again", "idempotency_key", "session", "unordered", "detach"}
 )
+# Of which an Options is made.
+_OF_OPTIONS = frozenset((
+    "timeout", "kill_after", "memory", "cpus", "pids", "network", "allow_host", "publish", "workdir", "setenv",
+    "clear_env", "rw", "ro", "hide", "tmpfs", "tier", "commit", "strict", "allow_missing", "allow_privileged",
+    "seccomp_log", "host_effects", "yes", "allow_checks",
+))  # fmt: skip
 _LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
 _LARGEST = 1 << 62
@@ -62,6 +69,10 @@ class Fields:
                 values[key] = [text]
             else:
                 raise UsageError(f"cannot take the request: no such field: {key}", hint="are client and daemon alike?")
+
+    def any(self, keys: AbstractSet[str]) -> bool:
+        """Whether one of ``keys`` is there."""
+        return not self._values.keys().isdisjoint(keys)
 
     def one(self, key: str) -> str | None:
         """The value of ``key``, or None."""
@@ -113,10 +124,13 @@ def names_of_descriptors(fields: Fields) -> list[str]:
     return names
 
 
-def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Submission:
+def submission(
+    fields: Fields, peer: Peer, may_loosen: Callable[[], bool], *, around: Mapping[str, str] | None = None
+) -> Submission:
     """Check and convert. Raises UsageError; DeniedError for what only root and admins may ask for.
 
-    ``may_loosen`` is asked only where it matters: it may have to look the caller's groups up.
+    ``may_loosen`` is asked only where it matters: it may have to look the caller's groups up. ``around`` is the
+    environment, where the fields say nothing of it: one for many jobs.
     """
     if fields.one("kind") != "run":
         raise UsageError(f"cannot take the request: kind={fields.one('kind')}, expected run first")
@@ -131,7 +145,7 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
     options = _options(fields)
     user = fields.one("user")
     refuse_loosening(options, user, may_loosen)
-    environment = dict(_pair(entry, "env") for entry in fields.many("env"))
+    environment = environment_of(fields) if around is None else around
     identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
     return Submission(
         request=Request(
@@ -167,7 +181,14 @@ def submission(fields: Fields, peer: Peer, may_loosen: Callable[[], bool]) -> Su
     )
 
 
+def environment_of(fields: Fields) -> dict[str, str]:
+    """The environment that they say."""
+    return dict(_pair(entry, "env") for entry in fields.many("env"))
+
+
 def _options(fields: Fields) -> Options:
+    if not fields.any(_OF_OPTIONS):
+        return Options()  # as of most jobs
     return Options(
         timeout=fields.typed("timeout", _seconds, "a number of seconds"),
         kill_after=fields.typed("kill_after", _seconds, "a number of seconds"),

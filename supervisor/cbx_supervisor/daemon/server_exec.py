@@ -57,6 +57,8 @@ class ExecServer:
         self.executor = executor
         self.may = may
         self.connections: set[Connection] = set()
+        self._served: collections.Counter[int] = collections.Counter()  # each user's, but those that part
+        self._served_users = 0  # of them, not root's
         self._on_activity = on_activity
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,6 +97,14 @@ class ExecServer:
         for connection in tuple(self.connections):
             connection.close()
 
+    def parts(self, connection: Connection) -> None:
+        """A connection is told its last word: it takes no room any more."""
+        uid = connection.peer.uid
+        self._served[uid] -= 1
+        if not self._served[uid]:
+            del self._served[uid]
+        self._served_users -= uid != 0
+
     def gone(self, connection: Connection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
@@ -119,6 +129,8 @@ class ExecServer:
             return
         connection = Connection(self, accepted, peer)
         self.connections.add(connection)
+        self._served[peer.uid] += 1
+        self._served_users += peer.uid != 0
         self._on_activity()
         try:
             self._check_room(peer)
@@ -128,12 +140,12 @@ class ExecServer:
         except BaseException:
             connection.close()  # who was not looked at is not served
             raise
+        connection.listen()
 
     def _check_room(self, peer: peers.Peer) -> None:
         access = self.executor.settings.access
         # Users take no room from root, and those who are being refused none from anybody.
-        mine = sum(1 for other in self.connections if other.peer.uid == peer.uid and not other.parting)
-        users = sum(1 for other in self.connections if other.peer.uid != 0 and not other.parting)
+        mine, users = self._served[peer.uid], self._served_users
         most = access.connections_max if peer.uid == 0 else access.connections_per_user_max
         if mine > most or (peer.uid != 0 and users > access.connections_max):
             raise NotStartedError("cannot serve this connection: too many are open", hint="try again later")
@@ -163,8 +175,17 @@ class Connection:
         self._closing = False
         self._unsent: collections.deque[tuple[bytes, int | None]] = collections.deque()
         self._unsent_size = 0
-        self._deadline = self._loop.call_later(server.executor.settings.timeouts.first_frame_seconds, self._too_late)
-        self._loop.add_reader(accepted.fileno(), self._readable)
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def listen(self) -> None:
+        """Read what it says, from now on: who calls has often said it by now."""
+        if not self._closing:
+            self._readable()
+        if self._open:
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+            if not self._requested:
+                patience = self._server.executor.settings.timeouts.first_frame_seconds
+                self._deadline = self._loop.call_later(patience, self._too_late)
 
     @property
     def parting(self) -> bool:
@@ -244,7 +265,7 @@ class Connection:
 
     def _handle(self, fields: list[tuple[str, bytes]]) -> None:
         if not self._requested:
-            self._deadline.cancel()
+            self._wait_no_longer()
             self._requested = True
             self._begin(fields)
             return
@@ -422,7 +443,9 @@ class Connection:
 
     def _finish(self) -> None:
         """Hang up once everything was sent."""
-        self._closing = True
+        if not self._closing:
+            self._closing = True
+            self._server.parts(self)
         if self._open and not self._unsent:
             self._part()
 
@@ -432,7 +455,7 @@ class Connection:
             return
         # Closing a socket with unread data throws away what was sent: let the caller finish, and read the reason.
         self._requested = True
-        self._deadline.cancel()
+        self._wait_no_longer()
         self._deadline = self._loop.call_later(LINGER, self._close)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
@@ -452,6 +475,11 @@ class Connection:
         if self._live is not None and not self._detached:
             self._live.stop()
 
+    def _wait_no_longer(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def _too_late(self) -> None:
         self.fail(UsageError("cannot wait longer for the request"))
 
@@ -466,7 +494,10 @@ class Connection:
         if not self._open:
             return
         self._open = False
-        self._deadline.cancel()
+        if not self._closing:
+            self._closing = True
+            self._server.parts(self)
+        self._wait_no_longer()
         self._loop.remove_reader(self._socket.fileno())
         self._loop.remove_writer(self._socket.fileno())
         self._close_fds()

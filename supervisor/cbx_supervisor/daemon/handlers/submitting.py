@@ -68,11 +68,18 @@ async def submit_together(request: Request) -> Response:
     if any(_loosens(wanted) for wanted in batch.jobs):
         await require(request, Right.LOOSEN, "submit a job with these options")
     submissions = []
+    around = requests.environment_of(requests.Fields(_without_nul(_environment(batch.env))))
     for number, wanted in enumerate(batch.jobs, 1):
-        whole = wanted if wanted.env else msgspec.structs.replace(wanted, env=batch.env)
         try:
-            fields = requests.Fields(_fields(whole))
-            submissions.append(requests.submission(fields, peer, lambda: service.access.may(peer, Right.LOOSEN)))
+            fields = requests.Fields(_fields(wanted))
+            submissions.append(
+                requests.submission(
+                    fields,
+                    peer,
+                    lambda: service.access.may(peer, Right.LOOSEN),
+                    around=None if wanted.env else around,
+                )
+            )
         except UsageError as error:
             raise UsageError(f"job {number} of the batch: {error.brief}", hint=error.hint) from error
     jobs, new = await _taken(service.executor, submissions)
@@ -134,14 +141,21 @@ async def _run(executor: Executor, live: LiveJob, submission: Submission) -> Non
 
 def _fields(wanted: Submit) -> list[tuple[str, bytes]]:
     """As the exec socket has them: there is one way to check a request."""
-    made = [("kind", b"run"), ("version", requests.VERSION.encode()), ("detach", b"1")]
-    made += [("env", os.fsencode(f"{name}={value}")) for name, value in wanted.env.items()]
+    made = [("kind", b"run"), ("version", requests.VERSION.encode()), ("detach", b"1"), *_environment(wanted.env)]
     for name, key in _KEYS:
         value = getattr(wanted, name)
         if value is None or value is False or value == []:
             continue
         values = value if isinstance(value, list) else [1 if value is True else value]
         made += [(key, os.fsencode(str(one))) for one in values]
+    return _without_nul(made)
+
+
+def _environment(env: dict[str, str]) -> list[tuple[str, bytes]]:
+    return [("env", os.fsencode(f"{name}={value}")) for name, value in env.items()]
+
+
+def _without_nul(made: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     if any(b"\0" in value for _, value in made):
         raise UsageError("cannot take the body: nothing in it may have a NUL character")
     return made
