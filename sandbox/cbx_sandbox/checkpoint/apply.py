@@ -133,12 +133,12 @@ class Applier:
 
     def _slot(self, step: Step) -> int | None:
         """Which inode is in the step's slot."""
-        return inode_at(self._stage_fd, b"%d" % step.slot)
+        return inode_at(self._stage_fd, self._work.name_of(step.slot))
 
     # -- the steps ----------------------------------------------------------------------------------------------------
 
     def _out(self, step: Step) -> None:
-        slot, old = b"%d" % step.slot, step.change.old
+        slot, old = self._work.name_of(step.slot), step.change.old
         if self._again and not self._is_live(step, old):
             self._came_out(step, slot, old)
             return
@@ -173,13 +173,13 @@ class Applier:
             fd, name = self._enter(step)
             try:
                 with rights_for(step.change):
-                    files.renameat2(self._stage_fd, b"%d" % step.slot, fd, name, files.RENAME_NOREPLACE)
+                    files.renameat2(self._stage_fd, self._work.name_of(step.slot), fd, name, files.RENAME_NOREPLACE)
             except FileExistsError:
                 raise RacedError(step.path, MADE) from None
         self._came_in(step)
 
     def _swap(self, step: Step) -> None:
-        slot, old = b"%d" % step.slot, outgoing(step)
+        slot, old = self._work.name_of(step.slot), outgoing(step)
         if not self._done(step):
             fd, name = self._enter(step)
             status = self._expect(step, fd, name, old)
@@ -194,7 +194,7 @@ class Applier:
         return self._again and self._slot(step) != self._work.incoming(step)
 
     def _link(self, step: Step) -> None:
-        slot, here = b"%d" % step.slot, self._slot(step) if self._again else None
+        slot, here = self._work.name_of(step.slot), self._slot(step) if self._again else None
         over = outgoing(step)
         gone_live = here is None and self._again and over is None and self._lands(step)
         if here is None and not gone_live:

@@ -7,7 +7,8 @@ import enum
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 
 class Kind(enum.StrEnum):
@@ -38,8 +39,10 @@ _LETTERS = {
 }
 
 
-class Meta(NamedTuple):
-    """Everything about an inode that a change can be in. A tuple: a change set may hold hundreds of thousands."""
+class Meta(msgspec.Struct, frozen=True, gc=False):
+    """Everything about an inode that a change can be in."""
+
+    # A struct that the collector of cycles leaves alone, here and below: a change set may hold hundreds of thousands.
 
     mode: int
     uid: int
@@ -104,8 +107,7 @@ class Flag(enum.StrEnum):
         return self not in {Flag.WORLD_WRITABLE, Flag.IMMUTABLE}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One changed path. Paths are relative to the layer's target; ``live_path`` joins the two."""
 
     kind: Kind

@@ -13,6 +13,8 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, join, split
 from cbx_sandbox.checkpoint.inodes import UpperEntry, aspects, read_live, read_upper, same_content
 from cbx_sandbox.checkpoint.renames import keep_owners, settle
@@ -235,9 +237,9 @@ class _Walk:
             return self._merged(blank), frame
         if blank.old is None or not (entry.opaque or entry.copied or not blank.old.is_dir):
             # New; or something was made at its path in the meantime, which conflicts finds by ``old``.
-            change = dataclasses.replace(blank, carried=above.carried)
+            change = replace(blank, carried=above.carried)
         else:
-            change = dataclasses.replace(blank, kind=Kind.REPLACED if blank.old.is_dir else Kind.TYPE)
+            change = replace(blank, kind=Kind.REPLACED if blank.old.is_dir else Kind.TYPE)
         return self._flagged(change, above.meta), frame
 
     def _renamed(self, blank: Change, source: bytes, frame: _Frame) -> Change:
@@ -251,7 +253,7 @@ class _Walk:
         else:
             frame.live, frame.carried = source, False
         differing = self._lasting(aspects(old, frame.meta), old, frame.meta) if old is not None else ()
-        return dataclasses.replace(blank, kind=Kind.RENAMED, old=old, over=blank.old, source=source, aspects=differing)
+        return replace(blank, kind=Kind.RENAMED, old=old, over=blank.old, source=source, aspects=differing)
 
     def _merged(self, blank: Change) -> Change | None:
         """A directory that shows through: only its own metadata can have changed."""
@@ -261,7 +263,7 @@ class _Walk:
         differing = self._lasting(every, blank.old, blank.new)
         if not every:
             return None
-        change = dataclasses.replace(blank, kind=Kind.META, aspects=differing or every, implied=not differing)
+        change = replace(blank, kind=Kind.META, aspects=differing or every, implied=not differing)
         return self._flagged(change, blank.new)
 
     def _lasting(self, differing: tuple[str, ...], old: Meta, new: Meta) -> tuple[str, ...]:
@@ -272,7 +274,7 @@ class _Walk:
 
     def _flagged(self, change: Change, parent: Meta) -> Change:
         flags = flags_of(change, parent, self._submitter)
-        return dataclasses.replace(change, flags=flags) if flags else change
+        return replace(change, flags=flags) if flags else change
 
 
 def _source(parent: bytes | None, redirect: bytes | None) -> bytes | None:

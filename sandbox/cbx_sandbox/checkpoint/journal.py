@@ -8,11 +8,12 @@ often it is interrupted. A later record says in which direction the work goes, o
 from __future__ import annotations
 
 import enum
-import json
 import os
 import struct
 import zlib
 from typing import Any
+
+import msgspec
 
 from cbx_sandbox.errors import CbxError
 
@@ -107,6 +108,11 @@ def read(directory: str) -> list[tuple[Entry, dict[str, Any]]]:
 
 def parse(raw: bytes) -> list[tuple[Entry, dict[str, Any]]]:
     """The whole records at the beginning of ``raw``."""
+    return _whole(raw)[0]
+
+
+def _whole(raw: bytes) -> tuple[list[tuple[Entry, dict[str, Any]]], int]:
+    """The whole records, and where they end."""
     found = []
     offset = 0
     while len(raw) - offset >= _FRAME.size:
@@ -114,9 +120,9 @@ def parse(raw: bytes) -> list[tuple[Entry, dict[str, Any]]]:
         payload = raw[offset + _FRAME.size : offset + _FRAME.size + length]
         if mark != _MARK or length > _LARGEST or len(payload) != length or crc != _crc(kind, payload):
             break
-        found.append((Entry(kind), json.loads(payload)))
+        found.append((Entry(kind), msgspec.json.decode(payload)))
         offset += _FRAME.size + length
-    return found
+    return found, offset
 
 
 class Tail(enum.Enum):
@@ -135,7 +141,7 @@ def tail(directory: str) -> Tail:
         return Tail.NOTHING
     with os.fdopen(fd, "rb") as file:
         raw = file.read()
-    rest = raw[sum(len(frame(entry, value)) for entry, value in parse(raw)) :]
+    rest = raw[_whole(raw)[1] :]
     if not rest:
         return Tail.NOTHING
     if len(rest) < _FRAME.size or not rest.strip(b"\0"):
@@ -146,20 +152,22 @@ def tail(directory: str) -> Tail:
 
 def frame(entry: Entry, value: dict[str, Any]) -> bytes:
     """One record."""
-    payload = json.dumps(value, separators=(",", ":"), check_circular=False).encode("ascii")
+    payload = msgspec.json.encode(value)
     return _FRAME.pack(_MARK, entry, len(payload), _crc(entry, payload)) + payload
 
 
 def trim(directory: str) -> None:
     """Cut off what a crash left of a record, so that the next one is found."""
-    whole = sum(len(frame(entry, value)) for entry, value in read(directory))
-    fd = os.open(f"{directory}/{NAME}", os.O_RDWR | _FLAGS)
-    try:
-        if os.fstat(fd).st_size != whole:
-            os.ftruncate(fd, whole)
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+    with open(f"{directory}/{NAME}", "r+b", opener=_opener) as file:
+        raw = file.read()
+        whole = _whole(raw)[1]
+        if len(raw) != whole:
+            os.ftruncate(file.fileno(), whole)
+            os.fsync(file.fileno())
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | _FLAGS)
 
 
 def remove(directory: str) -> None:

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import astuple, replace
+
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, Meta
 
 MOST = 20_000  # changes; of more, the first are kept
@@ -55,7 +57,9 @@ def _pack_meta(meta: Meta | None) -> list[Any] | None:
     if meta is None:
         return None
     xattrs = [(_text(key), base64.b64encode(value).decode()) for key, value in meta.xattrs]
-    return list(meta._replace(target=_text(meta.target), xattrs=xattrs))  # type: ignore[arg-type]  # on its way to JSON
+    packed: list[Any] = list(astuple(meta))
+    packed[10:12] = [_text(meta.target), xattrs]
+    return packed
 
 
 def _unpack_meta(values: Sequence[Any] | None) -> Meta | None:
@@ -63,7 +67,7 @@ def _unpack_meta(values: Sequence[Any] | None) -> Meta | None:
         return None
     meta = Meta(*values)
     xattrs = tuple((_bytes(str(key)), base64.b64decode(value)) for key, value in meta.xattrs)
-    return meta._replace(target=_bytes(str(meta.target)), xattrs=xattrs)
+    return replace(meta, target=_bytes(str(meta.target)), xattrs=xattrs)
 
 
 def _text(path: bytes) -> str:

@@ -10,11 +10,18 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import astuple
+
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, Meta
 from cbx_sandbox.checkpoint.plan import Action, Step
 from cbx_sandbox.linux.credentials import Submitter
 
 VERSION = 1
+
+
+def holds_slots(name: str) -> bool:
+    """Whether an entry of a stage is a directory of slots."""
+    return name.startswith("d") and name[1:].isdecimal()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +55,17 @@ class LayerWork:
     parents: tuple[Parent, ...] = ()
     wins: frozenset[bytes] = frozenset()  # paths of changes that stand whatever somebody else did there since
     ends: tuple[tuple[bytes, int], ...] = ()  # the times that directories have at the end, the deepest first
+    width: int = 0  # how many slots share a directory of the stage; 0: all lie in the stage itself
+
+    def name_of(self, slot: int) -> bytes:
+        """The path of a slot in the stage."""
+        return b"%d" % slot if not self.width else b"d%d/%d" % (slot // self.width, slot)
+
+    @property
+    def directories(self) -> list[bytes]:
+        """The directories of the stage that slots lie in."""
+        numbers = {step.slot // self.width for step in self.steps if step.slot >= 0} if self.width else ()
+        return [b"d%d" % number for number in sorted(numbers)]
 
     def incoming(self, step: Step) -> int:
         """The inode that a step puts into the live tree; 0 if it puts none."""
@@ -126,6 +144,7 @@ def _work_out(work: LayerWork) -> dict[str, Any]:
         "parents": [[_text(p.path), _text(p.source), *dataclasses.astuple(p)[2:]] for p in work.parents],
         "wins": [_text(path) for path in sorted(work.wins)],
         "ends": [[_text(path), mtime] for path, mtime in work.ends],
+        "width": work.width,
     }
 
 
@@ -145,6 +164,7 @@ def _work_in(value: Mapping[str, Any]) -> LayerWork:
         parents=tuple(Parent(_raw(path), _raw(source), *rest) for path, source, *rest in value["parents"]),
         wins=frozenset(_raw(path) for path in value["wins"]),
         ends=tuple((_raw(path), mtime) for path, mtime in value["ends"]),
+        width=value.get("width", 0),  # earlier releases had none
     )
 
 
@@ -197,7 +217,7 @@ def _change_in(value: Mapping[str, Any]) -> Change:
 
 
 def _meta_out(meta: Meta) -> list[Any]:
-    fields: list[Any] = list(meta)
+    fields: list[Any] = list(astuple(meta))
     fields[10] = _text(meta.target) if meta.target else ""
     fields[11] = [[_text(key), _text(content)] for key, content in meta.xattrs] if meta.xattrs else ()
     return fields

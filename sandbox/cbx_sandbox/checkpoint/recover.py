@@ -15,7 +15,7 @@ from cbx_sandbox.checkpoint import journal, transaction
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.journal import Entry
 from cbx_sandbox.checkpoint.places import RacedError
-from cbx_sandbox.checkpoint.record import Record
+from cbx_sandbox.checkpoint.record import Record, holds_slots
 from cbx_sandbox.checkpoint.session import Session, directories, gone, keep_replaced
 from cbx_sandbox.checkpoint.stage import clear
 from cbx_sandbox.errors import CbxError
@@ -81,7 +81,10 @@ def damaged(session: Session) -> bool:
 
 def _filled(stage: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        return any(name.isdecimal() for name in os.listdir(stage))
+        names = os.listdir(stage)
+        return any(name.isdecimal() for name in names) or any(
+            os.listdir(f"{stage}/{name}") for name in names if holds_slots(name)
+        )
     return False
 
 

@@ -5,9 +5,10 @@ Overlayfs records the move of a directory itself. Of a moved file, the copy tell
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
 
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, split
 from cbx_sandbox.checkpoint.inodes import aspects, same_content
@@ -34,7 +35,7 @@ def keep_owners(changes: Sequence[Change], live_fd: int) -> Sequence[Change]:
     with files.Cursor(live_fd, os.O_PATH) as live:
         owners = {_handle(live, c): (c.old.uid, c.old.gid) for c in changes if c.old is not None}
     return [
-        dataclasses.replace(change, flags=change.flags - {Flag.FOREIGN})
+        replace(change, flags=change.flags - {Flag.FOREIGN})
         if change.origin and change.new is not None and owners.get(change.origin) == (change.new.uid, change.new.gid)
         else change
         for change in changes
@@ -43,12 +44,12 @@ def keep_owners(changes: Sequence[Change], live_fd: int) -> Sequence[Change]:
 
 def _settled(change: Change, sources: set[bytes | None]) -> Change | None:
     if change.kind is Kind.RENAMED:
-        return dataclasses.replace(change, over=None, vacated=True) if change.path in sources else change
+        return replace(change, over=None, vacated=True) if change.path in sources else change
     if change.live not in sources:
         return change
     if change.kind is Kind.DELETED:
         return None
-    return dataclasses.replace(change, kind=Kind.ADDED, old=None, aspects=(), vacated=True)
+    return replace(change, kind=Kind.ADDED, old=None, aspects=(), vacated=True)
 
 
 def _moved_files(changes: Sequence[Change], live_fd: int, upper: str) -> Iterator[tuple[bytes, Change]]:
@@ -111,7 +112,7 @@ def _as_move(change: Change, original: Change) -> Change:
     assert original.old is not None
     assert change.new is not None
     differing = aspects(original.old, change.new)
-    return dataclasses.replace(
+    return replace(
         change,
         kind=Kind.RENAMED,
         old=original.old,

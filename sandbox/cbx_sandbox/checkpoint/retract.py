@@ -11,6 +11,8 @@ import os
 import stat
 from typing import Self
 
+from msgspec.structs import replace
+
 from cbx_sandbox.checkpoint import attributes
 from cbx_sandbox.checkpoint.changes import Kind, Meta, split
 from cbx_sandbox.checkpoint.inodes import aspects, read_live
@@ -72,7 +74,7 @@ class Retractor:
         return fd, name
 
     def _slot(self, step: Step) -> int | None:
-        return inode_at(self._stage_fd, b"%d" % step.slot)
+        return inode_at(self._stage_fd, self._work.name_of(step.slot))
 
     def _unprotect(self, step: Step, fd: int, name: bytes, inode: int) -> None:
         new = step.change.new
@@ -81,7 +83,7 @@ class Retractor:
                 attributes.protect(fd, name, 0, inode)
 
     def _out(self, step: Step) -> None:
-        place, slot = self._at(step.path), b"%d" % step.slot
+        place, slot = self._at(step.path), self._work.name_of(step.slot)
         if place is None:
             return
         fd, name = place
@@ -110,10 +112,10 @@ class Retractor:
         self._unprotect(step, fd, name, incoming)
         self._movable_live(fd, name, incoming)
         with rights_for(step.change):
-            files.renameat2(fd, name, self._stage_fd, b"%d" % step.slot, files.RENAME_NOREPLACE)
+            files.renameat2(fd, name, self._stage_fd, self._work.name_of(step.slot), files.RENAME_NOREPLACE)
 
     def _swap(self, step: Step) -> None:
-        place, slot = self._at(step.path), b"%d" % step.slot
+        place, slot = self._at(step.path), self._work.name_of(step.slot)
         if place is None:
             return
         fd, name = place
@@ -140,7 +142,7 @@ class Retractor:
         else:
             self._swap(step)
         if self._slot(step) == step.base_inode:
-            os.unlink(b"%d" % step.slot, dir_fd=self._stage_fd)
+            os.unlink(self._work.name_of(step.slot), dir_fd=self._stage_fd)
 
     def _set(self, step: Step) -> None:
         place, old, new = self._at(step.path), step.change.old, step.change.new
@@ -180,7 +182,7 @@ class Retractor:
     def _make_again(self, fd: int, name: bytes, old: Meta) -> None:
         os.mkdir(name, 0o700, dir_fd=fd)
         made = files.statx(fd, name)
-        bare = old._replace(uid=made.uid, gid=made.gid, xattrs=())
+        bare = replace(old, uid=made.uid, gid=made.gid, xattrs=())
         attributes.change(fd, name, bare, old, made.ino)
 
     def _protect_again(self) -> None:

@@ -229,7 +229,7 @@ def keep_replaced(session: Session) -> None:
             finally:
                 os.close(root)
             for entry in os.listdir(stage):
-                if not entry.isdecimal():  # of no use without the layer
+                if not (entry.isdecimal() or entry.removeprefix("d").isdecimal()):  # of no use without the layer
                     files.remove_tree(stage, os.fsencode(entry))
         finally:
             os.close(stage)

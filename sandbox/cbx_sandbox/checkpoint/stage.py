@@ -82,20 +82,25 @@ class Staging:
         self._take(self._open(b"stage", self._home))
         self._copy()
         stage = os.fstat(self.fd).st_ino
-        self.work = placed(self.work, stage, home, {slot: self._inode(b"%d" % slot) or 0 for slot in self.work.slots})
+        self.work = placed(
+            self.work, stage, home, {slot: self._inode(self.work.name_of(slot)) or 0 for slot in self.work.slots}
+        )
 
     def _take(self, fd: int) -> None:
         self.fd = fd
         os.fchown(fd, self._rights.uid, self._rights.gid)
+        for directory in self.work.directories:
+            os.mkdir(directory, 0o700, dir_fd=fd)
+            os.chown(directory, self._rights.uid, self._rights.gid, dir_fd=fd)
 
     def _copy(self) -> None:
         upper = self._open(self.layer.upper)
         steps = [step for step in self.work.steps if arriving(step) and step.change.kind is not Kind.RENAMED]
         with copying.Copier(upper, self.fd) as copier:
             for step in steps:
-                copier.copy(step.path, b"%d" % step.slot)
+                copier.copy(step.path, self.work.name_of(step.slot))
                 if step.slot in self.work.modes:
-                    files.chmod(self.fd, b"%d" % step.slot, self.work.modes[step.slot] | 0o700)
+                    files.chmod(self.fd, self.work.name_of(step.slot), self.work.modes[step.slot] | 0o700)
         with files.Cursor(self.fd, os.O_PATH) as stage:
             for path in self._paths:
                 # What has a step of its own does not come with the directory around it.
@@ -116,7 +121,7 @@ class Staging:
         """Where an object of the layer is in the stage: beneath the slot of the directory that carries it."""
         slot = self._paths.get(path)
         if slot is not None:
-            return b"%d" % slot
+            return self.work.name_of(slot)
         carrying = self._carrying(path)
         return b"%d" % self._paths[carrying] + path[len(carrying) :]
 
@@ -157,8 +162,8 @@ class Staging:
                 if path not in self._paths and self._carrying(path) and self._waits(path):
                     os.utime(files.inside(stage.go(self._staged(path))), ns=(times[0], times[1]))
         for slot, mode in self.work.modes.items():
-            if self._inode(b"%d" % slot) == self.work.slots.get(slot):
-                files.chmod(self.fd, b"%d" % slot, mode | 0o700)
+            if self._inode(self.work.name_of(slot)) == self.work.slots.get(slot):
+                files.chmod(self.fd, self.work.name_of(slot), mode | 0o700)
         for path, base, inode in self.work.links:
             if self._waits(path):
                 self._relink(path, base, inode)
@@ -166,10 +171,10 @@ class Staging:
     def _waits(self, path: bytes) -> bool:
         """Whether the slot that ``path`` is in has not gone live yet."""
         slot = self._paths[self._carrying(path)]
-        return self._inode(b"%d" % slot) == self.work.slots[slot]
+        return self._inode(self.work.name_of(slot)) == self.work.slots[slot]
 
     def _slot_of(self, step: Step) -> bytes:
-        return b"%d-left" % step.slot if step.change.kind is Kind.RENAMED else b"%d" % step.slot
+        return b"%d-left" % step.slot if step.change.kind is Kind.RENAMED else self.work.name_of(step.slot)
 
     def _inode(self, name: bytes) -> int | None:
         return inode_at(self.fd, name)

@@ -15,6 +15,8 @@ from cbx_sandbox.checkpoint.record import LayerWork, Parent, closed
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import Submitter
 
+WIDTH = 256  # of more entries in one directory, each takes longer to put in
+
 
 def arriving(step: Step) -> bool:
     """Whether a step's object comes out of the layer. That of a RENAMED one is dropped: the live object moves."""
@@ -42,6 +44,7 @@ def survey(
         links=tuple(_links(ready)),
         parents=(*parents.values(), *_timed(changes, parents, {path for path, _ in ends})),
         ends=tuple(ends),
+        width=WIDTH if len(ready.steps) > WIDTH else 0,
     )
 
 

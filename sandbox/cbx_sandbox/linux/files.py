@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple, Self
 
@@ -99,42 +100,46 @@ class Statx(NamedTuple):
     attributes: int
 
 
+class _Scratch(threading.local):
+    """Where the calls of one thread put their answers: to make a buffer takes longer than to have it filled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status = ctypes.create_string_buffer(256)
+        self.status_at = ctypes.addressof(self.status)
+        self.handle = ctypes.create_string_buffer(_HANDLE.size + _MAX_HANDLE)
+        self.handle_at = ctypes.addressof(self.handle)
+        self.mount_id = ctypes.c_int()
+        self.mount_id_at = ctypes.addressof(self.mount_id)
+
+
+_HANDLE = struct.Struct("=Ii")  # struct file_handle: size of what follows, type
+_scratch = _Scratch()
 _statx = libc.function("statx", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
+_STATX_MASK = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
 _STATX_LAYOUT = struct.Struct("=IIQIIIHxxQQQQ qIxxxx qIxxxx qIxxxx qIxxxx IIII Q")
 
 
 def statx(dir_fd: int, name: bytes = b"") -> Statx:
     """Status of ``name`` in ``dir_fd`` (the descriptor itself if empty), not following a symlink (statx(2))."""
-    buffer = ctypes.create_string_buffer(256)
-    flags = AT_SYMLINK_NOFOLLOW | (0 if name else AT_EMPTY_PATH)
-    mask = STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID
-    libc.check(_statx(dir_fd, name, flags, mask, buffer), "statx")
+    flags = AT_SYMLINK_NOFOLLOW if name else AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
+    if _statx(dir_fd, name, flags, _STATX_MASK, _scratch.status_at) < 0:
+        libc.check(-1, "statx")
     (
         got, _block, attributes, nlink, uid, gid, mode, ino, size, _blocks, _attributes_mask,
         _as, _an, bs, bn, cs, cn, ms, mn, rmajor, rminor, major, minor, mount_id,
-    ) = _STATX_LAYOUT.unpack_from(buffer)  # fmt: skip
+    ) = _STATX_LAYOUT.unpack_from(_scratch.status)  # fmt: skip
+    # By position: for each of very many files.
     return Statx(
-        mode=mode,
-        uid=uid,
-        gid=gid,
-        nlink=nlink,
-        ino=ino,
-        size=size,
-        device=os.makedev(major, minor),
-        rdev=os.makedev(rmajor, rminor),
-        mtime_ns=ms * 10**9 + mn,
-        ctime_ns=cs * 10**9 + cn,
-        btime_ns=bs * 10**9 + bn if got & STATX_BTIME else None,
-        mount_id=mount_id if got & STATX_MNT_ID else None,
-        attributes=attributes,
-    )
+        mode, uid, gid, nlink, ino, size, os.makedev(major, minor), os.makedev(rmajor, rminor),
+        ms * 1_000_000_000 + mn, cs * 1_000_000_000 + cn, bs * 1_000_000_000 + bn if got & STATX_BTIME else None,
+        mount_id if got & STATX_MNT_ID else None, attributes,
+    )  # fmt: skip
 
 
 _name_to_handle_at = libc.function(
     "name_to_handle_at", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
 )
-_HANDLE = struct.Struct("=Ii")  # struct file_handle: size of what follows, type
-_EMPTY_HANDLE = _HANDLE.pack(_MAX_HANDLE, 0)
 
 
 def file_handle(dir_fd: int, name: bytes = b"") -> bytes | None:
@@ -142,14 +147,15 @@ def file_handle(dir_fd: int, name: bytes = b"") -> bytes | None:
 
     A handle outlives renames and reboots and differs for every inode that ever was (name_to_handle_at(2)).
     """
-    buffer = ctypes.create_string_buffer(_EMPTY_HANDLE, _HANDLE.size + _MAX_HANDLE)
+    scratch = _scratch
+    _HANDLE.pack_into(scratch.handle, 0, _MAX_HANDLE, 0)
     flags = 0 if name else AT_EMPTY_PATH
-    if _name_to_handle_at(dir_fd, name, buffer, ctypes.byref(ctypes.c_int()), flags) < 0:
+    if _name_to_handle_at(dir_fd, name, scratch.handle_at, scratch.mount_id_at, flags) < 0:
         if ctypes.get_errno() in {errno.EOPNOTSUPP, errno.EOVERFLOW}:
             return None
         libc.check(-1, "name_to_handle_at")
-    size, kind = _HANDLE.unpack_from(buffer)
-    raw = buffer.raw
+    size, kind = _HANDLE.unpack_from(scratch.handle)
+    raw = scratch.handle.raw
     return bytes((kind & 0xFF,)) + raw[_HANDLE.size : _HANDLE.size + size]
 
 

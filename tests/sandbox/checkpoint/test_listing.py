@@ -1,9 +1,8 @@
 """A list of changes as bytes is the same list when it is read again."""
 
-import dataclasses
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cbx_sandbox.checkpoint import listing
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, Meta
@@ -32,7 +31,7 @@ CHANGES = st.builds(
 @given(st.lists(CHANGES, max_size=5))
 def test_round_trip(changes):
     """Whatever bytes the names are; what is implied is not listed."""
-    hidden = [dataclasses.replace(change, implied=True) for change in changes]
+    hidden = [replace(change, implied=True) for change in changes]
     assert listing.load(listing.dump([*changes, *hidden], ["/a", "/b"])) == (changes, ("/a", "/b"), 0)
 
 
