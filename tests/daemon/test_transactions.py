@@ -100,6 +100,35 @@ def test_savepoints_are_gone_back_to(supervisor, project):
     assert not os.path.exists(f"{supervisor.paths.layers}/{number}/0/upper")
 
 
+def test_it_is_looked_at_before_it_is_committed(supervisor, project):
+    """Over all savepoints, which stay: what a commit would change, in every form, and what it would do."""
+    for name in ("file", "gone", "theirs"):
+        (project / name).write_text("old\n")
+    number = begin(supervisor, project)
+    page = f"/v1/transactions/{number}"
+    assert run(supervisor, number, "echo 1 >> file; echo mine > theirs", project)["status"] == 0
+    assert supervisor.get(f"{page}/diff?format=name-status").decode().split() == [
+        "M", f"{project}/file", "M", f"{project}/theirs"
+    ]  # fmt: skip
+    supervisor.post(f"{page}/savepoint", {"name": "a"})
+    assert run(supervisor, number, "echo 2 >> file; rm gone", project)["status"] == 0
+    supervisor.post(f"{page}/savepoint", {"name": "b"})
+    assert "+1\n+2\n" in supervisor.get(f"{page}/diff?path={project}/file").decode()
+    (project / "theirs").write_text("edited\n")
+    found = supervisor.post(f"{page}/commit", {"dry_run": True})
+    assert [(change["letter"], change["path"]) for change in found["changes"]] == []
+    assert [(c["path"], c["resolution"]) for c in found["conflicts"]] == [(f"{project}/theirs", "abort")]
+    found = supervisor.post(f"{page}/commit", {"dry_run": True, "on_conflict": "theirs"})
+    assert sorted((change["letter"], change["path"]) for change in found["changes"]) == [
+        ("D", f"{project}/gone"), ("M", f"{project}/file"),
+    ]  # fmt: skip
+    assert [savepoint["name"] for savepoint in supervisor.get(page)["savepoints"]] == ["a", "b"]
+    assert (names(project), (project / "file").read_text()) == (["file", "gone", "theirs"], "old\n")
+    assert supervisor.post(f"{page}/commit", {"on_conflict": "theirs"})["state"] == "committed"
+    assert (project / "file").read_text() == "old\n1\n2\n"
+    assert "gone" in supervisor.get(f"{page}/diff?format=list").decode()  # also when it is over
+
+
 def test_there_is_a_most_of_savepoints(supervisor, project):
     """It is named, and the deepest stack that is allowed can be mounted and committed."""
     number = begin(supervisor, project)
@@ -232,6 +261,8 @@ def test_the_command_line(supervisor, project):
     number = cbx("tx", "begin", "--label", "try").strip()
     assert cbx("tx", "run", number, "-c", "echo 1 > made; echo said") == "said\n"
     cbx("tx", "savepoint", number, "a")
+    assert cbx("tx", "diff", number, "--name-status") == f"A\t{project}/made\n"
+    assert cbx("tx", "commit", number, "-n") == f"would commit  A  {project}/made\n"
     cbx("tx", "run", number, "--", "sh", "-c", "rm made; exit 3", status=3)
     cbx("tx", "rollback-to", number, "a")
     assert "exit status 3" in cbx("tx", "status", number)

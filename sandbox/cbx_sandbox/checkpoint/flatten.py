@@ -29,14 +29,23 @@ def flatten(uppers: Sequence[str]) -> None:
     Nothing may be mounted over them. Raises CbxError for a moved directory above the first: overlays over saved levels
     are mounted such that there is none.
     """
-    present = [upper for upper in uppers[1:] if os.path.isdir(upper)]
-    # All of it before anything is moved: an origin in a level beneath is known only as long as it lies there.
-    for place, upper in enumerate(present):
-        _translate(upper, [uppers[0], *present[:place]])
-    for upper in present:
+    translate(uppers)  # before anything is moved: an origin in a level beneath is known only as long as it lies there
+    for upper in uppers[1:]:
+        if not os.path.isdir(upper):
+            continue
         with _opened(upper) as top, _opened(uppers[0]) as base:
             _merge(top, base)
         os.rmdir(upper)
+
+
+def translate(uppers: Sequence[str]) -> None:
+    """Have every copy name the live original also where it was made from a copy in a level beneath its own.
+
+    What an overlay over them shows stays what it is.
+    """
+    present = [upper for upper in uppers[1:] if os.path.isdir(upper)]
+    for place, upper in enumerate(present):
+        _translate(upper, [uppers[0], *present[:place]])
 
 
 @contextlib.contextmanager

@@ -18,15 +18,17 @@ from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 
 SAVED = "saved"
+COPY = "trial"  # all levels once more, joined, for as long as somebody looks at them
 _NEW = "upper.new"
 
 
 def depth(session: Session) -> int:
     """How many levels are saved."""
-    return max((number for layer in session.layers for number in _saved(layer)), default=0)
+    return max((number for layer in session.layers for number in saved(layer)), default=0)
 
 
-def _saved(layer: LayerSpec) -> list[int]:
+def saved(layer: LayerSpec) -> list[int]:
+    """The numbers of the levels that are put aside, the lowest first."""
     with contextlib.suppress(FileNotFoundError):
         return sorted(int(name) for name in os.listdir(f"{layer.root}/{SAVED}") if name.isdecimal())
     return []
@@ -40,7 +42,7 @@ def ready(session: Session) -> int:
     _insist_there(session)
     number = depth(session)
     for layer in session.layers:
-        if not os.path.isdir(layer.upper) or _saved(layer) != list(range(1, number + 1)):
+        if not os.path.isdir(layer.upper) or saved(layer) != list(range(1, number + 1)):
             raise CbxError(
                 f"cannot use checkpoint {session.checkpoint}: its layer of {layer.target} is not whole",
                 hint="`cbx-sandbox fsck` looks at it; a rollback throws it away",
@@ -68,10 +70,10 @@ def back(session: Session, number: int) -> None:
     for layer in session.layers:
         with _opened(layer.root) as root:
             files.remove_tree(root, b"upper")
-        with _opened(f"{layer.root}/{SAVED}") as saved:
-            for later in _saved(layer):
+        with _opened(f"{layer.root}/{SAVED}") as place:
+            for later in saved(layer):
                 if later > number:
-                    files.remove_tree(saved, b"%d" % later)
+                    files.remove_tree(place, b"%d" % later)
         _fresh(layer, f"{layer.root}/{SAVED}/{number}")
     sync(session)
 
@@ -80,14 +82,15 @@ def join(session: Session) -> None:
     """Make one level of all, as a commit wants it; on disk when this returns."""
     _insist_there(session)
     for layer in session.layers:
-        saved = [f"{layer.root}/{SAVED}/{number}" for number in _saved(layer)]
-        if saved:
-            flatten([*saved, layer.upper])
-            os.rename(saved[0], layer.upper)
+        beneath = [f"{layer.root}/{SAVED}/{number}" for number in saved(layer)]
+        if beneath:
+            flatten([*beneath, layer.upper])
+            os.rename(beneath[0], layer.upper)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(f"{layer.root}/{SAVED}")
         with _opened(layer.root) as root:
-            files.remove_tree(root, os.fsencode(_NEW))
+            for left in (_NEW, COPY):
+                files.remove_tree(root, os.fsencode(left))
     sync(session)
 
 

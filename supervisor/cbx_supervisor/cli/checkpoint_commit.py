@@ -58,6 +58,9 @@ _DECIDING = (
 )
 
 
+dry = click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
+
+
 @click.command()
 @click.argument("checkpoint", type=click.IntRange(min=1))
 @deciding
@@ -69,7 +72,7 @@ _DECIDING = (
     "--except", "without", metavar="PATH", multiple=True, callback=_absolute,
     help="Commit all but what is changed there and beneath; that stays held (again for more).",
 )  # fmt: skip
-@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
+@dry
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def commit(
     checkpoint: int,

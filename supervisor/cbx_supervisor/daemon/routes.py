@@ -65,6 +65,10 @@ class Page:
 
 _SINCE = Query("since", "number", "Seconds of the Unix clock: only what ended later")
 _SINCE_EVENT = Query("since", "integer", "Go on after this event, as the header Last-Event-ID says it too")
+_DIFF = (
+    Query("format", "string", "text, list, tree, stat, name-status or json"),
+    Query("path", "string", "only what changed there and beneath; again for more"),
+)
 _LIMIT = Query("limit", "integer", "At most so many; never more than 1000")
 
 PAGES: tuple[Page, ...] = (
@@ -199,10 +203,7 @@ PAGES: tuple[Page, ...] = (
     ),
     Page(
         "GET", "/v1/checkpoints/{number}/diff", "checkpoint diff", checkpoints.diff, "What a checkpoint would change",
-        query=(
-            Query("format", "string", "text, list, tree, stat, name-status or json"),
-            Query("path", "string", "only what changed there and beneath; again for more"),
-        ),
+        query=_DIFF,
         media="text/plain",
     ),
     Page(
@@ -237,6 +238,10 @@ PAGES: tuple[Page, ...] = (
     Page(
         "GET", "/v1/transactions/{number}", "tx status", transactions.show, "One transaction",
         (messages.TransactionShown,),
+    ),
+    Page(
+        "GET", "/v1/transactions/{number}/diff", "tx diff", transactions.diff, "What a commit of it would change",
+        query=_DIFF, media="text/plain",
     ),
     Page(
         "POST", "/v1/transactions/{number}/run", "tx run", transactions.run, "Have a job run in it",

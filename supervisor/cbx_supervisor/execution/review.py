@@ -54,14 +54,14 @@ class Review:
                 if kept is None:
                     raise UsageError(f"cannot show checkpoint {found.id}: what it committed was not written down")
                 return await self.executor.on_files(reader.uid, _remembered, kept, form, paths)
-            return await self.executor.on_files(reader.uid, _rendered, _session(found), form, reader, paths)
+            return await self.executor.on_files(reader.uid, rendered, _session(found), form, reader, paths)
 
     async def preview(self, checkpoint: Checkpoint, *, uid: int, wish: work.Wish) -> dict[str, object]:
         """What a commit would do, as plain values. Changes nothing, and takes no locks."""
         async with self._alone(checkpoint.id):
             found = self._again(checkpoint.id)
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
-            return await self.executor.on_files(uid, _previewed, _session(found), wish)
+            return await self.executor.on_files(uid, previewed, _session(found), wish)
 
     async def commit(self, checkpoint: Checkpoint, *, uid: int, pid: int, wish: work.Wish) -> Checkpoint:
         """Make the changes real. Raises ConflictError, DeniedError, NotStartedError (locked by others for too long)."""
@@ -234,7 +234,8 @@ def _session(found: Checkpoint) -> Session:
     return Session.from_json(found.session)
 
 
-def _previewed(session: Session, wish: work.Wish) -> dict[str, object]:
+def previewed(session: Session, wish: work.Wish) -> dict[str, object]:
+    """What a commit would do, as plain values. Blocking."""
     found = preview(
         session,
         allow_privileged=wish.allow_privileged,
@@ -245,7 +246,8 @@ def _previewed(session: Session, wish: work.Wish) -> dict[str, object]:
     return render.as_preview(found, session)
 
 
-def _rendered(session: Session, form: str, reader: Submitter, paths: tuple[bytes, ...]) -> tuple[str, object]:
+def rendered(session: Session, form: str, reader: Submitter, paths: tuple[bytes, ...]) -> tuple[str, object]:
+    """The changes in one of the forms, of what ``reader`` may read. Blocking."""
     changes = select.at(diff(session, leaves=True), session.targets, paths)
     lost = "".join(f"({printable(t)}: its changes went with its file system)\n" for t in gone(session))
     if form == "text":

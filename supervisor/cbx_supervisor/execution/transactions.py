@@ -21,7 +21,7 @@ from msgspec import structs
 
 from cbx_sandbox import runner
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import levels
+from cbx_sandbox.checkpoint import levels, trial
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.session import Session, boot_id
 from cbx_sandbox.errors import CbxError, DeniedError, NotStartedError, UsageError
@@ -30,6 +30,7 @@ from cbx_sandbox.linux.credentials import Submitter, acting_as
 from cbx_sandbox.policy import Identity
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import layering
+from cbx_supervisor.execution.review import previewed, rendered
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.result import Result
@@ -244,6 +245,18 @@ class Transactions:
             finally:
                 await self._executor.write(store.reopened(number))
 
+    async def shown(
+        self, number: int, uid: int, form: str, reader: Submitter, paths: tuple[bytes, ...]
+    ) -> tuple[str, object]:
+        """What a commit would change, as of a held checkpoint (Review.shown); no command may run meanwhile."""
+        async with self._alone(number) as found:
+            return await self._executor.on_files(uid, _shown, _session(found), form, reader, paths)
+
+    async def preview(self, number: int, uid: int, wish: work.Wish) -> dict[str, object]:
+        """What a commit would do; changes nothing, and the savepoints stay."""
+        async with self._alone(number) as found:
+            return await self._executor.on_files(uid, _previewed, _session(found), wish)
+
     async def roll_back(self, number: int, caller: Caller, why: str, action: str = "rolled back") -> Transaction:
         """Throw all of it away."""
         async with self._alone(number) as found:
@@ -315,6 +328,16 @@ def do(session: Session, what: Pending, number: int) -> None:
         levels.back(session, number)
     else:
         levels.join(session)
+
+
+def _shown(session: Session, form: str, reader: Submitter, paths: tuple[bytes, ...]) -> tuple[str, object]:
+    with trial.joined(session) as whole:
+        return rendered(whole, form, reader, paths)
+
+
+def _previewed(session: Session, wish: work.Wish) -> dict[str, object]:
+    with trial.joined(session) as whole:
+        return previewed(whole, wish)
 
 
 def _session(found: Transaction) -> Session:

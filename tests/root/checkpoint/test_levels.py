@@ -12,7 +12,7 @@ from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import State
 from tests.root.checkpoint.test_sequences import OPERATIONS, SETUP, script
 
-from cbx_sandbox.checkpoint import levels
+from cbx_sandbox.checkpoint import levels, trial
 from cbx_sandbox.errors import CbxError
 
 pytestmark = pytest.mark.root
@@ -39,7 +39,11 @@ def test_any_sequence_over_levels(redirect, parts):
             box.inside(script(operations))
             box.shell(script(operations), cwd=native)
         assert harness.manifest(box.live) == before
+        with trial.joined(session) as whole:
+            seen = harness.listed(whole)
+        assert levels.depth(session) == len(parts) - 1
         levels.join(session)
+        assert harness.listed(session) == seen
         result = checkpoint.commit(session, allow_privileged=True)
         assert result.state in {State.COMMITTED, State.EMPTY}, result.conflicts
         wanted, got = harness.manifest(native, times_since=start), harness.manifest(box.live, times_since=start)
@@ -47,6 +51,19 @@ def test_any_sequence_over_levels(redirect, parts):
             wanted, got = ({p: v[:7] for p, v in tree.items()} for tree in (wanted, got))
         assert got == wanted, [script(operations) for operations in parts]
         assert not os.listdir(f"{box.state}/layers")
+
+
+def test_no_look_without_room_for_a_copy(mounted):
+    """Where a copy would leave others without room, looking is refused with the numbers, and nothing is left of it."""
+    with harness.box(mounted("tmpfs")) as box:
+        session = box.begin()
+        box.inside("head -c 250m /dev/zero > large")
+        levels.save(session, 1)
+        with pytest.raises(CbxError, match="bytes, .* are free"), trial.joined(session):
+            raise AssertionError
+        assert "trial" not in os.listdir(session.layers[0].root)
+        levels.join(session)
+        assert harness.listed(session) == [("A", b"large")]
 
 
 FIRST = "mkdir d; echo 1 > d/one; echo 1 >> f; rm -r a/b; mv c moved"

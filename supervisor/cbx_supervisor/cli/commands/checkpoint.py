@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Any
 
 import click
 
-from cbx_supervisor.cli import output, pager
+from cbx_supervisor.cli import checkpoint_diff, output
 from cbx_supervisor.cli.checkpoint_commit import commit
+from cbx_supervisor.cli.checkpoint_diff import looking
 from cbx_supervisor.cli.commands.run import Run
 from cbx_supervisor.client.http import Api
 
@@ -84,25 +84,10 @@ def _flat(key: str, value: Any) -> Any:
 
 @command.command()
 @click.argument("checkpoint", type=ID)
-@click.argument("paths", metavar="[-- PATH]...", nargs=-1)
-@click.option("--stat", "form", flag_value="stat", help="Counts instead of contents.")
-@click.option("--name-status", "form", flag_value="name-status", help="Only what happened to which path.")
-@click.option("--list", "form", flag_value="list", help="A line for each path, with what about it changed.")
-@click.option("--tree", "form", flag_value="tree", help="As a tree of directories.")
-@click.option("--json", "form", flag_value="json", help="As JSON.")
-@click.option("--no-pager", is_flag=True, help="No pager, also on a terminal.")
+@looking
 def diff(checkpoint: int, paths: tuple[str, ...], form: str | None, no_pager: bool) -> None:
     """Show what a checkpoint would change, as a text diff; of a committed one, what it has changed, as a list."""
-    wanted = [os.path.abspath(path) for path in paths]
-    content = Api().get_bytes(f"/v1/checkpoints/{checkpoint}/diff", format=form or "text", path=wanted)
-    if not sys.stdout.isatty():
-        sys.stdout.buffer.write(content)
-        return
-    text = output.lines(content.decode("utf-8", "surrogateescape"))
-    if no_pager:
-        sys.stdout.write(text)
-    else:
-        pager.show(text)
+    checkpoint_diff.show(f"/v1/checkpoints/{checkpoint}/diff", paths, form, no_pager=no_pager)
 
 
 command.add_command(commit)

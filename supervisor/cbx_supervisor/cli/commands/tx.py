@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from cbx_supervisor.cli import output
-from cbx_supervisor.cli.checkpoint_commit import deciding
+from cbx_supervisor.cli import checkpoint_diff, output
+from cbx_supervisor.cli.checkpoint_commit import deciding, dry, preview
+from cbx_supervisor.cli.checkpoint_diff import looking
 from cbx_supervisor.cli.commands.run import Run
 from cbx_supervisor.client.http import Api
 
@@ -105,17 +106,31 @@ def rollback_to(transaction: int, name: str) -> None:
 
 @command.command()
 @click.argument("transaction", type=ID)
+@looking
+def diff(transaction: int, paths: tuple[str, ...], form: str | None, no_pager: bool) -> None:
+    """Show what a commit of all its commands would change, as a text diff; while none of them runs."""
+    checkpoint_diff.show(f"/v1/transactions/{transaction}/diff", paths, form, no_pager=no_pager)
+
+
+@command.command()
+@click.argument("transaction", type=ID)
 @deciding
+@dry
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def commit(transaction: int, allow_privileged: bool, on_conflict: str, resolve: dict[str, str], as_json: bool) -> None:
+def commit(
+    transaction: int, allow_privileged: bool, on_conflict: str, resolve: dict[str, str], dry_run: bool, as_json: bool
+) -> None:
     """Make the changes of all its commands real, at once.
 
     When that is refused, the transaction stays open, without its savepoints.
     """
     body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict, "resolve": resolve}
-    answer = Api().post(f"/v1/transactions/{transaction}/commit", body)
+    answer = Api().post(f"/v1/transactions/{transaction}/commit", body | ({"dry_run": True} if dry_run else {}))
     if as_json:
         output.show_json(answer)
+        return
+    if dry_run:
+        output.show(preview(answer))
         return
     changes = output.counted(answer.get("changes"))
     output.show(f"transaction {transaction} committed" + (f" ({changes})" if changes else ": nothing was changed"))

@@ -92,12 +92,22 @@ async def show(request: Request) -> Response:
 
 async def diff(request: Request) -> Response:
     """GET /v1/checkpoints/{id}/diff?format=list|tree|text|json|stat|name-status&path=, again for more paths."""
-    checkpoint, peer = await _found(request), peer_of(request)
+    checkpoint = await _found(request)
+    reader, form, paths = looking(request)
+    return view_of(await service_of(request).review.shown(checkpoint, form, reader, paths))
+
+
+def looking(request: Request) -> tuple[Submitter, str, tuple[bytes, ...]]:
+    """Who asks for a diff, in which form, of which paths. Raises UsageError for a path that is relative."""
+    peer, query = peer_of(request), request.query_params
     identity = requests.identity_of(peer.uid, peer.gid)
     reader = Submitter(identity.uid, identity.gid, identity.groups)
-    form = request.query_params.get("format", "text")
-    paths = tuple(map(_path, request.query_params.getlist("path")))
-    kind, content = await service_of(request).review.shown(checkpoint, form, reader, paths)
+    return reader, query.get("format", "text"), tuple(map(_path, query.getlist("path")))
+
+
+def view_of(shown: tuple[str, object]) -> Response:
+    """A diff, as values or as text."""
+    kind, content = shown
     if kind == "json":
         return json_answer(content)
     return Response(str(content).encode("utf-8", "surrogateescape"), media_type="text/plain; charset=utf-8")

@@ -23,7 +23,7 @@ from cbx_supervisor.daemon.handlers.answers import (
     require,
     service_of,
 )
-from cbx_supervisor.daemon.handlers.checkpoints import answer_of, wish_of
+from cbx_supervisor.daemon.handlers.checkpoints import answer_of, looking, view_of, wish_of
 from cbx_supervisor.execution.outcome import iso
 from cbx_supervisor.execution.transactions import Caller
 from cbx_supervisor.model import retention
@@ -62,6 +62,15 @@ async def show(request: Request) -> Response:
     return json_answer(_shown(request, await _found(request)))
 
 
+async def diff(request: Request) -> Response:
+    """GET /v1/transactions/{id}/diff, as of a checkpoint."""
+    found, service = await _found(request), service_of(request)
+    reader, form, paths = looking(request)
+    if not found.open:
+        return view_of(await service.review.shown(found.checkpoint, form, reader, paths))
+    return view_of(await service.executor.transactions.shown(found.number, reader.uid, form, reader, paths))
+
+
 async def run(request: Request) -> Response:
     """POST /v1/transactions/{id}/run: a job in it that nobody waits for, with the body of POST /v1/jobs."""
     found = await _mine(request, "run a job in")
@@ -86,13 +95,15 @@ async def go_back(request: Request) -> Response:
 
 
 async def commit(request: Request) -> Response:
-    """POST /v1/transactions/{id}/commit, with the body of a checkpoint's commit, but for a part or a preview."""
+    """POST /v1/transactions/{id}/commit, with the body of a checkpoint's commit, but for a part."""
     body, peer, service = await body_of(request, Commit), peer_of(request), service_of(request)
-    if body.dry_run or body.only or body.without:
-        raise UsageError("cannot commit a part of a transaction, nor only try to", hint="it is committed as a whole")
+    if body.only or body.without:
+        raise UsageError("cannot commit a part of a transaction", hint="it is committed as a whole")
     found = await _mine(request, "commit")
     if body.allow_privileged:
         await require(request, Right.LOOSEN, f"commit transaction {found.number} with --allow-privileged")
+    if body.dry_run:
+        return json_answer(await service.executor.transactions.preview(found.number, peer.uid, wish_of(body)))
     async with service.executor.transactions.committing(found.number, _caller(request)):
         made = await service.review.commit(found.checkpoint, uid=peer.uid, pid=peer.pid, wish=wish_of(body))
     return json_answer(answer_of(request, made))
