@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 from cbx_sandbox.checkpoint import homes, journal, transaction
+from cbx_sandbox.checkpoint.ahead import Copies
 from cbx_sandbox.checkpoint.apply import REFUSALS, explain
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, Summary, live_path, split, summarise
 from cbx_sandbox.checkpoint.conflicts import Conflict, same_target
@@ -51,6 +52,7 @@ def commit(
     paths: Sequence[tuple[bytes, OnConflict]] = (),
     selection: Selection = EVERYTHING,
     keep: bool = False,
+    copies: Copies | None = None,
 ) -> CommitResult:
     """Apply ``changes`` (as :func:`diff` just returned them; None: look again) with the rights of ``rights``.
 
@@ -59,7 +61,7 @@ def commit(
     recover.recover. Raises DeniedError for what the submitter may not do or what needs ``allow_privileged``, UsageError
     for a ``selection`` that cannot be parted from the rest, journal.InDoubtError. The layers are gone after COMMITTED
     and EMPTY, have what was not selected after HELD, and are as they were otherwise. With ``keep`` the journal and what
-    the commit replaced stay until session.discard.
+    the commit replaced stay until session.discard. ``copies`` are what ahead.prepare has made of these layers.
     """
     refuse_unfinished(session)
     rights = rights or session.submitter
@@ -77,8 +79,9 @@ def commit(
             return CommitResult(State.CONFLICT, summary, found.conflicts, decisions=tuple(found.decisions))
         _review(session, found.changes, allow_privileged=allow_privileged)
         try:
+            partial = not summarise(left).empty
             notes = _commit(
-                session, found.changes, rights, forced=found.forced, keep=keep, partial=not summarise(left).empty
+                session, found.changes, rights, forced=found.forced, keep=keep, partial=partial, copies=copies or {}
             )
         except RacedError as error:
             layer = next((change.layer for change in found.changes if change.path == error.path), 0)
@@ -183,10 +186,11 @@ def _commit(
     forced: frozenset[tuple[int, bytes]],
     keep: bool,
     partial: bool,
+    copies: Copies,
 ) -> list[str]:
     """Stage, write the record, do the steps; what fails before the end takes all of them back."""
     with contextlib.ExitStack() as stack:
-        parts, notes = _prepared(session, changes, rights, forced=forced, stack=stack)
+        parts, notes = _prepared(session, changes, rights, forced=forced, copies=copies, stack=stack)
         written = stack.enter_context(contextlib.closing(_decided(session, parts, rights, partial=partial)))
         _do(parts, rights, written)
         try:
@@ -226,6 +230,7 @@ def _prepared(
     rights: Submitter,
     *,
     forced: frozenset[tuple[int, bytes]],
+    copies: Copies,
     stack: contextlib.ExitStack,
 ) -> tuple[list[transaction.Part], list[str]]:
     """Decide on the steps and look at all that they will change; nothing is touched."""
@@ -246,7 +251,9 @@ def _prepared(
         finally:
             os.close(upper)
         work = dataclasses.replace(work, wins=frozenset(path for of, path in forced if of == index))
-        parts.append(transaction.Part(live_fd, stack.enter_context(Staging(layer, live_fd, rights, work))))
+        parts.append(
+            transaction.Part(live_fd, stack.enter_context(Staging(layer, live_fd, rights, work, copies.get(index))))
+        )
     return parts, notes
 
 

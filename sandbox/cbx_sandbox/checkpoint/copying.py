@@ -9,19 +9,24 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from typing import Self
 
 from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import split
 from cbx_sandbox.linux import files
 
+# Descriptors of files without a name, by inode and change time of what they have the content of.
+Contents = Mapping[tuple[int, int], int]
+
 
 class Copier:
     """Copies entries of one directory to another on any file system. Neither side may be changed by others."""
 
-    def __init__(self, source_fd: int, target_fd: int) -> None:
+    def __init__(self, source_fd: int, target_fd: int, ready: Contents | None = None) -> None:
         self._source_fd = source_fd
         self._target_fd = target_fd
+        self._ready = ready or {}  # files without a name
         self._links: dict[tuple[int, int], bytes] = {}
 
     def __enter__(self) -> Self:
@@ -72,7 +77,7 @@ class Copier:
         if kind == stat.S_IFLNK:
             os.symlink(os.readlink(name, dir_fd=self._source.fd), as_name, dir_fd=target)
         elif kind == stat.S_IFREG:
-            self._data(name, as_name)
+            self._data(name, status, as_name)
         else:
             os.mknod(as_name, kind | 0o600, status.rdev, dir_fd=target)
         copy_metadata(self._source.fd, name, target, as_name)
@@ -82,7 +87,11 @@ class Copier:
         with files.Cursor(self._target_fd, os.O_PATH) as cursor:
             os.link(name, as_name, src_dir_fd=cursor.go(directory), dst_dir_fd=self._target.fd, follow_symlinks=False)
 
-    def _data(self, name: bytes, as_name: bytes) -> None:
+    def _data(self, name: bytes, status: files.Statx, as_name: bytes) -> None:
+        ready = self._ready.get((status.ino, status.ctime_ns))
+        if ready is not None:
+            os.link(files.inside(ready), as_name, dst_dir_fd=self._target.fd, follow_symlinks=True)
+            return
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._source.fd)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

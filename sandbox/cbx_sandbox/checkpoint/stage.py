@@ -37,11 +37,14 @@ class StageError(CbxError):
 class Staging:
     """The stage of one layer, as the record has it. As root throughout."""
 
-    def __init__(self, layer: LayerSpec, live_fd: int, rights: Submitter, work: LayerWork) -> None:
+    def __init__(
+        self, layer: LayerSpec, live_fd: int, rights: Submitter, work: LayerWork, ready: copying.Contents | None = None
+    ) -> None:
         self.layer = layer
         self.work = work
         self._live_fd = live_fd
         self._rights = rights
+        self._ready = ready  # contents that were copied ahead
         self._closing = contextlib.ExitStack()
         self._paths = {step.path: step.slot for step in work.steps if arriving(step)}
         self._home = -1
@@ -96,7 +99,7 @@ class Staging:
     def _copy(self) -> None:
         upper = self._open(self.layer.upper)
         steps = [step for step in self.work.steps if arriving(step) and step.change.kind is not Kind.RENAMED]
-        with copying.Copier(upper, self.fd) as copier:
+        with copying.Copier(upper, self.fd, self._ready) as copier:
             for step in steps:
                 copier.copy(step.path, self.work.name_of(step.slot))
                 if step.slot in self.work.modes:

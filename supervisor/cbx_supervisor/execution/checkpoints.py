@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import bases, homes, leftovers, listing, recover, transaction
+from cbx_sandbox.checkpoint import ahead, bases, homes, leftovers, listing, recover
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
@@ -94,6 +94,7 @@ class Found:
     why: str
     seen: Observation
     gone: tuple[str, ...] = ()  # directories whose changes went with their file systems
+    ahead: ahead.Ahead = dataclasses.field(default_factory=ahead.Ahead)  # to be closed when it is decided
 
     @property
     def empty(self) -> bool:
@@ -113,9 +114,9 @@ def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
         (*changed, *_moved_away(changes, targets)),
         lambda directory: lockset.shared(directory, home),
     )
-    if fate is runner.Fate.COMMIT:
-        transaction.sync_ahead(session, changes)  # before the locks are asked for: readers need not wait for the disk
-    return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session))
+    # Before the locks are asked for: readers need not wait for the disk.
+    prepared = ahead.prepare(session, changes) if fate is runner.Fate.COMMIT else ahead.Ahead()
+    return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session), prepared)
 
 
 def _moved_away(changes: list[Change], targets: Sequence[str]) -> list[str]:
@@ -186,7 +187,13 @@ class Wish:
     selection: Selection = EVERYTHING
 
 
-def apply(session: Session, changes: list[Change] | None, rights: Submitter, wish: Wish) -> Settled:
+def apply(
+    session: Session,
+    changes: list[Change] | None,
+    rights: Submitter,
+    wish: Wish,
+    prepared: ahead.Ahead,
+) -> Settled:
     """Commit; whatever keeps it from that holds it."""
     try:
         result = commit(
@@ -198,6 +205,7 @@ def apply(session: Session, changes: list[Change] | None, rights: Submitter, wis
             paths=wish.paths,
             selection=wish.selection,
             keep=True,
+            copies=prepared.copies,
         )
     except ConflictError as error:
         return hold(session, None, error.brief, CheckpointState.CONFLICT)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cbx_sandbox.checkpoint import history, listing, recover, render, select
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint import undo as undoing
+from cbx_sandbox.checkpoint.ahead import prepare
 from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.commit import preview
 from cbx_sandbox.checkpoint.diff import diff
@@ -72,14 +73,16 @@ class Review:
             changes = await self.executor.on_files(uid, diff, session)
             selected, _ = select.choose(changes, session.targets, wish.selection)
             directories = await self.executor.on_files(uid, work.commit_directories, session, selected)
-            owner = -found.id
-            locks = await self._lock(owner, uid, directories)
-            try:
-                settled = await self.executor.on_files(uid, work.apply, session, changes, session.submitter, wish)
-                decided = await self._decide(found, settled, uid, pid, "committed")
-            finally:
-                self.executor.admission.release(owner)
-                locks.close()
+            with await self.executor.on_files(uid, prepare, session, selected) as ahead:
+                locks = await self._lock(-found.id, uid, directories)
+                try:
+                    settled = await self.executor.on_files(
+                        uid, work.apply, session, changes, session.submitter, wish, ahead
+                    )
+                    decided = await self._decide(found, settled, uid, pid, "committed")
+                finally:
+                    self.executor.admission.release(-found.id)
+                    locks.close()
         if settled.state is CheckpointState.CONFLICT:
             raise ConflictError(
                 f"cannot commit checkpoint {found.id}: others changed the same paths",

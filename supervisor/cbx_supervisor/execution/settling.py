@@ -40,7 +40,8 @@ async def _settle(planned: runner.Plan, session: Session, ended: Outcome | None,
     if ended["reason"] == "not-started":
         return await commit.on_files(work.roll_back, session, "the command was not started")
     found = await commit.on_files(work.look, planned, session, ended)
-    return dataclasses.replace(await _decide(planned, session, commit, found), seen=found.seen)
+    with found.ahead:
+        return dataclasses.replace(await _decide(planned, session, commit, found), seen=found.seen)
 
 
 async def _decide(planned: runner.Plan, session: Session, commit: Commit, found: work.Found) -> work.Settled:
@@ -54,7 +55,7 @@ async def _decide(planned: runner.Plan, session: Session, commit: Commit, found:
     who = planned.policy.identity
     rights = Submitter(who.uid, who.gid, who.groups)
     wish = work.Wish(allow_privileged=planned.policy.allow_privileged)
-    return await commit.on_files(work.apply, session, found.changes, rights, wish)
+    return await commit.on_files(work.apply, session, found.changes, rights, wish, found.ahead)
 
 
 class Commit:

@@ -59,7 +59,7 @@ def test_no_look_without_room_for_a_copy(mounted):
         session = box.begin()
         box.inside("head -c 250m /dev/zero > large")
         levels.save(session, 1)
-        with pytest.raises(CbxError, match="bytes, .* are free"), trial.joined(session):
+        with pytest.raises(CbxError, match=r"bytes, .* are free"), trial.joined(session):
             raise AssertionError
         assert "trial" not in os.listdir(session.layers[0].root)
         levels.join(session)
