@@ -60,7 +60,7 @@ vm-image: setup ## build the guest and save its booted state, unless that is don
 	@.ci/packages vm
 	$(BIN)/python -m tests.vm.image
 
-crash: setup ## commits stopped, failed and without power at every change they make; `make test-root` has a sample
+crash: setup ## commits and undos stopped, failed and without power, 2,000 states; `make test-root` has a sample
 	CBX_CRASH=1 $(BIN)/python -m pytest -m crash $(elsewhere) --timeout=3600 $(ARGS) </dev/null
 
 lint: setup ## ruff, mypy and the arrows between packages

@@ -7,6 +7,7 @@ import traceback
 from tests.root.checkpoint import checkpoint, harness
 
 from cbx_sandbox.checkpoint import recover
+from cbx_sandbox.checkpoint.undo import redo, undo
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 
@@ -19,6 +20,7 @@ CALLS = [
     *((files, name) for name in ("renameat2", "syncfs", "change_attributes")),
 ]  # fmt: skip
 STOPPED = 86
+MEMORY = "/dev/shm"  # for the disks: every sync would wait for whatever else this machine writes
 ALL = bool(os.environ.get("CBX_CRASH"))  # make crash: every state, not a sample
 STATES: list[str] = []  # what became of each, for the count at the end
 
@@ -55,6 +57,12 @@ class Counter:
             return real(*arguments, **options)
 
         return call
+
+
+def some(items, wanted, *, shift=0):
+    """So many of the items, evenly; of another ``shift`` others."""
+    step = max(1, len(items) // wanted)
+    return items[shift % step :: step]
 
 
 def points(count, wanted):
@@ -135,6 +143,14 @@ class Trial:
         result = checkpoint.commit(self.session, allow_privileged=True, keep=True, on_conflict=on_conflict)
         return result.state.value
 
+    def undo(self):
+        undo(self.session)
+        return "undone"
+
+    def redo(self):
+        redo(self.session)
+        return "done again"
+
     def recover(self):
         return recover.recover(self.session, keep=True).value
 
@@ -170,3 +186,24 @@ def verdict(trial, new, said) -> str:
     if (status, again) != (0, "0 committed") or trial.state() != new:
         return f"lost: the changes cannot be committed any more: {again}"
     return "old"
+
+
+def verdict_on_undo(trial, new, said) -> str:
+    """The same for an undo or a redo: one can still go to the other state."""
+    now = trial.state()
+    if now not in (trial.old, new):
+        return f"torn: {[path for path in now.keys() | new.keys() if now.get(path) != new.get(path)][:6]}"
+    found = "new" if now == new else "old"
+    if (said, found) in {("undone", "new"), ("done again", "old")}:
+        return f"lost: it was called {said}"
+    other, wanted = (trial.undo, trial.old) if found == "new" else (trial.redo, new)
+    status, what = in_child(other)
+    return found if status == 0 and trial.state() == wanted else f"lost: there is no way back: {what}"
+
+
+def recovered(trial, new, phase, said) -> str:
+    """Recover, as the next supervisor does; then the verdict for what was interrupted in ``phase``."""
+    status, what = in_child(trial.recover)
+    if status != 0 or "UnfinishedError" in what:
+        return f"not recovered: {what}"
+    return (verdict_on_undo if phase in {"undo", "redo"} else verdict)(trial, new, said)

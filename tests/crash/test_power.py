@@ -69,7 +69,7 @@ class Disk:
 
 @pytest.fixture(params=["ext4", "xfs"])
 def disk(request, own_mounts):
-    with harness.image(request.param) as where:
+    with harness.image(request.param, faults.MEMORY) as where:
         yield Disk(where)
 
 

@@ -46,11 +46,11 @@ COUNT: dict = {}
 
 @pytest.mark.parametrize("who", [harness.ROOT, harness.USER], ids=["root", "user"])
 @pytest.mark.parametrize("fault", ["stop", "EIO", "ENOSPC"])
-def test_at_every_change(fault, who):
-    """On the root file system: stopped, and refused with the two errors that disks give."""
-    where = harness.SCRATCH
+def test_at_every_change(mounted, fault, who):
+    """Stopped, and refused with the two errors that disks give."""
+    where = mounted("ext4")
     act = {"stop": faults.stop, "EIO": faults.EIO, "ENOSPC": faults.ENOSPC}[fault]
-    seen = {at: run(where, who, at, act) for at in points(counted(where, who), 30)}
+    seen = {at: run(where, who, at, act) for at in points(counted(where, who), 20)}
     faults.told(found[0] for found in seen.values())
     assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
     if fault == "stop":
@@ -61,14 +61,14 @@ def test_at_every_change(fault, who):
 def test_on_other_file_systems(mounted, kind):
     """The same, where change times and directories behave otherwise."""
     where = mounted(kind)
-    seen = {at: run(where, harness.ROOT, at, faults.stop) for at in points(counted(where, harness.ROOT), 30)}
+    seen = {at: run(where, harness.ROOT, at, faults.stop) for at in points(counted(where, harness.ROOT), 20)}
     faults.told(found[0] for found in seen.values())
     assert {at: found for at, found in seen.items() if found[0] not in {"old", "new"}} == {}
 
 
-def test_recovery_is_stopped_too():
+def test_recovery_is_stopped_too(mounted):
     """Recovery that is itself stopped at any change is done again, and ends whole."""
-    where, who = harness.SCRATCH, harness.ROOT
+    where, who = mounted("ext4"), harness.ROOT
     count = counted(where, who)
     bad = {}
     for first in points(count, 6):
@@ -84,13 +84,13 @@ def test_recovery_is_stopped_too():
     assert bad == {}
 
 
-def test_control_without_a_journal():
+def test_control_without_a_journal(mounted):
     """The harness sees what a commit without a record does: it ends torn when it is stopped half way."""
 
     def without():
         journal.create = lambda directory, _: journal.Journal(directory, os.open("/dev/null", os.O_RDWR))
 
-    where, who = harness.SCRATCH, harness.ROOT
+    where, who = mounted("ext4"), harness.ROOT
     count = counted(where, who)
     seen = [run(where, who, at, faults.stop, without)[0] for at in range(count // 3, count, max(1, count // 12))]
     assert any(found.startswith(("torn", "lost")) for found in seen)

@@ -95,6 +95,8 @@ class Applier:
         except PermissionError:
             fd = self._doors.way(self._live, directory)
         except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             raise RacedError(step.path, PARENT) from error
         if self._entered == self._live.moves:
             return fd, name  # the same directory as the step before, and nobody has left it in between
@@ -165,7 +167,9 @@ class Applier:
             return inode_at(self._live.go(directory), name) == old.inode
         except PermissionError:
             return inode_at(self._doors.way(self._live, directory), name) == old.inode
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return False
 
     def _in(self, step: Step) -> None:
@@ -213,7 +217,9 @@ class Applier:
         directory, name = split(step.path)
         try:
             return inode_at(self._live.go(directory), name) == step.base_inode
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return False
 
     def _set(self, step: Step) -> None:

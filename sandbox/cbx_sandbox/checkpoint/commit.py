@@ -288,6 +288,8 @@ class _Inside:
         if self._found is None:
             try:
                 self._found = frozenset(links_inside(self._live_fd, self._wanted))
-            except OSError:
+            except OSError as error:
+                if not files.leads_elsewhere(error):
+                    raise
                 self._found = frozenset()
         return old.inode in self._found

@@ -68,7 +68,9 @@ class Retractor:
             fd = self._live.go(directory)
         except PermissionError:
             fd = self._doors.way(self._live, directory)
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return None  # its directory is still in the stage, or is no more
         self._doors.open(directory, fd)
         return fd, name
@@ -190,5 +192,14 @@ class Retractor:
             old = outgoing(step)
             if old is None or not old.attributes:
                 continue
-            with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext(), contextlib.suppress(OSError):
-                protect(self._live, step.path, old.attributes, old.inode)
+            with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
+                self._protect(step.path, old)
+
+    def _protect(self, path: bytes, old: Meta) -> None:
+        try:
+            protect(self._live, path, old.attributes, old.inode)
+        except PermissionError:
+            return  # only root's jobs clear such marks, so this one has not
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise

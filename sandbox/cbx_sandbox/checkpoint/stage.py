@@ -71,6 +71,9 @@ class Staging:
         own = self._open(b"stage", root)
         if self.layer.same_filesystem:
             self._take(own)
+            # On btrfs a record that is on disk says nothing of what was made beside it: the stage has to be there too.
+            os.fsync(own)
+            os.fsync(root)
             self.work = placed(self.work, os.fstat(own).st_ino, b"")
             return
         # Beside the target's own entries, out of everybody's reach: 0700 root around what the submitter may rename in.
@@ -187,8 +190,8 @@ class Staging:
         try:
             fd = upper.go(directory)
             there = again and inode_at(fd, name) != self.work.slots[step.slot]
-        except OSError:
-            if not again:
+        except OSError as error:
+            if not (again and files.leads_elsewhere(error)):
                 raise
             return  # it went with the directory around it
         if not there:

@@ -144,7 +144,9 @@ class _Live:
                 source = path if leaving else before(path, self._renamed)
                 try:
                     status = os.fstat(live.go(source))
-                except OSError:
+                except OSError as error:
+                    if not files.leads_elsewhere(error):
+                        raise
                     continue  # the step itself says what is wrong
                 found[path] = _parent(path, source, status)
                 if not self._rights.is_root:

@@ -160,7 +160,9 @@ def _sync_entries(root: int, paths: Iterable[bytes]) -> None:
             directory, name = split(path)
             try:
                 fd = cursor.go(directory)
-            except OSError:
+            except OSError as error:
+                if not files.leads_elsewhere(error):
+                    raise
                 continue  # moved away by somebody in the meantime: no longer ours to keep
             _sync_entry(fd, name or b".")
 

@@ -226,7 +226,9 @@ class _Look:
         try:
             fd = self._live.go(directory)
             status = os.stat(name or files.inside(fd), dir_fd=fd if name else None, follow_symlinks=not name)
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return None if wanted is None else (step.path, GONE)
         if wanted is None:
             return step.path, MADE

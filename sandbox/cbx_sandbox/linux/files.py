@@ -375,6 +375,14 @@ class Cursor:
         return self.fd
 
 
+_ELSEWHERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE})
+
+
+def leads_elsewhere(error: OSError) -> bool:
+    """Whether a path does not lead where it did. Any other error, a disk's say, is no word about what is there."""
+    return error.errno in _ELSEWHERE
+
+
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino

@@ -40,12 +40,19 @@ def go_back(namespace):
 @pytest.fixture(scope="module")
 def mounted(own_mounts):
     """Give mount points by kind of file system; each is made once, when it is first asked for."""
+    with images(harness.SCRATCH) as get:
+        yield get
+
+
+@contextlib.contextmanager
+def images(where):
+    """A function that gives mount points by kind; their images are files in ``where``."""
     with contextlib.ExitStack() as stack:
         made = {}
 
         def get(kind):
             if kind not in made:
-                made[kind] = stack.enter_context(harness.image(kind))
+                made[kind] = stack.enter_context(harness.image(kind, where))
             return made[kind]
 
         yield get

@@ -179,9 +179,9 @@ def listed(session, **options) -> list[tuple[str, bytes]]:
 
 
 @contextlib.contextmanager
-def image(kind: str):
+def image(kind: str, where: str = SCRATCH):
     """A small file system of ``kind`` in a file, mounted; the mount point. "" is the root file system."""
-    base = tempfile.mkdtemp(prefix=f"cbx-{kind}-", dir=SCRATCH)
+    base = tempfile.mkdtemp(prefix=f"cbx-{kind}-", dir=where)
     try:
         if kind == "ext4-root":
             yield base
