@@ -6,7 +6,7 @@ import traceback
 
 from tests.root.checkpoint import checkpoint, harness
 
-from cbx_sandbox.checkpoint import recover
+from cbx_sandbox.checkpoint import levels, recover
 from cbx_sandbox.checkpoint.undo import redo, undo
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
@@ -119,27 +119,39 @@ def in_child(work, counter=None, before=None) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
 
 
+def syncfs(path) -> None:
+    """Put the file system of ``path`` on disk."""
+    fd = os.open(path, os.O_RDONLY)
+    files.syncfs(fd)
+    os.close(fd)
+
+
 class Trial:
     """One tree with one job's changes, ready to be committed."""
 
-    def __init__(self, where, who=harness.ROOT, *, on_disk=False) -> None:
+    def __init__(self, where, who=harness.ROOT, *, on_disk=False, levelled=False) -> None:
+        self.levelled = levelled  # the job's lines as those of a transaction, with savepoints between them
         self.box = harness.Box(where, who=who)
         self.box.shell(LIVE)
         if not who.is_root:
             self.box.shell(f"chown -Rh {who.uid}:{who.gid} .; chmod 500 keep")
         if on_disk:
-            fd = os.open(self.box.live, os.O_RDONLY)
-            files.syncfs(fd)
-            os.close(fd)
+            syncfs(self.box.live)
         self.session = self.box.begin()
         self.began = self.session.clocks[0]
-        assert self.box.inside(JOB) == 0
+        lines = JOB.strip().splitlines() if levelled else [JOB]
+        for number, line in enumerate(lines):
+            if number:
+                levels.save(self.session, number)
+            assert self.box.inside(line) == 0
         self.old = self.state()
 
     def state(self):
         return harness.manifest(self.box.live, times_since=self.began)
 
     def commit(self, on_conflict=checkpoint.OnConflict.ABORT):
+        if self.levelled:
+            levels.join(self.session)
         result = checkpoint.commit(self.session, allow_privileged=True, keep=True, on_conflict=on_conflict)
         return result.state.value
 

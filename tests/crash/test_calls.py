@@ -23,14 +23,19 @@ class Phase:
     """A trial at the point where ``work`` is what is to be interrupted."""
 
     def __init__(self, where, phase, new=None) -> None:
-        self.trial, self.phase, self.new = Trial(where), phase, new
+        self.trial, self.phase, self.new = Trial(where, levelled=phase == "transaction"), phase, new
         if phase == "recovery":
             in_child(self.trial.commit, Counter(70, faults.stop))
         if phase in {"undo", "redo"}:
             assert in_child(self.trial.commit)[1] == "0 committed"
         if phase == "redo":
             assert in_child(self.trial.undo)[0] == 0
-        works = {"commit": self.trial.commit, "undo": self.trial.undo, "redo": self.trial.redo}
+        works = {
+            "commit": self.trial.commit,
+            "transaction": self.trial.commit,
+            "undo": self.trial.undo,
+            "redo": self.trial.redo,
+        }
         self.work = works.get(phase, self.trial.recover)
 
     def after(self, said) -> str:
@@ -71,7 +76,7 @@ def state(where, phase, fault, call) -> str:
 
 
 @pytest.mark.parametrize("fault", WANTED)
-@pytest.mark.parametrize("phase", ["commit", "undo", "redo", "recovery"])
+@pytest.mark.parametrize("phase", ["commit", "transaction", "undo", "redo", "recovery"])
 @pytest.mark.parametrize("kind", KINDS if faults.ALL else ["ext4"])
 def test_at_system_calls(mounted, kind, phase, fault):
     """Killed at each call that changes something; refused as a disk refuses, also what only reads."""
