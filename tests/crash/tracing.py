@@ -21,7 +21,7 @@ _CHANGES = re.compile(
     r"(mkdir\w*|rmdir|unlink\w*|rename\w*|link\w*|symlink\w*|mknod\w*|p?write\w*|fsync|fdatasync|syncfs|utime\w*|"
     r"f?chmod\w*|[fl]?chown\w*|f?truncate|[fl]?setxattr\w*|[fl]?removexattr\w*|copy_file_range|fallocate|ioctl)"
 )
-_LINE = re.compile(r"^(?:\d+ +)?(\w+)\((.*)")
+_LINE = re.compile(r"^(\d+) +(\w+)\((.*)")
 _END = "getppid"  # what the process does next is no longer the work
 KILLED = -9
 
@@ -36,7 +36,10 @@ class Call(tuple):
 
 
 def calls(work) -> list[tuple[Call, bool]]:
-    """Every call that ``work`` makes and that a disk could refuse, in order; whether it may change the disk."""
+    """Every call that ``work`` makes and that a disk could refuse, in order; whether it may change the disk.
+
+    strace counts those of each thread by itself: the n-th of a name may come in another one first.
+    """
     with tempfile.NamedTemporaryFile() as log:
         status, said = _traced(work, ["-o", log.name])
         assert status == 0, said
@@ -46,13 +49,13 @@ def calls(work) -> list[tuple[Call, bool]]:
     for line in lines:
         if not (match := _LINE.match(line)):
             continue
-        name, rest = match.groups()
+        thread, name, rest = match.groups()
         if name == _END:
             break
-        counts[name] += 1
+        counts[thread, name] += 1
         if not _NOT_OF_DISKS.fullmatch(name):
             creates = name.startswith("open") and ("O_CREAT" in rest or "O_TMPFILE" in rest)
-            found.append((Call((name, counts[name])), creates or bool(_CHANGES.fullmatch(name))))
+            found.append((Call((name, counts[thread, name])), creates or bool(_CHANGES.fullmatch(name))))
     return found
 
 

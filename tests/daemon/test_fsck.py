@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.crash import faults, tracing
 from tests.crash.faults import STOPPED, Counter, in_child, stop
 from tests.daemon.conftest import lock_domain
 from tests.daemon.law.conftest import CLIENT
@@ -21,6 +22,7 @@ from cbx_sandbox.checkpoint import levels
 from cbx_sandbox.checkpoint.commit import commit
 from cbx_sandbox.checkpoint.resolve import OnConflict
 from cbx_sandbox.checkpoint.session import Session
+from cbx_sandbox.checkpoint.undo import redo, undo
 from cbx_supervisor.cli.commands.fsck import command
 from cbx_supervisor.execution.consistency import Check
 from cbx_supervisor.store.database import looking
@@ -101,6 +103,41 @@ def interrupted(stopped, number):
     status, said = in_child(work, counter)
     assert status == STOPPED, said
     assert (stopped.layer(number).parent / "journal").exists()
+
+
+def half_done(stopped, back):
+    """An undo, or a redo, that was stopped after its record."""
+    work = undo if back else redo
+    status, said = in_child(lambda: work(stopped.session(stopped.committed)), Counter(1, stop, only={"renameat2"}))
+    assert status == STOPPED, said
+
+
+@pytest.mark.crash
+def test_a_repair_that_is_killed_is_done_again(stopped):
+    """At any system call; the tree and the row agree then, and nothing is left to mend."""
+    half_done(stopped, back=True)
+    some = [call for call, change in tracing.calls(repairing(stopped)) if change]
+    killed, back = 0, False
+    for call in [*faults.some(some, 60 if faults.ALL else 5), None]:
+        half_done(stopped, back)
+        if call is not None:
+            status, said = tracing.killed_at(call, repairing(stopped))
+            assert status in {0, tracing.KILLED}, said
+            killed += status == tracing.KILLED
+        assert stopped.fsck("--repair")[0] in {0, 1}
+        assert stopped.fsck() == (0, [])
+        assert stopped.state(stopped.committed) == ("undone" if back else "committed")
+        assert (stopped.project / "made").exists() is not back
+        faults.told(["old" if back else "new"])
+        back = not back
+    if not back:
+        half_done(stopped, back=False)
+        assert stopped.fsck("--repair") == (1, [("commit-unfinished", "mended")])
+    assert killed
+
+
+def repairing(stopped):
+    return lambda: stopped.fsck("--repair")
 
 
 def test_an_interrupted_commit(stopped):
