@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from cbx_sandbox.shell.tiers import Tier
 
+POOL = "pool"  # in the place of a user's name: whoever of the job users is free
 USUAL_PORTS = (80, 443)  # of an allowed host that names none
 
 
@@ -108,6 +109,8 @@ class Policy(Struct, frozen=True):
     commit: CommitMode
     overlay_all: bool = False  # DANGEROUS: an overlay over every writable mount
     shifted: bool = False  # root's DANGEROUS jobs: a user namespace with shifted ids
+    pooled: bool = False  # it runs as a job user that is lent to it, its submitter's files mapped to that
+    seen: tuple[str, ...] = ()  # directories of its submitter's that a job user may see as the submitter does
     host_proc: bool = False  # ps and top: the host's /proc, read-only
     hide: tuple[str, ...] = ()
     readonly: tuple[str, ...] = ()

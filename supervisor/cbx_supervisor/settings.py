@@ -198,6 +198,12 @@ class Sandbox(Section, frozen=True):
     reads: Annotated[Literal["live", "wait"], Meta(description=f"do SAFE readers wait for writers {LATER}")] = "live"
     output_log_mb: Annotated[Size, Meta(description="kept output of a detached job in MiB")] = 64
     hide: Annotated[tuple[str, ...], Meta(description="paths that no job sees")] = ()
+    job_users: Annotated[
+        str, Meta(description="users that jobs can run as: FIRST-LAST, or what the names begin with, as cbx-job-")
+    ] = "cbx-job-"
+    run_as: Annotated[
+        Literal["submitter", "pool"], Meta(description="whom jobs run as: their submitter, or one of the job users")
+    ] = "submitter"
 
 
 class Network(Section, frozen=True):

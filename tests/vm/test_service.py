@@ -98,6 +98,16 @@ class TestService:
         missing = json.loads(sh("cbx-sandbox status --json"))["supervisor"]["missing"]
         assert missing == {}, "a limit cannot be set below the unit's group"
 
+    def test_a_job_runs_as_one_of_the_users_that_were_made_for_that(self, tmp_path):
+        """Where its submitter's home is shut to others; what it writes is the submitter's."""
+        (tmp_path / ".git").mkdir()
+        os.chdir(tmp_path)
+        assert sh("cbx-sandbox run -q --user pool -- id -un") == "cbx-job-1"
+        sh("cbx-sandbox run -q --user pool -c 'id -un > who'")
+        assert (tmp_path / "who").read_text() == "cbx-job-1\n"
+        assert (tmp_path / "who").stat().st_uid == os.getuid()
+        assert sh("find / -xdev -user cbx-job-1") == ""
+
     def test_a_job_cannot_command_the_supervisor(self):
         """Who calls from a job's group is refused, also below the unit's; the control calls from outside."""
         detached = sh("cbx-sandbox submit -- sleep 600")

@@ -173,6 +173,8 @@ class Init:
         self.stage.descriptors = handed.descriptors
         self.stage.owner = handed.first_id
         self.stage.userns_fd = handed.userns_fd
+        identity = handed.spec["identity"]
+        self.stage.job_user = (identity["uid"], identity["gid"]) if "instead_of" in identity else None
 
     def build(self, operations_: list[dict[str, Any]]) -> None:
         """Build the tree, in the order of the plan."""
@@ -226,7 +228,7 @@ class Init:
         given = self.handed.descriptors
         if self.waiting_payload is not None:
             named = {name: given[name] for name in ("spec", *payload.STANDARD) if name in given}
-            if self.handed.userns_fd is not None:
+            if self.handed.userns_fd is not None and self.spec["identity"]["shifted"]:
                 named["userns"] = self.handed.userns_fd
             return self.waiting_payload.start({**named, "report": report})
         pid, pidfd = namespaces.clone3(cgroup_fd=self.handed.payload_group)

@@ -211,10 +211,13 @@ class Launcher:
             if spec["identity"]["shifted"]:
                 namespace = self.namespaces.acquire()
             own = _prepare_descriptors(spec, received)
+            if (submitter := spec["identity"].get("instead_of")) is not None:
+                uid, gid = submitter
+                own["userns"] = userns.for_mounts((uid, spec["identity"]["uid"]), (gid, spec["identity"]["gid"]))
             if waiting is None:
                 own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
             own["record"] = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            given = {name: fd for name, fd in received.items() if not name.startswith("lock:")} | own
+            given = {name: fd for name, fd in received.items() if not name.startswith(_DIRECTORIES)} | own
             theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(ours)
@@ -256,12 +259,12 @@ class Launcher:
                 spec=spec,
                 control=given.pop("control"),
                 record=given.pop("record"),
-                descriptors=given,
                 payload_group=group.payload,
                 v1_procs=group.v1_procs,
                 v1_directories=group.v1_directories,
-                userns_fd=namespace[1] if namespace else None,
+                userns_fd=namespace[1] if namespace else given.pop("userns", None),
                 first_id=userns.first_id(namespace[0]) if namespace else 0,
+                descriptors=given,
             )
             signal.set_wakeup_fd(-1)
             files.close_others(handed.kept())
@@ -320,6 +323,9 @@ def _namespace_flags(spec: BoxSpec) -> int:
     return _NAMESPACES | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
 
 
+_DIRECTORIES = ("lock:", "show:")  # passed as descriptors, handed on as detached mounts
+
+
 def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, int]:
     """What only a process in the host's mount namespace can make: trees of locked directories, descriptors."""
     written = {f"lock:{value['path']}" for value in spec["operations"] if value["op"] == "DirectWrite"}
@@ -327,8 +333,8 @@ def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, i
     for name, fd in received.items():
         if name in payload.STANDARD:
             _refuse_ways_out(name, fd)
-        if name.startswith("lock:"):
-            own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written)
+        if name.startswith(_DIRECTORIES):
+            own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written or name.startswith("show:"))
         elif name in payload.STANDARD and (again := _reopened(fd, reads=name == "stdin")) is not None:
             own[name] = again
     for value in spec["operations"]:

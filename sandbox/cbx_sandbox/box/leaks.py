@@ -20,7 +20,7 @@ SYSV = ("msg", "sem", "shm")
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")  # noqa: S108  # looked into, not written to
 MOST = 20  # that are told of one job
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SHIFTED = range(userns.FIRST_ID, userns.FIRST_ID + userns.MAX_NAMESPACES * userns.RANGE)
+_SHIFTED = range(userns.FIRST_ID, userns.LAST_ID)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ SCAFFOLD = "/run/.cbx"  # while the tree is built, mounts that others are made f
 NEW_ROOT = SCAFFOLD + "/root"
 TMPDIR = "/run/tmp"
 SOURCE = "cbx"  # what the mount table calls the overlays
+MAPPED = ", the submitter's files as the job user's"
 NO_GROUP = 0x3FFFFFFE  # members of this group would see hidden processes: nobody is
 
 _RW_FLAGS = mounts.ATTR_NOSUID | mounts.ATTR_NODEV
@@ -52,6 +53,8 @@ class Stage:
     descriptors: dict[str, int]
     userns_fd: int | None = None
     owner: int = 0  # who owns what the box makes for the job: uid 0 outside, or the first id of a shifted range
+    job_user: tuple[int, int] | None = None  # uid and gid of a job user that the job runs as
+    ways: set[str] = dataclasses.field(default_factory=set)  # directories that are there only to lead on
     root: str = ""
     scaffolds: int = 0
     empty: int = -1
@@ -117,6 +120,46 @@ class Stage:
             return False
         self.attach(os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), inside)
         return True
+
+    def map(self, tree: int) -> None:
+        """Have what belongs to the submitter in the detached mount ``tree`` belong to the job user."""
+        assert self.userns_fd is not None
+        mounts.mount_setattr(tree, set_=mounts.ATTR_IDMAP, userns_fd=self.userns_fd)
+
+    def lead_to(self, path: str) -> None:
+        """See to it that the job user comes to ``path``: from the first directory on that is shut to it, only the way.
+
+        What else lies there is the submitter's, who keeps others out.
+        """
+        names = path.strip("/").split("/")
+        for depth in range(1, len(names) + 1):
+            directory = "/" + "/".join(names[:depth])
+            if directory in self.ways:
+                continue
+            if "/" + "/".join(names[: depth - 1]) in self.ways:
+                os.mkdir(self.path(directory), 0o755)
+            elif depth == len(names) or self._passable(directory):
+                continue
+            else:
+                tree = mounts.new_mount("tmpfs", {"size": "64k", "nr_inodes": "256", "mode": "0755"}, _RW_FLAGS)
+                self.attach(tree, directory)
+            self.ways.add(directory)
+
+    def arrive(self, tree: int, path: str) -> None:
+        """Attach ``tree`` at the end of its way."""
+        self.attach(tree, path)
+        self.ways.discard(path)
+
+    def _passable(self, directory: str) -> bool:
+        assert self.job_user is not None
+        uid, gid = self.job_user
+        fd = self.open(directory)
+        try:
+            found = os.fstat(fd)
+        finally:
+            os.close(fd)
+        bit = stat.S_IXUSR if found.st_uid == uid else stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
+        return bool(found.st_mode & bit)
 
     def scaffold(self) -> str:
         """A new empty directory to hang a mount on while others are made from it."""
@@ -246,9 +289,10 @@ class DirectWrite(Operation):
     path: str
     device: int
     inode: int
+    mapped: bool = False  # the submitter's files belong to the job user
 
     def describe(self) -> str:
-        return f"write {self.path} (live, exclusive lock)"
+        return f"write {self.path} (live, exclusive lock)" + (MAPPED if self.mapped else "")
 
     def execute(self, stage: Stage) -> None:
         # The launcher cloned the tree from the locked descriptor; mounts below it stay read-only.
@@ -257,12 +301,16 @@ class DirectWrite(Operation):
         mounts.mount_setattr(tree, set_=_RO_FLAGS, propagation=mounts.MS_PRIVATE, recursive=True)
         if not read_only:
             mounts.mount_setattr(tree, clear=mounts.ATTR_RDONLY)
+        if self.mapped:
+            stage.map(tree)
+            stage.lead_to(self.path)
         target = stage.open(self.path)
         try:
             found = os.fstat(target)
-            if (found.st_dev, found.st_ino) != (self.device, self.inode):
+            if self.path not in stage.ways and (found.st_dev, found.st_ino) != (self.device, self.inode):
                 raise OSError(f"{self.path} is not the directory that was locked")
             mounts.move_mount(tree, "", dir_fd=target)
+            stage.ways.discard(self.path)
         finally:
             os.close(target)
             os.close(tree)
@@ -284,11 +332,12 @@ class Overlay(Operation):
     mounts_below: tuple[str, ...] = ()  # other mounts of the host under ``path``: shown read-only
     saved: int = 0  # levels of ``layer`` that lie between its upper directory and the lower tree
     shown: str = ""  # a directory in ``layer`` to show over ``path``, read-only: nothing is written then
+    mapped: bool = False  # the submitter's files belong to the job user, those that are made to the submitter
 
     def describe(self) -> str:
         if self.shown:
             return f"{self.layer}/{self.shown} shown over {self.path}, read-only"
-        return f"overlay over {self.path}, writes go to {self.layer}"
+        return f"overlay over {self.path}, writes go to {self.layer}" + (MAPPED if self.mapped else "")
 
     def execute(self, stage: Stage) -> None:
         lower_tree = stage.descriptors[self.lower] if self.lower else mounts.open_tree(self.path)
@@ -311,7 +360,8 @@ class Overlay(Operation):
             "metacopy": "off",
             "volatile": None,
         }
-        with _file_system_ids(stage.owner if self.shifted else 0):
+        owner = (stage.owner, stage.owner) if self.shifted else (0, 0)
+        with _file_system_ids(*(stage.job_user or owner if self.mapped else owner)):
             tree = mounts.new_mount("overlay", options, _RW_FLAGS)
         # A mounter whose ids do not map into the upper gets a read-only overlay without an error (isolation.md, 5.1).
         if os.fstatvfs(tree).f_flag & os.ST_RDONLY:
@@ -341,16 +391,20 @@ class Overlay(Operation):
             os.close(tree)
             stage.root = NEW_ROOT
         else:
-            stage.attach(tree, self.path)
+            if self.mapped and not stage.root:
+                stage.lead_to(self.path)
+            stage.arrive(tree, self.path)
         for path, kept in below:
             mounts.mount_setattr(kept, set_=_RO_FLAGS)
             stage.attach(kept, path)
         stage.overlays.append(self.path)
 
     def _place(self, stage: Stage, tree: int, set_: int, clear: int) -> str:
-        if self.shifted:
+        userns_fd = 0
+        if self.shifted or self.mapped:
+            assert stage.userns_fd is not None
             set_ |= mounts.ATTR_IDMAP
-        userns_fd = (stage.userns_fd or 0) if self.shifted else 0
+            userns_fd = stage.userns_fd
         mounts.mount_setattr(tree, set_=set_, clear=clear, propagation=mounts.MS_PRIVATE, userns_fd=userns_fd)
         directory = stage.scaffold()
         mounts.move_mount(tree, directory)
@@ -378,6 +432,25 @@ class ReadOnly(Operation):
             os.close(source)
         mounts.mount_setattr(tree, set_=_RO_FLAGS, recursive=True)
         stage.attach(tree, self.path)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Show(Operation):
+    """A directory of the submitter's for a job user, read-only, by the descriptor that the submitter could open."""
+
+    path: str
+
+    def describe(self) -> str:
+        return f"{self.path} read-only" + MAPPED
+
+    def execute(self, stage: Stage) -> None:
+        tree = stage.descriptors.get(f"show:{self.path}")
+        if tree is None:
+            return  # the submitter does not come there either
+        mounts.mount_setattr(tree, set_=_RO_FLAGS, propagation=mounts.MS_PRIVATE, recursive=True)
+        stage.map(tree)
+        stage.lead_to(self.path)
+        stage.arrive(tree, self.path)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -523,8 +596,8 @@ class Clear(Operation):
 
 
 for _operation in (
-    PrivateTree, Scaffold, MadeAhead, RunDirectory, DirectWrite, Overlay, ReadOnly, Hide, Tmpfs, Devices, Proc, Sys,
-    Pivot, Clear,
+    PrivateTree, Scaffold, MadeAhead, RunDirectory, DirectWrite, Overlay, ReadOnly, Show, Hide, Tmpfs, Devices, Proc,
+    Sys, Pivot, Clear,
 ):  # fmt: skip
     _register(_operation)
 
@@ -553,17 +626,17 @@ def _mount_tmpfs(stage: Stage, path: str, size: int, mode: int) -> None:
 
 
 class _file_system_ids:  # noqa: N801  # reads as a with-block, not as a type
-    """Make and find files as ``owner``, all capabilities kept: overlayfs makes its work directory as the mounter."""
+    """Make and find files as this user, all capabilities kept: overlayfs makes its work directory as the mounter."""
 
-    def __init__(self, owner: int) -> None:
-        self.owner = owner
+    def __init__(self, uid: int, gid: int) -> None:
+        self.ids = (uid, gid)
 
     def __enter__(self) -> None:
-        if self.owner:
+        if self.ids != (0, 0):
             privileges.keep_capabilities_across_ids(on=True)
-            privileges.set_file_system_ids(self.owner, self.owner)
+            privileges.set_file_system_ids(*self.ids)
 
     def __exit__(self, *_: object) -> None:
-        if self.owner:
+        if self.ids != (0, 0):
             privileges.set_file_system_ids(0, 0)
             privileges.keep_capabilities_across_ids(on=False)

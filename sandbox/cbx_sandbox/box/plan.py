@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from cbx_sandbox.box import operations as ops
-from cbx_sandbox.box.spec import LOGGED, BoxSpec, LimitSpec, TerminalSpec
+from cbx_sandbox.box.spec import LOGGED, BoxSpec, IdentitySpec, LimitSpec, TerminalSpec
 from cbx_sandbox.linux.mountinfo import Mount
 from cbx_sandbox.policy import Grant, Limits, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
+
+if TYPE_CHECKING:
+    from cbx_sandbox.box.jobusers import JobUser
 
 # Parts of the tree that every box makes anew: what is mounted there is not the host's any more.
 REPLACED = ("/proc", "/sys", "/dev", "/run")
@@ -73,7 +78,7 @@ def operations(
     if policy.overlay_all:
         assert not locked, "a dangerous job writes to layers only"
         return [*_everything_overlaid(policy, view, places), *_asked_for(policy), ops.Pivot()]
-    return [*standard(policy, view), *_written(view, places, locked), *_asked_for(policy)]
+    return [*standard(policy, view), *_written(policy, view, places, locked), *_asked_for(policy)]
 
 
 def standard(policy: Policy, view: HostView) -> list[ops.Operation]:
@@ -97,8 +102,18 @@ def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
     ]
 
 
-def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]) -> list[ops.Operation]:
-    plan: list[ops.Operation] = []
+def seen(policy: Policy) -> list[str]:
+    """The directories that a job user is shown: those in no locked one, outermost first."""
+    granted = tuple(grant.path for grant in policy.grants if _writes(grant))
+    wanted = sorted(path for path in set(policy.seen) if not below(path, (*granted, *REPLACED)) and path != "/")
+    return [path for path in wanted if not below(path, tuple(other for other in wanted if other != path))]
+
+
+def _written(
+    policy: Policy, view: HostView, places: list[OverlayPlace], locked: list[LockedDirectory]
+) -> list[ops.Operation]:
+    shown = seen(policy)
+    plan: list[ops.Operation] = [ops.Show(path) for path in shown]
     if places:
         plan.append(ops.Scaffold())
     for place in places:
@@ -113,13 +128,17 @@ def _written(view: HostView, places: list[OverlayPlace], locked: list[LockedDire
                 mounts_below=inside,
                 saved=place.saved,
                 shown=place.shown,
+                mapped=policy.pooled,
             )
         )
     if places:
         plan.append(ops.Clear())
-    plan += [ops.DirectWrite(entry.path, entry.device, entry.inode) for entry in sorted(locked, key=lambda e: e.path)]
+    plan += [
+        ops.DirectWrite(entry.path, entry.device, entry.inode, mapped=policy.pooled)
+        for entry in sorted(locked, key=lambda e: e.path)
+    ]
     # What was hidden in the host's tree shows again in the trees that were put over it.
-    covered = tuple(place.target for place in places) + tuple(entry.path for entry in locked)
+    covered = (*shown, *(place.target for place in places), *(entry.path for entry in locked))
     return plan + [ops.Hide(path, if_there=True) for path in view.hidden if below(path, covered)]
 
 
@@ -145,6 +164,7 @@ def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPla
                     redirect=place.redirect,
                     shifted=policy.shifted,
                     becomes_root=mount.target == "/",
+                    mapped=policy.pooled,
                 )
             )
     return plan + _replaced(policy, view)
@@ -207,20 +227,15 @@ def spec(
     landlock: int,
     terminal: TerminalSpec | None = None,
     log_bytes: int = 0,
+    user: JobUser | None = None,
 ) -> BoxSpec:
-    """The launcher's order for one job."""
-    identity = policy.identity
+    """The launcher's order for one job. ``user`` is the job user that is lent to it, if its policy wants one."""
     return {
         "job": job,
         "argv": argv,
         "environment": dict(policy.environment),
         "workdir": policy.workdir,
-        "identity": {
-            "uid": identity.uid,
-            "gid": identity.gid,
-            "groups": [] if policy.shifted else list(identity.groups),
-            "shifted": policy.shifted,
-        },
+        "identity": _identity(policy, user),
         "limits": limit_spec(policy.limits),
         "network": policy.network.value,
         "own_network": policy.network is not NetworkMode.HOST,
@@ -234,3 +249,12 @@ def spec(
         "seccomp": policy.tier.value + (LOGGED if policy.seccomp_log else ""),
         "log_bytes": log_bytes,
     }
+
+
+def _identity(policy: Policy, user: JobUser | None) -> IdentitySpec:
+    own = policy.identity
+    assert policy.pooled is (user is not None)
+    if user is not None:
+        return {"uid": user.uid, "gid": user.gid, "groups": [], "shifted": False, "instead_of": [own.uid, own.gid]}
+    groups = [] if policy.shifted else list(own.groups)
+    return {"uid": own.uid, "gid": own.gid, "groups": groups, "shifted": policy.shifted}

@@ -24,12 +24,17 @@ class LimitSpec(TypedDict):
 
 
 class IdentitySpec(TypedDict):
-    """Credentials of the payload. ``shifted``: root of a user namespace whose ids mean nothing outside."""
+    """Credentials of the payload. ``shifted``: root of a user namespace whose ids mean nothing outside.
+
+    ``instead_of``: the uid and gid of the submitter that a job user works for. Its files belong to the job user where
+    an operation says so.
+    """
 
     uid: int
     gid: int
     groups: list[int]
     shifted: bool
+    instead_of: NotRequired[list[int]]
 
 
 class TerminalSpec(TypedDict):
@@ -44,7 +49,8 @@ class BoxSpec(TypedDict):
 
     ``job`` names the cgroup: making it is the token of the start. Descriptors travel beside the object, in the order
     of ``descriptors``: "stdin", "stdout", "stderr", "lease", "log" (instead of the two that are written, at most
-    ``log_bytes``) and one "lock:PATH" for each locked directory.
+    ``log_bytes``), "user" (the loan of a job user) and one "lock:PATH" for each locked directory, "show:PATH" for
+    each that is only to be seen.
     ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
     the view of the job. ``landlock`` is the ABI to use, 0 for none; ``tcp`` is False where no port may be used at all.
     ``seccomp`` names the filter (box/profiles), "" for none.

@@ -13,6 +13,8 @@ from cbx_sandbox.linux import namespaces
 FIRST_ID = 0x40000000
 RANGE = 65536
 MAX_NAMESPACES = 64
+LAST_ID = FIRST_ID + MAX_NAMESPACES * RANGE  # from here on nobody is shifted
+NO_ID = 2**32 - 1
 INOTIFY = ("max_inotify_instances", "max_inotify_watches")
 INOTIFY_SHARE = 4  # one namespace may use a quarter
 
@@ -36,6 +38,30 @@ def create(index: int) -> int:
     """
     limits = {f"max_{kind}_namespaces": 0 for kind in namespaces.NAMESPACE_KINDS}
     limits |= {name: max(1, _host_limit(name) // INOTIFY_SHARE) for name in INOTIFY}
+    line = f"0 {first_id(index)} {RANGE}\n"
+    return _made({"uid": line, "gid": line}, limits)
+
+
+def for_mounts(uids: tuple[int, int], gids: tuple[int, int]) -> int:
+    """A user namespace to map a mount's ids by, in which nothing lives; returns its descriptor.
+
+    Of each pair, what belongs to the first on disk belongs to the second as the mount shows it, and what the second
+    makes there belongs to the first. All other ids are themselves, but what belongs to the second on disk belongs to
+    nobody (mount_setattr(2)).
+    """
+    return _made({"uid": exchange(*uids), "gid": exchange(*gids)}, {})
+
+
+def exchange(own: int, other: int) -> str:
+    """The id map in which ``own`` on disk is ``other``, ``other`` is nobody and the rest stays (user_namespaces(7))."""
+    low, high = min(own, other), max(own, other)
+    parts = [(own, other, 1)] + [
+        (first, first, end - first) for first, end in ((0, low), (low + 1, high), (high + 1, NO_ID)) if first < end
+    ]
+    return "".join(f"{inside} {outside} {count}\n" for inside, outside, count in parts)
+
+
+def _made(maps: dict[str, str], limits: dict[str, int]) -> int:
     ready_read, ready_write = os.pipe()
     go_read, go_write = os.pipe()
     pid, pidfd = namespaces.clone3()
@@ -59,9 +85,9 @@ def create(index: int) -> int:
     os.close(go_read)
     try:
         _expect(ready_read, b"u")
-        for kind in ("uid", "gid"):
+        for kind, lines in maps.items():
             with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as file:
-                file.write(f"0 {first_id(index)} {RANGE}\n")
+                file.write(lines)
         os.write(go_write, b"g")
         _expect(ready_read, b"l")
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ from cbx_sandbox import environment, lockset, refusals, widening
 from cbx_sandbox.box import operations
 from cbx_sandbox.errors import DeniedError, UsageError
 from cbx_sandbox.policy import CommitMode, Grant, LockMode, Policy
-from cbx_sandbox.runner import choices, granting
+from cbx_sandbox.runner import choices, granting, pooling
 from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request
 from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
@@ -65,6 +65,7 @@ class Plan(Struct, frozen=True):
                 "commit": policy.commit.value,
                 "overlay_all": policy.overlay_all,
                 "shifted": policy.shifted,
+                "job_user": policy.pooled,
                 "limits": asdict(policy.limits),
                 "identity": {"uid": policy.identity.uid, "gid": policy.identity.gid},
                 "workdir": policy.workdir,
@@ -134,6 +135,9 @@ def plan(
         tier, reasons, grants = _within(options, tier, reasons, lockset.directories(analysis.effects.paths, facts))
         observed = False
     workdir = options.workdir or request.cwd
+    if as_job_user := pooling.pooled(request, defaults, tier, host):
+        tier, grants, more_reasons = pooling.reviewed(request, tier, grants)
+        reasons, observed = (*reasons, *more_reasons), observed and not more_reasons
     network = choices.network_mode(options, analysis, tier, defaults)
     policy = Policy(
         tier=tier,
@@ -152,6 +156,8 @@ def plan(
             and request.identity.uid == 0
             and host.unshifted is None
         ),
+        pooled=as_job_user,
+        seen=pooling.shown(options, workdir, tier, facts) if as_job_user else (),
         # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
         host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
         hide=granting.covered("hide", options.hide, facts),

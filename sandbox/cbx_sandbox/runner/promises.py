@@ -61,6 +61,8 @@ def guarantees(
     if policy.overlay_all:
         in_force.append("whole-host-overlay")
         absent.append({"name": "stable-lower", "why": "files outside the lock set may change while the job runs"})
+    if policy.pooled:
+        in_force.append("job-user")
     if policy.shifted:
         in_force.append("shifted-ids")
     elif policy.overlay_all and policy.identity.uid == 0:

@@ -34,6 +34,8 @@ class Options(Struct, frozen=True):
     allow_missing: frozenset[str] = frozenset()
     allow_privileged: bool = False
     seccomp_log: bool = False
+    pooled: bool = False  # as a job user
+    itself: bool = False  # as a user that root named: never as a job user
     host_effects: frozenset[str] = frozenset()
     agreed: bool = False  # to what a check wants to be asked about
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
@@ -70,6 +72,7 @@ class Defaults(Struct, frozen=True):
     ports: Sequence[int] = USUAL_PORTS
     strict: bool = False
     hidden: tuple[str, ...] = ()
+    pooled: bool = False  # jobs run as job users when they do not say so
     observe_every: int = 0  # one in so many runs of a CONDITIONAL command is over an overlay; 0: none
 
 

@@ -13,7 +13,7 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box_plan
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
+from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode
 from cbx_sandbox.shell.analysis import Analysis
 from cbx_sandbox.shell.estimate import NORMAL_USER_PRIORITY, priority
 from cbx_sandbox.shell.tiers import Tier
@@ -178,6 +178,7 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             allow_missing=names("allow_missing"),
             allow_privileged="allow_privileged" in values,
             seccomp_log="seccomp_log" in values,
+            pooled=values.get("user") == [POOL],
             host_effects=names("host_effects"),
             agreed="yes" in values,
             allow_checks=names("allow_checks"),

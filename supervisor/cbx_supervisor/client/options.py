@@ -30,7 +30,7 @@ OPTIONS = (
             ("-e", "--env", "setenv", "env+", "NAME[=VALUE]", "set a variable, or pass on the caller's"),
             ("", "--env-file", "env_file", "text+", "FILE", "set variables from lines of NAME=VALUE"),
             ("", "--clear-env", "clear_env", "flag", "", "start from an empty environment"),
-            ("-u", "--user", "user", "text", "USER", "run as another user (root only)"),
+            ("-u", "--user", "user", "text", "USER", "run as another user (root), or pool: a job user"),
         ),
     ),
     (

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from cbx_sandbox.errors import DeniedError, UsageError
-from cbx_sandbox.policy import CommitMode, Identity, NetworkMode
+from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode
 from cbx_sandbox.runner import Options, Request
 from cbx_sandbox.shell.tiers import SHORT, Tier
 from cbx_supervisor.daemon.peers import Peer
@@ -142,8 +142,10 @@ def submission(
     cwd = fields.one("cwd") or ""
     if not cwd.startswith("/"):
         raise UsageError("cannot take the request: cwd must be an absolute path")
-    options = _options(fields)
     user = fields.one("user")
+    options = _options(fields, user)
+    if options.pooled:
+        user = None
     refuse_loosening(options, user, may_loosen)
     environment = environment_of(fields) if around is None else around
     identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
@@ -186,8 +188,8 @@ def environment_of(fields: Fields) -> dict[str, str]:
     return dict(_pair(entry, "env") for entry in fields.many("env"))
 
 
-def _options(fields: Fields) -> Options:
-    if not fields.any(_OF_OPTIONS):
+def _options(fields: Fields, user: str | None) -> Options:
+    if user is None and not fields.any(_OF_OPTIONS):
         return Options()  # as of most jobs
     return Options(
         timeout=fields.typed("timeout", _seconds, "a number of seconds"),
@@ -211,6 +213,8 @@ def _options(fields: Fields) -> Options:
         allow_missing=_names(fields, "allow_missing"),
         allow_privileged=fields.flag("allow_privileged"),
         seccomp_log=fields.flag("seccomp_log"),
+        pooled=user == POOL,
+        itself=user not in {None, POOL},
         host_effects=_names(fields, "host_effects"),
         agreed=fields.flag("yes"),
         allow_checks=_names(fields, "allow_checks"),

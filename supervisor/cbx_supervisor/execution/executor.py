@@ -34,6 +34,7 @@ from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.leaking import LeakAudit
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
+from cbx_supervisor.execution.lending import Lending
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.mailbox import Mailbox
 from cbx_supervisor.execution.ordering import ProgramOrder
@@ -121,6 +122,7 @@ class Executor:
         self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
         self.leaks = LeakAudit(self)
+        self.lending = Lending(self)
         self._networks: Networks | None = None
         self.transactions = Transactions(self)
 
@@ -510,6 +512,7 @@ def _defaults(settings: Settings) -> runner.Defaults:
         host_sets=settings.network.sets,
         ports=settings.network.ports,
         strict=settings.sandbox.strict,
+        pooled=settings.sandbox.run_as == "pool",
         observe_every=settings.learning.observe_every,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
+from cbx_sandbox.box.jobusers import Loan
 from cbx_sandbox.checkpoint.session import Session
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
@@ -67,6 +68,7 @@ class Progress:
         self.network: JobNetwork | None = None
         self.shown: list[box.OverlayPlace] = []  # of a checkpoint that it looks around in
         self.namespaces: frozenset[str] = frozenset()  # its init's, by which what it left is found
+        self.loan: Loan | None = None  # of the job user that it runs as
         self.note = ""
         self.attempt = attempt
         self.again = again

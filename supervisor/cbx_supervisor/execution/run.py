@@ -143,6 +143,7 @@ async def _execute(job: Progress, planned: runner.Plan, started: float) -> Resul
         job.live.about_to_launch()
         init = await starting.start(job, planned, view, started)
     except BaseException:
+        await job.executor.lending.over(job)
         if job.session is not None and job.submission.transaction is None:
             job.settled = await job.on_files(work.roll_back, job.session, "the job was not started")
         raise
@@ -174,6 +175,7 @@ async def _ended(
     left: list[str] = []
     if ended is None or ended["unkillable"]:
         left = await job.executor.launching.reaped(job.box)
+        left += await job.executor.lending.over(job)
     else:
         job.executor.afterwards(_look_for_leaks(job, started))
     result = outcome.ran(
@@ -213,6 +215,7 @@ async def _look_for_leaks(job: Progress, started: float) -> None:
     """All processes were dead at the end; that the rest went too is found out when the caller was told."""
     over = time.clock_gettime(time.CLOCK_BOOTTIME)
     left = await job.executor.launching.reaped(job.box)
+    left += await job.executor.lending.over(job)
     shifted = job.planned is not None and job.planned.policy.shifted
     marks = leaks.Marks(str(job.number), job.namespaces, over, started if shifted else None)
     job.executor.leaks.ended(marks)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+
+from msgspec.structs import replace
 
 from cbx_sandbox import runner
 from cbx_sandbox.box import leaks
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_supervisor.execution import output, records
+from cbx_supervisor.execution import lending, output, records
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.model.job import Running
@@ -47,7 +50,17 @@ async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> In
     if job.submission.detached:
         await job.look_at(output.prepare, job.descriptors, job.executor.paths.log_of(job.number, job.attempt))
     names, fds = _passed(job, planned)
-    started = await job.executor.launching.start(_spec(job, planned, view, names), fds)
+    shown: dict[str, int] = {}
+    if planned.policy.pooled:
+        await job.executor.lending.lend(job, planned.policy)
+        assert job.loan is not None
+        identity = planned.policy.identity
+        shown = await job.look_at(lending.opened, box.seen(planned.policy), identity, late=_close)
+        names, fds = [*names, "user", *shown], [*fds, job.loan.fd, *shown.values()]
+    try:
+        started = await job.executor.launching.start(_spec(job, planned, view, names), fds)
+    finally:
+        _close(shown)
     # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
     job.executor.close(job.descriptors.release(), job.submission.uid)
     init = Init(started, job.record, job.caller.terminal)
@@ -65,6 +78,11 @@ async def _connect(job: Progress, planned: runner.Plan, init: Init) -> None:
         init.close()  # which calls it off
         await job.executor.launching.reaped(job.box)
         raise
+
+
+def _close(named: dict[str, int]) -> None:
+    for fd in named.values():
+        os.close(fd)
 
 
 def _note_running(job: Progress, init: Init) -> None:
@@ -92,8 +110,13 @@ def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[s
         if entry.grant.direct
     ]
     size = job.submission.terminal
+    policy, user = planned.policy, None
+    if job.loan is not None:
+        given = planned.request.options.set_environment
+        user = job.loan.user
+        policy = replace(policy, environment=lending.environment(job.loan, policy, list(given)))
     return box.spec(
-        planned.policy,
+        policy,
         job.box,
         list(planned.argv),
         box.operations(planned.policy, view, job.places, locked),
@@ -102,4 +125,5 @@ def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[s
         landlock=job.executor.report.landlock,
         terminal=None if size is None else {"rows": size[0], "columns": size[1]},
         log_bytes=job.executor.settings.sandbox.output_log_mb << 20,
+        user=user,
     )

@@ -5,12 +5,12 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from cbx_sandbox.box import jobusers, plan, userns
 from cbx_sandbox.box import operations as ops
-from cbx_sandbox.box import plan
 from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
@@ -206,6 +206,43 @@ def test_a_shifted_job_has_no_supplementary_groups():
     """Their numbers would mean other groups inside."""
     spec = plan.spec(policy(shifted=True), "1", ["true"], [], descriptors=[], record="/r", landlock=0)
     assert spec["identity"]["groups"] == []
+
+
+@given(st.integers(0, 2**32 - 2), st.integers(0, 2**32 - 2))
+def test_two_ids_change_places_in_a_map_of_all_ids(own, other):
+    """Each id has one meaning on each side; the other's own files are nobody's."""
+    assume(own != other)
+    ranges = [tuple(map(int, line.split())) for line in userns.exchange(own, other).splitlines()]
+    assert ranges[0] == (own, other, 1)
+    assert all(inside == outside for inside, outside, _ in ranges[1:])
+    inside = sorted((first, first + count) for first, _, count in ranges)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(inside))
+    assert sum(count for *_, count in ranges) == 2**32 - 2  # all but the other's, and the one that is none
+
+
+def test_a_job_user_is_mapped_wherever_its_submitter_may_write_and_in_its_project():
+    """What it is only shown comes before what it writes; what is hidden is hidden there again."""
+    made = policy(grants=[direct("/w")], pooled=True, seen=("/p", "/w/below", "/p/inner", "/", "/run/x"))
+    locked = [plan.LockedDirectory("/w", 1, 2)]
+    steps = plan.operations(made, view("/", hidden=["/p/cbx"]), [], locked)
+    shown = [step for step in steps if isinstance(step, ops.Show)]
+    assert [step.path for step in shown] == ["/p"]
+    written = next(step for step in steps if isinstance(step, ops.DirectWrite))
+    assert written.mapped
+    assert steps.index(shown[0]) < steps.index(written)
+    hidden = [index for index, step in enumerate(steps) if isinstance(step, ops.Hide)]
+    assert hidden[-1] > steps.index(shown[0])
+    everything = policy(Tier.DANGEROUS_ISOLATED, pooled=True)
+    places = [plan.OverlayPlace("/", "/layer", redirect=False)]
+    overlays = [s for s in plan.operations(everything, view("/"), places, []) if isinstance(s, ops.Overlay)]
+    assert [(step.mapped, step.shifted) for step in overlays] == [(True, False)]
+
+
+def test_a_job_user_stands_for_its_submitter_in_the_order_to_the_launcher():
+    """Its own ids, no groups, and whose files are mapped to it."""
+    user = jobusers.JobUser(7001, 7002, "cbx-job-1")
+    spec = plan.spec(policy(pooled=True), "1", ["true"], [], descriptors=[], record="/r", landlock=0, user=user)
+    assert spec["identity"] == {"uid": 7001, "gid": 7002, "groups": [], "shifted": False, "instead_of": [1000, 1000]}
 
 
 @pytest.mark.parametrize("tier", Tier)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.errors import CbxError, UsageError
+from cbx_sandbox.policy import POOL
 from cbx_supervisor.daemon import descriptors, requests
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
 from cbx_supervisor.execution import records
@@ -128,7 +129,7 @@ def _submitted(job: LiveJob | Result, *, duplicate: bool) -> dict[str, object]:
 
 
 def _loosens(wanted: Submit) -> bool:
-    return wanted.user is not None or wanted.priority == "critical"
+    return wanted.user not in {None, POOL} or wanted.priority == "critical"
 
 
 async def _run(executor: Executor, live: LiveJob, submission: Submission) -> None:
