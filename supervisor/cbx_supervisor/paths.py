@@ -43,6 +43,11 @@ class Paths(NamedTuple):
         return f"{self.runtime}/supervisor.pid"
 
     @property
+    def redaction(self) -> str:
+        """The administrator's own forms of secrets."""
+        return f"{self.config}/redaction.d"
+
+    @property
     def rules(self) -> str:
         """The administrator's own rules."""
         return f"{self.config}/rules.d"

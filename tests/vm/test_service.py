@@ -108,6 +108,20 @@ class TestService:
         assert (tmp_path / "who").stat().st_uid == os.getuid()
         assert sh("find / -xdev -user cbx-job-1") == ""
 
+    def test_the_journal_has_a_copy_of_the_audit_trail(self):
+        """Each entry, with the hashes that the export has; the copy is made beside the work, so it comes soon."""
+        job = sh("cbx-sandbox run --json -- true").splitlines()[-1]
+        subject = f"job {json.loads(job)['job']}"
+        exported = [json.loads(line) for line in sh("cbx-sandbox audit export").splitlines()]
+        mine = {entry["hash"] for entry in exported if json.loads(entry["record"])["subject"] == subject}
+        assert mine
+
+        def copied():
+            lines = sh("journalctl -o json SYSLOG_IDENTIFIER=cbx-audit --no-pager").splitlines()
+            return {json.loads(line)["CBX_AUDIT_HASH"] for line in lines}
+
+        until(lambda: mine <= copied())
+
     def test_a_job_cannot_command_the_supervisor(self):
         """Who calls from a job's group is refused, also below the unit's; the control calls from outside."""
         detached = sh("cbx-sandbox submit -- sleep 600")

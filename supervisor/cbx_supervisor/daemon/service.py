@@ -26,6 +26,7 @@ from cbx_supervisor.daemon.configuration import Configuration
 from cbx_supervisor.daemon.events import Events
 from cbx_supervisor.daemon.journal import Journal
 from cbx_supervisor.daemon.log import Log
+from cbx_supervisor.daemon.redaction_rules import RedactionRules
 from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
 from cbx_supervisor.daemon.server_http import HttpServer
@@ -97,6 +98,8 @@ class Service:
             launching = Launching(self._launcher, self._launcher_lost)
             stack.callback(launching.close)
             self.rulebook = Rulebook(self.paths.rules, self.log)
+            self.redaction = RedactionRules(self.paths.redaction, self.log)
+            self.redaction.start()
             report = await self._ready(launching)
             # Whose groups they are is the launcher's word: callers are known as jobs by them.
             self.paths = self.paths._replace(cgroup=report.cgroup or self.paths.cgroup)
@@ -167,6 +170,7 @@ class Service:
         self._manager.reloading()
         try:
             self.rulebook.reload()
+            self.redaction.reload()
             return self.configuration.reload()
         finally:
             self._manager.ready()

@@ -1,4 +1,4 @@
-"""Secrets are taken out of texts before they are stored: by the rules of ``redaction.toml``. Pure.
+"""Secrets are taken out of texts before they are stored: by the rules of ``redaction.toml`` and the administrator's.
 
 A secret that no rule knows stays. What replaces one says so, so that a stored command cannot be mistaken for the true
 one; what a job needs of it is kept elsewhere until its end (execution/kept).
@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cbx_sandbox.shell import bundled
 
@@ -18,6 +18,9 @@ REDACTED = "[redacted]"
 REMEMBERED = 512  # texts: one is asked for several times in the life of a job
 USUAL = 4096  # characters; longer ones are not remembered, or the memory were a caller's to fill
 LONGEST = 1 << 20  # characters; nothing longer is stored
+LONGEST_PATTERN = 4096  # characters
+EXAMPLE = "S3CR3T"  # what stands for a secret in the examples of a rule
+_KNOWN = frozenset({"name", "before", "pattern", "exact", "matches", "passes"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,26 +65,95 @@ def data() -> list[dict[str, object]]:
     return rules
 
 
-@functools.cache
+def checked(text: str) -> tuple[Rule, ...]:
+    """The rules of a file of the administrator's. Raises ValueError that says what is wrong with it.
+
+    Each must have an example that it catches, with ``S3CR3T`` as the secret: a rule that catches nothing would only
+    be found out when it is too late.
+    """
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not TOML: {error}") from error
+    found = value.get("rule")
+    if set(value) != {"rule"} or not isinstance(found, list) or not all(isinstance(rule, dict) for rule in found):
+        raise ValueError("a file of redaction rules has [[rule]] tables, and nothing else")
+    return tuple(_checked(rule, number) for number, rule in enumerate(found, 1))
+
+
+def use(added: Iterable[Rule]) -> None:
+    """Go by these besides cbx's own from now on."""
+    global _added  # noqa: PLW0603  # one supervisor, one set of rules
+    _added = tuple(added)
+    redacted.cache_clear()
+
+
+_added: tuple[Rule, ...] = ()
+
+
 def _rules() -> tuple[Rule, ...]:
+    return (*_own(), *_added)
+
+
+@functools.cache
+def _own() -> tuple[Rule, ...]:
     """Compiled when the first text comes: the daemon's start does not wait for it."""
-    return tuple(
-        Rule(
-            str(rule["name"]),
-            tuple(map(str, _list(rule["before"]))),
-            re.compile(str(rule["pattern"]), re.DOTALL | (0 if rule.get("exact") else re.IGNORECASE)),
-        )
-        for rule in data()
+    return tuple(_compiled(rule) for rule in data())
+
+
+def _compiled(rule: Mapping[str, object]) -> Rule:
+    return Rule(
+        str(rule["name"]),
+        tuple(map(str, _list(rule["before"]))),
+        re.compile(str(rule["pattern"]), re.DOTALL | (0 if rule.get("exact") else re.IGNORECASE)),
     )
 
 
-def _list(value: object) -> list[object]:
+def _checked(rule: Mapping[str, object], number: int) -> Rule:
+    name = rule.get("name")
+    which = f"rule {number}" if not isinstance(name, str) or not name else f"rule {number} ({name[:60]})"
+    if unknown := sorted(set(rule) - _KNOWN):
+        raise ValueError(f"{which}: there is no such key: {unknown[0]}")
+    if not isinstance(name, str) or not name or not isinstance(rule.get("exact", False), bool):
+        raise ValueError(f"{which}: it needs a name, and exact is true or false")
+    for key, least in (("before", 1), ("matches", 1), ("passes", 0)):
+        words = rule.get(key, [])
+        if not isinstance(words, list) or len(words) < least or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{which}: {key} must be a list of {'one or more ' if least else ''}texts")
+    if any(word != word.lower() or not word for word in _list(rule["before"])):
+        raise ValueError(f"{which}: before has words in small letters, of which one is in each text with the secret")
+    pattern = rule.get("pattern")
+    if not isinstance(pattern, str) or len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"{which}: pattern must be a regular expression of at most {LONGEST_PATTERN} characters")
+    try:
+        made = _compiled(rule)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{which}: not a regular expression: {error}") from error
+    if "secret" not in made.pattern.groupindex:
+        raise ValueError(f"{which}: its pattern has no group (?P<secret>…)")
+    for text in map(str, _list(rule["matches"])):
+        if EXAMPLE in _by(made, text) or EXAMPLE not in text:
+            raise ValueError(f"{which}: it leaves the {EXAMPLE} of its example {text[:60]!r}, or that has none")
+    for text in map(str, _list(rule.get("passes", []))):
+        if _by(made, text) != text:
+            raise ValueError(f"{which}: it changes {text[:60]!r}, which should pass")
+    return made
+
+
+def _by(rule: Rule, text: str) -> str:
+    small = text.lower()
+    return rule.pattern.sub(_replaced, text) if any(word in small for word in rule.before) else text
+
+
+def _list(value: object) -> list[str]:
     assert isinstance(value, list)
     return value
 
 
 def _replaced(found: re.Match[str]) -> str:
     start, end = found.span("secret")
+    if start == end:
+        return found[0]  # the group had no part in it, or nothing is there
     base, secret = found.start(), found["secret"]
     quote = secret[0] if secret[0] in "\"'" else ""
     closing = quote if len(secret) > 1 and secret.endswith(quote) else ""

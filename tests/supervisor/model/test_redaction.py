@@ -1,5 +1,8 @@
 """Secrets are taken out of what is stored, by rule; everything else stays as it is."""
 
+import contextlib
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +28,59 @@ def test_a_secret_is_taken_out(rule, text):
 def test_what_is_no_secret_stays(rule, text):
     """References to variables, names of files, ordinary words: the control."""
     assert redaction.redacted(text) == text, rule
+
+
+HOUSE = """[[rule]]
+name = "badge"
+before = ["badge"]
+pattern = '''badge-(?P<secret>\\w+)'''
+matches = ["open --with badge-S3CR3T"]
+passes = ["badge -l"]
+"""
+
+
+def test_rules_of_the_house_count_besides():
+    """As soon as they are in force, also for a text that was asked for before; and no longer."""
+    text = "open --with badge-12345 --password=S3CR3T"
+    before = redaction.redacted(text)
+    assert "badge-12345" in before
+    redaction.use(redaction.checked(HOUSE))
+    try:
+        assert redaction.redacted(text) == f"open --with badge-{redaction.REDACTED} --password={redaction.REDACTED}"
+    finally:
+        redaction.use(())
+    assert redaction.redacted(text) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("[[rule]]", "[rule]", "[[rule]] tables"),
+        ("[[rule]]", "[[rules]]", "[[rule]] tables"),
+        ("[[rule]]", "[[rule", "not TOML"),
+        ('name = "badge"', "", "it needs a name"),
+        ("before", "befor", "no such key: befor"),
+        ('["badge"]', '["Badge"]', "small letters"),
+        ('["badge"]', "[]", "one or more"),
+        ("badge-(", "badge-((", "not a regular expression"),
+        ("?P<secret>", "?P<other>", "no group"),
+        ("open --with badge-S3CR3T", "open --with S3CR3T", "leaves the S3CR3T"),
+        ("open --with badge-S3CR3T", "open --with badge-x", "leaves the S3CR3T"),
+        ("badge -l", "badge-l", "should pass"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_said(old, new, why):
+    """Before it is in force: one that catches nothing would be found out too late."""
+    assert old in HOUSE
+    with pytest.raises(ValueError, match=re.escape(why)):
+        redaction.checked(HOUSE.replace(old, new))
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_check(text):
+    """It says what is wrong, whatever comes."""
+    with contextlib.suppress(ValueError):
+        assert redaction.checked(text) == ()
 
 
 def made(prefix, length):

@@ -18,6 +18,7 @@ def command(as_json: bool) -> None:
         return
     supervisor, jobs = status["supervisor"], status.get("jobs", {})
     rules, settings = status.get("rules", {}), status.get("settings", {})
+    redaction = status.get("redaction", {})
     idle = supervisor.get("idle_exit_seconds")
     output.show(
         output.pairs(
@@ -31,6 +32,7 @@ def command(as_json: bool) -> None:
                 ("BROKEN SETTINGS", settings.get("problem")),
                 ("after a restart", settings.get("needs_restart")),
                 ("rules", ["cbx's own", *(f"{source}" for source in rules.get("files", ()))]),
+                ("BROKEN REDACTION", redaction.get("problems", ())),
                 ("BROKEN RULES", [problem["text"] for problem in rules.get("problems", ())]),
             ]
         )

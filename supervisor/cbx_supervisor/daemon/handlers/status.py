@@ -48,6 +48,7 @@ async def show(request: Request) -> Response:
             ],
             "settings": service.configuration.describe(),
             "rules": service.rulebook.describe(),
+            "redaction": service.redaction.describe(),
             "limits": {"total_capacity_max": service.settings.instances.total_capacity_max},
         }
     )

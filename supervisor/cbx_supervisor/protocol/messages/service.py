@@ -89,6 +89,7 @@ class Status(Answer, frozen=True):
     attention: list[Attention]
     settings: SettingsState
     rules: dict[str, Any]
+    redaction: dict[str, Any]
     limits: dict[str, int]
 
 
