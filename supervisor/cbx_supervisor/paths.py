@@ -78,6 +78,11 @@ class Paths(NamedTuple):
         return f"{self.state}/logs"
 
     @property
+    def incidents(self) -> str:
+        """What was to see of jobs that had an incident: a file each."""
+        return f"{self.state}/incidents"
+
+    @property
     def secrets(self) -> str:
         """What unfinished jobs need and no record may hold: a file for each that has such."""
         return f"{self.state}/secrets"

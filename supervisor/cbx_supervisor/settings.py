@@ -217,6 +217,12 @@ class Network(Section, frozen=True):
     ] = msgspec.field(default_factory=dict)
 
 
+class Incidents(Section, frozen=True):
+    """What becomes of a running job that does what no job should."""
+
+    freeze: Annotated[bool, Meta(description="it is frozen until somebody resumes or kills it")] = True
+
+
 class Learning(Section, frozen=True):
     """What earlier runs teach."""
 
@@ -267,6 +273,7 @@ class Settings(Section, frozen=True):
     breakers: Breakers = Breakers()
     sandbox: Sandbox = Sandbox()
     network: Network = Network()
+    incidents: Incidents = Incidents()
     learning: Learning = Learning()
     tiers: Tiers = Tiers()
 

@@ -87,6 +87,8 @@ TABLE = {
     "config show": (EVERYBODY, None, None),
     "config diff": (EVERYBODY, None, None),
     "config reload": (CONFIGURE, None, {}),
+    "incidents": (AUDIT, None, None),
+    "incidents show": (AUDIT | {"auditor": UNKNOWN, "admin": UNKNOWN}, OVER, None),  # it had none
     "audit": (AUDIT, None, None),
 }
 

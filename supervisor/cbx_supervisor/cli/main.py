@@ -44,6 +44,7 @@ VERBS = (
     "simulate",
     "report",
     "audit",
+    "incidents",
     "config",
     "doctor",
     "fsck",

@@ -46,6 +46,8 @@ class PeerProtocol(H11Protocol):
             peers.refuse_jobs(connection, peer, service.paths.cgroup)
             self._check_room(service, peer)
         except (OSError, CbxError) as error:
+            if isinstance(error, peers.FromJobError):
+                service.executor.incidents.called_from(error.group, peer.pid)
             service.log("refused", error=str(error))
             transport.abort()
             return

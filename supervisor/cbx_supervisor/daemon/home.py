@@ -31,6 +31,7 @@ def make_directories(paths: Paths) -> None:
         (paths.layers, 0o700),
         (paths.logs, 0o700),
         (paths.secrets, 0o700),
+        (paths.incidents, 0o700),
     )
     for path, mode in wanted:
         try:

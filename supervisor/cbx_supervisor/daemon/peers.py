@@ -24,6 +24,14 @@ class Peer:
     gid: int
 
 
+class FromJobError(DeniedError):
+    """A job calls its supervisor, from ``group``."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__("cannot serve a job: a job must not command the supervisor", hint="call it from outside")
+        self.group = group
+
+
 def credentials(connection: socket.socket) -> Peer:
     """The ids of whoever called connect(2)."""
     pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -40,7 +48,7 @@ def refuse_jobs(connection: socket.socket, peer: Peer, cgroup: str) -> None:
     if group is None:
         raise DeniedError("cannot serve this connection: the process that made it has ended")
     if within(group, cgroup):
-        raise DeniedError("cannot serve a job: a job must not command the supervisor", hint="call it from outside")
+        raise FromJobError(group)
 
 
 def within(group: str, cgroup: str) -> bool:

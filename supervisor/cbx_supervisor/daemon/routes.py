@@ -17,6 +17,7 @@ from cbx_supervisor.daemon.handlers import (
     config,
     description,
     events,
+    incidents,
     jobs,
     operations,
     output,
@@ -279,6 +280,14 @@ PAGES: tuple[Page, ...] = (
     Page(
         "POST", "/v1/config/reload", "config reload", config.reload, "Read settings and rules anew",
         (messages.SettingsChanged,), body=messages.Nothing,
+    ),
+    Page(
+        "GET", "/v1/incidents", "incidents", incidents.index, "What should never have happened",
+        (messages.IncidentsShown,), query=(_LIMIT,),
+    ),
+    Page(
+        "GET", "/v1/incidents/{number}", "incidents show", incidents.show, "What was to see of a job then",
+        (messages.Incident,),
     ),
     Page(
         "GET", "/v1/audit", "audit", trail.index, "Who did what", (messages.Audit,),

@@ -136,6 +136,8 @@ class ExecServer:
             self._check_room(peer)
             peers.refuse_jobs(accepted, peer, self.executor.paths.cgroup)
         except CbxError as error:
+            if isinstance(error, peers.FromJobError):
+                self.executor.incidents.called_from(error.group, peer.pid)
             connection.fail(error)
         except BaseException:
             connection.close()  # who was not looked at is not served

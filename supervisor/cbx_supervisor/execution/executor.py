@@ -31,6 +31,7 @@ from cbx_supervisor.execution.admission import Admission, NotAfter
 from cbx_supervisor.execution.backlog import CaughtUp
 from cbx_supervisor.execution.breaking import Breaking, tolerance
 from cbx_supervisor.execution.host import Host
+from cbx_supervisor.execution.incidents import Incidents
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.leaking import LeakAudit
 from cbx_supervisor.execution.learning import NO_LESSONS, Learning
@@ -123,6 +124,7 @@ class Executor:
         self.learning = Learning(database, settings)
         self.leaks = LeakAudit(self)
         self.lending = Lending(self)
+        self.incidents = Incidents(self, paths.incidents)
         self._networks: Networks | None = None
         self.transactions = Transactions(self)
 

@@ -45,8 +45,11 @@ async def _settle(planned: runner.Plan, session: Session, ended: Outcome | None,
 
 
 async def _decide(planned: runner.Plan, session: Session, commit: Commit, found: work.Found) -> work.Settled:
-    if found.empty or found.fate is runner.Fate.ROLL_BACK:
+    suspect = commit.executor.incidents.had(commit.owner)
+    if found.empty or (found.fate is runner.Fate.ROLL_BACK and not suspect):
         return work.rolled_back(found)
+    if suspect:
+        return await commit.on_files(work.hold, session, found.changes, "it had an incident")
     if found.fate is runner.Fate.HOLD:
         return await commit.on_files(work.hold, session, found.changes, found.why)
     if not await commit.lock(planned, session, found):

@@ -85,7 +85,7 @@ def use(added: Iterable[Rule]) -> None:
     """Go by these besides cbx's own from now on."""
     global _added  # noqa: PLW0603  # one supervisor, one set of rules
     _added = tuple(added)
-    redacted.cache_clear()
+    _remembered.cache_clear()
 
 
 _added: tuple[Rule, ...] = ()

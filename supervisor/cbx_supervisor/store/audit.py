@@ -76,6 +76,12 @@ def listed(connection: sqlite3.Connection, *, before: int | None, limit: int) ->
     return [_told(row) for row in connection.execute(query, (before or 1 << 62, limit))]
 
 
+def of_action(connection: sqlite3.Connection, action: str, limit: int) -> list[dict[str, object]]:
+    """The newest entries of one action first."""
+    query = "SELECT * FROM audit WHERE action = ? ORDER BY id DESC LIMIT ?"
+    return [_told(row) for row in connection.execute(query, (action, limit))]
+
+
 def following(connection: sqlite3.Connection, *, after: int, limit: int) -> list[dict[str, object]]:
     """The entries after the entry ``after``, the oldest first."""
     query = "SELECT * FROM audit WHERE id > ? ORDER BY id LIMIT ?"

@@ -62,6 +62,24 @@ class Audit(Answer, frozen=True):
     last: int
 
 
+class IncidentsShown(Answer, frozen=True):
+    """Entries of the audit trail, the newest first."""
+
+    incidents: list[AuditEntry]
+
+
+class Incident(Answer, frozen=True, forbid_unknown_fields=False):
+    """What was to see of a running job. Further members: processes, mounts, counters, as the kernel told of them."""
+
+    job: int
+    uid: int
+    at: float
+    what: str
+    frozen: bool
+    evidence: str
+    log: str | None
+
+
 class Utilised(Answer, frozen=True):
     """Slot-seconds since the supervisor's start, while jobs waited; ``share`` is busy over busy and idle."""
 
