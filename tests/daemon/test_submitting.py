@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import http.client
+import sqlite3
 import subprocess
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
+from tests.daemon.conftest import until
 
 pytestmark = pytest.mark.root
 
@@ -123,3 +129,64 @@ def test_the_command_line_takes_lines(supervisor, tmp_path):
     assert (bad.returncode, bad.stdout) == (125, "")
     assert "line 2" in bad.stderr
     assert len(supervisor.get("/v1/jobs")["jobs"]) == 2
+
+
+def _together(*calls):
+    """Make calls at the same moment, as near as threads come to it; returns what they return."""
+    gate = threading.Barrier(len(calls))
+
+    def one(call):
+        gate.wait()
+        return call()
+
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(one, call) for call in calls]]
+
+
+def test_a_key_is_one_job_however_many_use_it_at_once(supervisor):
+    """One by one and in batches, some of which bring the keys in another order; also when the job is over soon."""
+    for number in range(6):
+        keys = [f"{number}-{name}" for name in "abc"]
+        jobs = [{"argv": ["true"], "cwd": "/", "idempotency_key": key} for key in keys]
+        singles = [lambda key=key: submit(supervisor, argv=["true"], idempotency_key=key)[1] for key in keys * 2]
+        batches = [
+            lambda order=order: supervisor.http("POST", "/v1/batches", {"jobs": order})[1]["jobs"]
+            for order in (jobs, jobs[::-1], jobs)
+        ]
+        *answers, first, backwards, third = _together(*singles, *batches)
+        for place, key in enumerate(keys):
+            told = [*answers[place::3], first[place], backwards[2 - place], third[place]]
+            assert len({answer["job"] for answer in told}) == 1, key
+            assert [answer["duplicate"] for answer in told].count(False) == 1, key
+    assert len(supervisor.get("/v1/jobs?limit=1000")["jobs"]) == 18
+
+
+def test_a_key_that_stands_for_something_else_takes_nothing_of_a_batch(supervisor):
+    """The others of it are not taken either; without it they are."""
+    submit(supervisor, argv=["true"], idempotency_key="known")
+    jobs = [{"argv": ["true"], "cwd": "/"}, {"argv": ["false"], "cwd": "/", "idempotency_key": "known"}]
+    assert supervisor.http("POST", "/v1/batches", {"jobs": jobs})[0] in {400, 409}
+    assert len(supervisor.get("/v1/jobs")["jobs"]) == 1
+    assert supervisor.http("POST", "/v1/batches", {"jobs": jobs[:1]})[0] == 201
+
+
+def test_a_batch_is_taken_once_though_its_answer_was_lost(supervisor):
+    """Killed as soon as the batch is on disk: who asks again is told of the same jobs, and there are no others."""
+    jobs = [{"argv": ["true"], "cwd": "/", "idempotency_key": f"k{number}"} for number in range(20)]
+    body = {"jobs": jobs, "env": {"PATH": "/usr/bin:/bin"}}
+    asked = threading.Thread(target=_quietly, args=(supervisor, body))
+    asked.start()
+    with contextlib.closing(sqlite3.connect(supervisor.paths.database)) as database:
+        until(lambda: database.execute("SELECT count(*) FROM keys").fetchone()[0] == len(jobs))
+        supervisor.stop(9)
+        asked.join()
+        supervisor.start("--idle-exit", "120")
+        status, answer = supervisor.http("POST", "/v1/batches", body)
+        assert (status, [job["duplicate"] for job in answer["jobs"]]) == (201, [True] * len(jobs))
+        assert database.execute("SELECT count(*) FROM jobs").fetchone()[0] == len(jobs)
+
+
+def _quietly(supervisor, body):
+    """Ask and take no notice of how that ends: the supervisor is killed meanwhile, or a moment later."""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        supervisor.http("POST", "/v1/batches", body)

@@ -315,11 +315,12 @@ class Connection:
             found: LiveJob | Result | None = None
             if submission.again and submission.token is not None:
                 found = await returning.find(submission.uid, submission.token)
-            if found is None and submission.key is not None:
-                found = await returning.bound(submission)
-            if found is None:
-                # Nothing is waited for between the last look and this, so nobody comes between.
-                self._live = self._server.executor.submit(submission)
+            async with returning.alone([submission]):
+                if found is None and submission.key is not None:
+                    found = await returning.bound(submission)
+                if found is None:
+                    # Nothing is waited for between the last look and this, so nobody comes between.
+                    self._live = self._server.executor.submit(submission)
         except CbxError as error:
             self._close_files(passed.release())
             self.fail(error)
@@ -501,8 +502,10 @@ class Connection:
             self._server.parts(self)
         self._wait_no_longer()
         self._loop.remove_reader(self._socket.fileno())
-        self._loop.remove_writer(self._socket.fileno())
-        self._close_fds()
+        if self._unsent:
+            self._loop.remove_writer(self._socket.fileno())
+        if self._fds:
+            self._close_fds()
         for _, fd in self._unsent:
             if fd is not None:
                 os.close(fd)

@@ -98,7 +98,7 @@ class Executor:
         self.live: dict[int, LiveJob] = {}
         self._of_user: collections.Counter[int] = collections.Counter()  # how many of these are whose
         self.caught_up = CaughtUp(self._behind)
-        self.returning = Returning(database, self.live)
+        self.returning = Returning(database, self.live, self.recorded)
         self.stopping = False
         self.draining = False  # somebody has it take no more jobs until told otherwise
         self.on_change: Callable[[LiveJob], None] = _nobody_listens

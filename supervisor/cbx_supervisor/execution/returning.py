@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from cbx_sandbox.errors import UsageError
+from cbx_sandbox.errors import CbxError, UsageError
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.submission import Caller, Descriptors, Submission
 from cbx_supervisor.model.result import Result
@@ -31,14 +31,27 @@ class Claim:
     first: Callable[[], None]
 
 
+class _Turn:
+    """Of those who use one key, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.wanted = 0
+
+
 class Returning:
     """Finds the job that somebody means."""
 
-    def __init__(self, database: Database, live: Mapping[int, LiveJob]) -> None:
+    def __init__(
+        self, database: Database, live: Mapping[int, LiveJob], recorded: Callable[[], Awaitable[None]]
+    ) -> None:
+        """``recorded`` returns when what is known to be over is on disk."""
         self._database = database
         self._live = live
+        self._recorded = recorded
         self._awaited: dict[int, asyncio.Future[Claim]] = {}
         self._keys: dict[tuple[int, str], LiveJob] = {}  # of jobs that may not be on disk yet
+        self._turns: dict[tuple[int, str], _Turn] = {}
 
     # ── tokens ──
 
@@ -87,10 +100,28 @@ class Returning:
         if not live.parked and live.submission.key is not None:
             self._keys.pop((live.uid, live.submission.key[0]), None)
 
-    async def bound(self, submission: Submission) -> LiveJob | Result | None:
-        """The job that was submitted with the same key: on disk; None: there is none.
+    @contextlib.asynccontextmanager
+    async def alone(self, submissions: Iterable[Submission]) -> AsyncIterator[None]:
+        """Let nobody else look for the keys of these, or submit with them, between the look and the submission."""
+        names = sorted({(one.uid, one.key[0]) for one in submissions if one.key is not None})
+        async with contextlib.AsyncExitStack() as stack:
+            for name in names:  # in one order: who has some waits for nobody who waits for these
+                turn = self._turns.setdefault(name, _Turn())
+                turn.wanted += 1
+                stack.callback(self._over, name)
+                await stack.enter_async_context(turn.lock)
+            yield
 
-        Raises UsageError: something else was asked for with it.
+    def _over(self, name: tuple[int, str]) -> None:
+        turn = self._turns[name]
+        turn.wanted -= 1
+        if not turn.wanted:
+            del self._turns[name]
+
+    async def bound(self, submission: Submission) -> LiveJob | Result | None:
+        """The job that was submitted with the same key: on disk; None: there is none. To be called within ``alone``.
+
+        Raises UsageError: something else was asked for with it; CbxError: how it ended could not be written yet.
         """
         assert submission.key is not None
         name, digest = submission.key
@@ -110,10 +141,17 @@ class Returning:
 
         found = await asyncio.to_thread(self._database.read, look)
         if found is None:
-            # Another one may have come with it while this one looked.
-            return await self.bound(submission) if (submission.uid, name) in self._keys else None
-        _check(name, found[1], digest)
-        return self._live.get(found[0]) or found[2]
+            return None
+        number, known, result = found
+        _check(name, known, digest)
+        job = self._live.get(number) or result
+        if job is None:
+            await self._recorded()  # it has ended meanwhile, and that was not on disk yet
+            row = await asyncio.to_thread(self._database.read, lambda connection: jobs.find(connection, number))
+            job = None if row is None else row.result
+        if job is None:
+            raise CbxError(f"cannot tell how job {number} ended: that cannot be written", hint="is the disk full?")
+        return job
 
     @staticmethod
     async def _written(live: LiveJob) -> None:

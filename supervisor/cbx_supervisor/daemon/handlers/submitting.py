@@ -46,14 +46,21 @@ async def submit_wanted(request: Request, wanted: Submit) -> Response:
     fields = requests.Fields(_fields(wanted))
     submission = requests.submission(fields, peer, lambda: service.access.may(peer, Right.LOOSEN))
     executor = service.executor
-    if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
-        return json_answer(_submitted(found, duplicate=True))
-    return json_answer(_submitted(await begin(executor, submission), duplicate=False), CREATED)
+    async with executor.returning.alone([submission]):
+        if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
+            return json_answer(_submitted(found, duplicate=True))
+        live = executor.submit(submission)
+    return json_answer(_submitted(await begun(executor, live), duplicate=False), CREATED)
 
 
 async def begin(executor: Executor, submission: Submission) -> LiveJob:
     """Have a job run that nobody waits for; it is on disk when this returns, or over."""
-    live = executor.submit(submission)
+    return await begun(executor, executor.submit(submission))
+
+
+async def begun(executor: Executor, live: LiveJob) -> LiveJob:
+    """The same of one that has its number."""
+    submission = live.submission
     executor.afterwards(_run(executor, live, submission))
     durable = asyncio.ensure_future(live.durable.wait())
     both: set[asyncio.Future[Any]] = {durable, live.result}
@@ -103,10 +110,11 @@ async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[lis
         places.append(place)
     await executor.caught_up.wait()
     known: dict[int, LiveJob | Result] = {}
-    for place, submission in enumerate(unique):
-        if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
-            known[place] = found
-    fresh = executor.submit_all([one for place, one in enumerate(unique) if place not in known])
+    async with executor.returning.alone(unique):
+        for place, submission in enumerate(unique):
+            if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
+                known[place] = found
+        fresh = executor.submit_all([one for place, one in enumerate(unique) if place not in known])
     try:
         await records.submitted_together(executor, fresh)
     except BaseException:
