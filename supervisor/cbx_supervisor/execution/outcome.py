@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import shlex
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -46,7 +48,18 @@ def signal_name(number: int) -> str:
 
 def text_of(request: runner.Request) -> str:
     """The command as it is stored and shown: UTF-8, whatever bytes it was made of, and without secrets."""
+    argv = request.argv
+    if request.line is None and argv is not None and len(argv) <= _FEW and max(map(len, argv), default=0) <= _SHORT:
+        return printable(_words(argv))
     return printable(request.text)
+
+
+_FEW, _SHORT = 16, 256  # words, characters: what is remembered has a bound
+
+
+@functools.lru_cache(maxsize=256)  # one job asks for it five times
+def _words(argv: tuple[str, ...]) -> str:
+    return shlex.join(argv)
 
 
 def printable(text: str) -> str:

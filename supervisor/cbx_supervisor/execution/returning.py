@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cbx_sandbox.errors import CbxError, UsageError
@@ -123,27 +123,36 @@ class Returning:
 
         Raises UsageError: something else was asked for with it; CbxError: how it ended could not be written yet.
         """
-        assert submission.key is not None
-        name, digest = submission.key
-        live = self._keys.get((submission.uid, name))
-        if live is not None:
-            assert live.submission.key is not None
-            _check(name, live.submission.key[1], digest)
-            await self._written(live)
-            # One that was refused was never written down with its key: who asks again may be lucky.
-            if live.durable.is_set():
-                return live
+        return (await self.all_bound([submission]))[0]
 
-        def look(connection: sqlite3.Connection) -> tuple[int, str, Result | None] | None:
-            found = kept.keyed(connection, submission.uid, name)
-            row = None if found is None else jobs.find(connection, found[0])
-            return None if found is None else (*found, None if row is None else row.result)
+    async def all_bound(self, submissions: Sequence[Submission]) -> list[LiveJob | Result | None]:
+        """The same for many, in one look; None also for one without a key."""
+        found: list[LiveJob | Result | None] = [await self._not_on_disk(one) for one in submissions]
+        asked = [n for n, one in enumerate(submissions) if one.key is not None and found[n] is None]
+        if not asked:
+            return found
 
-        found = await asyncio.to_thread(self._database.read, look)
-        if found is None:
+        def look(connection: sqlite3.Connection) -> list[tuple[int, str, Result | None] | None]:
+            return [_stored(connection, submissions[n]) for n in asked]
+
+        for n, stored in zip(asked, await asyncio.to_thread(self._database.read, look), strict=True):
+            if stored is not None:
+                found[n] = await self._known(submissions[n], *stored)
+        return found
+
+    async def _not_on_disk(self, submission: Submission) -> LiveJob | None:
+        """The job that has the key, and maybe had it before it was on disk: it is now."""
+        live = None if submission.key is None else self._keys.get((submission.uid, submission.key[0]))
+        if live is None:
             return None
-        number, known, result = found
-        _check(name, known, digest)
+        assert live.submission.key is not None
+        _check(submission, live.submission.key[1])
+        await self._written(live)
+        # One that was refused was never written down with its key: who asks again may be lucky.
+        return live if live.durable.is_set() else None
+
+    async def _known(self, submission: Submission, number: int, digest: str, result: Result | None) -> LiveJob | Result:
+        _check(submission, digest)
         job = self._live.get(number) or result
         if job is None:
             await self._recorded()  # it has ended meanwhile, and that was not on disk yet
@@ -163,7 +172,17 @@ class Returning:
             await durable
 
 
-def _check(name: str, known: str, asked: str) -> None:
+def _stored(connection: sqlite3.Connection, submission: Submission) -> tuple[int, str, Result | None] | None:
+    """The number of the job that has the key, the digest of what was asked for, and how it ended, if it has."""
+    assert submission.key is not None
+    found = kept.keyed(connection, submission.uid, submission.key[0])
+    row = None if found is None else jobs.find(connection, found[0])
+    return None if found is None else (*found, None if row is None else row.result)
+
+
+def _check(submission: Submission, known: str) -> None:
+    assert submission.key is not None
+    name, asked = submission.key
     if known != asked:
         raise UsageError(
             f"cannot use the key {name[:100]} again: something else was asked for with it",

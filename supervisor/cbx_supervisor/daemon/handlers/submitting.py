@@ -109,11 +109,9 @@ async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[lis
             raise UsageError(f"cannot use the key {str(key)[:100]} twice: it stands for two requests of the batch")
         places.append(place)
     await executor.caught_up.wait()
-    known: dict[int, LiveJob | Result] = {}
     async with executor.returning.alone(unique):
-        for place, submission in enumerate(unique):
-            if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
-                known[place] = found
+        bound = await executor.returning.all_bound(unique)
+        known = {place: found for place, found in enumerate(bound) if found is not None}
         fresh = executor.submit_all([one for place, one in enumerate(unique) if place not in known])
     try:
         await records.submitted_together(executor, fresh)
