@@ -1,4 +1,4 @@
-"""How long another job takes to start while one floods the host: with processes, memory, or a file in its layer.
+"""How long another job takes to start while one floods the host: processes, memory, files, inodes, descriptors, caches.
 
 Each flood is held by the limits of its job (512 processes, 512 MiB, half a core); the goal is twice the time alone.
 """
@@ -35,7 +35,55 @@ while True:
         for _ in range(128):
             file.write(b"x" * (1 << 20))
 """
-FLOODS = {"processes": (PROCESSES, "safe"), "memory": (MEMORY, "safe"), "file": (FILE, "sequential")}
+INODES = """
+import os
+while True:
+    for number in range(5000):
+        os.close(os.open(f"flood-{number}", os.O_CREAT, 0o600))
+    for number in range(5000):
+        os.unlink(f"flood-{number}")
+"""
+DESCRIPTORS = """
+import os
+while True:
+    held = []
+    try:
+        while True:
+            held += os.pipe()
+    except OSError:
+        for fd in held:
+            os.close(fd)
+"""
+CACHE = """
+import os
+while True:
+    for directory, _, names in os.walk("/usr"):
+        for name in names:
+            try:
+                with open(f"{directory}/{name}", "rb", buffering=0) as file:
+                    while file.read(1 << 20):
+                        pass
+            except OSError:
+                pass
+"""
+WRITEBACK = """
+import os
+while True:
+    with open("flood", "r+b" if os.path.exists("flood") else "wb", buffering=0) as file:
+        for place in range(64):
+            file.seek(place << 20)
+            file.write(b"x" * 4096)
+        os.fsync(file.fileno())
+"""
+FLOODS = {
+    "processes": (PROCESSES, "safe"),
+    "memory": (MEMORY, "safe"),
+    "file": (FILE, "sequential"),
+    "inodes": (INODES, "sequential"),
+    "descriptors": (DESCRIPTORS, "safe"),
+    "page cache": (CACHE, "safe"),
+    "writeback": (WRITEBACK, "sequential"),
+}
 FLOOD_SECONDS = "60"
 GOAL = 2.0
 
