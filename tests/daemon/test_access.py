@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pwd
 import sqlite3
+import threading
 import traceback
 
 import msgspec
@@ -238,3 +240,37 @@ def test_lists_are_filtered(supervisor):
     assert supervisor.http("GET", "/v1/jobs?tier=none")[0] == 400
     assert supervisor.http("GET", "/v1/jobs?user=no%20such%20user")[0] == 400
     assert supervisor.http("GET", "/v1/jobs?limit=x")[0] == 400
+
+
+def test_a_batch_has_no_more_room_in_the_queue_than_its_jobs(made):
+    """A user's quota counts them one by one, and a batch that is too long takes none; others have their own room."""
+    os.makedirs(made.paths.config, mode=0o755)
+    with open(f"{made.paths.config}/cbx.toml", "w") as file:
+        file.write('[access]\ngroup = "users"\nqueue_per_user_max = 5\n')
+    os.chmod(file.name, 0o644)
+    supervisor = made.start("--idle-exit", "120")
+    supervisor.post("/v1/queue", {"paused": True})
+
+    def batch(count):
+        return supervisor.http("POST", "/v1/batches", {"jobs": [{"argv": ["true"], "cwd": "/"}] * count})[0]
+
+    def both():
+        """Two at once, of which one has room."""
+        gate = threading.Barrier(2)
+
+        def one():
+            gate.wait()
+            return batch(3)
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            return sorted(future.result() for future in [pool.submit(one), pool.submit(one)])
+
+    taken, refused = acting(supervisor, OWNER, both)
+    assert taken == 201
+    assert refused >= 400
+    assert acting(supervisor, OWNER, lambda: [batch(3), batch(2), batch(1)])[1] == 201
+    assert acting(supervisor, OWNER, lambda: batch(1)) >= 400
+    assert acting(supervisor, STRANGER, lambda: batch(5)) == 201
+    assert batch(20) == 201
+    listed = supervisor.get("/v1/jobs?limit=1000")["jobs"]
+    assert len(listed) == 30
