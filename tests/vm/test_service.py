@@ -113,7 +113,7 @@ class TestService:
         job = sh("cbx-sandbox run --json -- true").splitlines()[-1]
         subject = f"job {json.loads(job)['job']}"
         exported = [json.loads(line) for line in sh("cbx-sandbox audit export").splitlines()]
-        mine = {entry["hash"] for entry in exported if json.loads(entry["record"])["subject"] == subject}
+        mine = {entry["hash"] for entry in exported if entry["subject"] == subject}
         assert mine
 
         def copied():
