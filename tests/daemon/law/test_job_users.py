@@ -16,7 +16,7 @@ from tests.daemon.law.conftest import NOBODY, PYTHON, opened, outside, script
 
 from cbx_sandbox.box import jobusers
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 
 USERS = range(710_000, 710_032)  # nobody has them; all tests that run at once share them
 SUBMITTERS = [0, NOBODY]
@@ -72,6 +72,7 @@ WRITES = """id -u; id -G; echo $USER; cat private; echo x >made; mkdir directory
 mv private directory/moved"""
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("submitter", SUBMITTERS)
 @pytest.mark.parametrize("tier", ["CONDITIONAL", "SEQUENTIAL", "DANGEROUS"])
 def test_what_a_job_user_writes_is_its_submitters(pool, home, tier, submitter):
@@ -110,6 +111,7 @@ def test_root_s_job_user_writes_nothing_in_place(pool, home):
     assert result["checkpoint"]["state"] == "held", result
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("tier", ["SAFE", "CONDITIONAL", "SEQUENTIAL"])
 def test_the_project_is_seen_and_what_lies_beside_it_is_not(pool, home, tier):
     """Without a job user the same command reads both."""
