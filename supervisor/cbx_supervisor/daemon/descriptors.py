@@ -49,7 +49,8 @@ class Owned:
 def check(passed: Descriptors, submission: Submission) -> None:
     """Refuse what must not reach a job. Looks at the files, so not for the event loop.
 
-    The directory has served its purpose afterwards and is left out.
+    The directory has served its purpose afterwards and is closed, with all else that is left out: also that asks a
+    file system, for which this thread may wait as well.
     """
     for name in _STANDARD:
         if name in passed:
@@ -67,6 +68,9 @@ def check(passed: Descriptors, submission: Submission) -> None:
     if "cwd" in passed:
         _check_directory(passed["cwd"], submission.request.cwd)
         passed.drop("cwd")
+    for fd in passed.left_out():
+        with contextlib.suppress(OSError):  # it is closed all the same
+            os.close(fd)
 
 
 def _mode(fd: int) -> int:

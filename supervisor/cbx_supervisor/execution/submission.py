@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
@@ -68,14 +69,20 @@ class Descriptors:
 
     def left_out(self) -> list[int]:
         """Give those away that were left out: they are the caller's to close."""
-        fds, self._dropped = self._dropped, []
+        fds = []
+        # One by one, since two threads may ask: each gets what the other one does not, and nothing is closed twice.
+        with contextlib.suppress(IndexError):
+            while True:
+                fds.append(self._dropped.pop())
         return fds
 
     def release(self) -> list[int]:
         """Give all of them away, those that were left out too: they are the caller's to close."""
-        fds = [*self._fds.values(), *self._dropped]
-        self._fds, self._dropped = {}, []
-        return fds
+        fds = []
+        with contextlib.suppress(KeyError):
+            while True:
+                fds.append(self._fds.popitem()[1])
+        return fds + self.left_out()
 
 
 class Caller(Protocol):
