@@ -134,17 +134,20 @@ def passed(tier, *, detached=False):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="only each n-th boundary")
+    parser.add_argument("--first", type=int, default=1, help="the first boundary of each job")
+    parser.add_argument("--tier", choices=TIERS, nargs="*", default=TIERS, help="only these")
     options = parser.parse_args()
     killed, wrong = 0, []
-    for tier in TIERS:
+    for tier in options.tier:
         for detached in (False, True):
             names = passed(tier, detached=detached)
-            for at in range(1, len(names) + 1, options.every):
+            for at in range(options.first, len(names) + 1, options.every):
                 trial = Trial(tier, at, detached=detached)
                 found = trial.faults()
                 killed += len(trial.boundaries) == at
                 wrong += [(tier, detached, at, trial.boundaries[-1:], fault) for fault in found]
-            print(json.dumps({"tier": tier, "detached": detached, "boundaries": len(names), "wrong": len(wrong)}))
+            figures = {"tier": tier, "detached": detached, "boundaries": len(names), "wrong": len(wrong)}
+            print(json.dumps(figures), flush=True)
     print(json.dumps({"killed": killed, "wrong": len(wrong)}))
     for each in wrong:
         print(each)

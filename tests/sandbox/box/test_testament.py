@@ -47,3 +47,14 @@ def test_a_word_that_cannot_be_written_is_none(tmp_path):
     path = str(tmp_path / "gone" / "launcher.sock")
     testament.leave(path, ["1"])
     assert testament.take(path) is None
+
+
+def test_what_a_crash_left_of_an_earlier_word_does_not_matter(tmp_path):
+    """A launcher that was killed while it wrote: the next one's word is whole."""
+    path = str(tmp_path / "launcher.sock")
+    unfinished = tmp_path / f"launcher.sock{testament.SUFFIX}.new"
+    unfinished.write_text("half a w")
+    unfinished.chmod(0o400)
+    testament.leave(path, ["7"])
+    assert testament.take(path) == ["7"]
+    assert not unfinished.exists()

@@ -285,6 +285,17 @@ def test_the_shortest_goes_first_and_the_long_one_ages():
     assert drain(engine) == [2, 1, 3]
 
 
+def test_on_the_critical_path_goes_first():
+    """What others come after, before an older one that nobody comes after; without that, the control, age decides."""
+    for strategy, order in ((Strategy.CRITICAL_PATH, [3, 2, 4]), (Strategy.SHORTEST_FIRST, [2, 3, 4])):
+        engine = Engine(Capacity(dict.fromkeys(Tier, 1), 1), strategy)
+        engine.submit(Entry(1, 0, SAFE, seconds=1.0), 0.0)
+        engine.submit(Entry(2, 0, SAFE, seconds=1.0), 0.0)
+        engine.submit(Entry(3, 0, SAFE, seconds=1.0), 0.0)
+        engine.submit(Entry(4, 0, SAFE, seconds=1.0, after=frozenset({3})), 0.0)
+        assert drain(engine) == order
+
+
 def test_another_strategy_at_run_time_keeps_everybody():
     engine = one_slot()
     engine.submit(Entry(0, 0, SAFE), 0.0)
