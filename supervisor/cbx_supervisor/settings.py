@@ -179,6 +179,12 @@ class Retries(Section, frozen=True):
         Seconds, Meta(description="the longest wait before the first one; it doubles each time")
     ] = 1.0
     cap_seconds: Annotated[Seconds, Meta(description="the longest wait before any")] = 60.0
+    program_burst: Annotated[Count, Meta(description="retries at once of one program of a user's; more wait")] = 20
+    program_seconds: Annotated[Seconds, Meta(description="between two retries of that program then")] = 2.0
+    transient: Annotated[
+        dict[str, tuple[Annotated[int, Meta(ge=1, le=255)], ...]],
+        Meta(description="exit statuses with which a program says that it has not begun, and may at another time"),
+    ] = msgspec.field(default_factory=lambda: {"curl": (5, 6, 7)})
 
 
 class Breakers(Section, frozen=True):

@@ -175,10 +175,20 @@ def reference() -> str:
         lines.append("")
         if field.name == "network":
             lines += _host_sets(field.type)
+        if field.name == "retries":
+            lines += _transient(field.type)
         if field.name == "scheduling":
             described = next(_described(item.type) for item in _fields(field.type) if item.name == "resources")
             lines += [described.strip(), "# [scheduling.resources]", "# licence = 2", ""]
     return "\n".join(lines)
+
+
+def _transient(section: type[Any]) -> list[str]:
+    item = next(item for item in _fields(section) if item.name == "transient")
+    assert callable(item.default_factory)
+    known = item.default_factory().items()
+    lines = [_described(item.type).strip(), "# [retries.transient]"]
+    return [*lines, *(f"# {name} = {_toml(statuses)}" for name, statuses in known), ""]
 
 
 def _host_sets(section: type[Any]) -> list[str]:

@@ -182,7 +182,9 @@ def _due(job: Progress) -> float:
     """When this attempt may start, by the engine's clock."""
     if job.again is None:
         return 0.0
-    # The Unix clock may have been set meanwhile: never longer than any backoff.
+    if job.due is not None:
+        return job.due
+    # The Unix clock may have been set since it was written down: never longer than any backoff.
     left = min(job.again.at - time.time(), job.executor.settings.retries.cap_seconds)
     return asyncio.get_running_loop().time() + max(0.0, left)
 

@@ -52,6 +52,7 @@ from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.capacity import Capacity, Share
 from cbx_supervisor.scheduling.engine import Engine
 from cbx_supervisor.scheduling.lock_modes import LockKey
+from cbx_supervisor.scheduling.retries import Rations
 from cbx_supervisor.scheduling.strategies import Strategy
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import checkpoints, jobs
@@ -93,6 +94,7 @@ class Executor:
         self._wake = functools.partial(waking.wake, self)  # one for all parked jobs
         self.admission = Admission(_engine(settings), self._freeze, self._wake)
         self.breaking = Breaking(database, self.admission.engine)
+        self.rations = Rations()
         self.boot_id = boot_id()
         self.order = ProgramOrder(kept=settings.scheduling.program_order)
         self.live: dict[int, LiveJob] = {}

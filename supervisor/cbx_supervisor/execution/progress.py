@@ -72,6 +72,7 @@ class Progress:
         self.note = ""
         self.attempt = attempt
         self.again = again
+        self.due: float | None = None  # by the loop's clock, if this supervisor has decided on this attempt
         self.box = box_name(self.number, attempt)
         self.record = f"{executor.paths.jobs}/{self.box}.json"
 

@@ -5,6 +5,7 @@ Only detached jobs are tried again by themselves: nobody sits in front of them, 
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 
@@ -16,7 +17,7 @@ from cbx_supervisor.execution.submission import Descriptors, Nobody
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.scheduling import retries
-from cbx_supervisor.scheduling.retries import Backoff, Failure
+from cbx_supervisor.scheduling.retries import Backoff, Failure, Ration
 from cbx_supervisor.store.attempts import Again
 
 _GONE = {CheckpointState.EMPTY, CheckpointState.ROLLED_BACK}  # of an attempt that left nothing
@@ -45,15 +46,32 @@ def _retry(job: Progress, result: Result) -> Again | None:
         return None
     backoff = Backoff(settings.base_seconds, settings.cap_seconds)
     # Jitter keeps jobs that failed together from coming back together; it protects no secret.
+    now = time.time()
+    wanted = now + backoff.delay(job.attempt, random.random)
+    at = job.executor.rations.due(_program(job), wanted, Ration(settings.program_burst, settings.program_seconds), now)
     tier = None if job.again is None else job.again.tier  # what was corrected stays so
-    return Again(time.time() + backoff.delay(job.attempt, random.random), why, tier)
+    return Again(at, why, tier)
 
 
 def following(job: Progress, again: Again) -> Progress:
     """The next attempt, of which nothing is there yet."""
     attempt = Progress(job.executor, job.live, Descriptors({}), Nobody(), attempt=job.attempt + 1, again=again)
     attempt.recorded = True
+    attempt.due = asyncio.get_running_loop().time() + max(0.0, again.at - time.time())
     return attempt
+
+
+def _program(job: Progress) -> str:
+    """What shares a ration of retries: a user's jobs of one program."""
+    programs = () if job.planned is None else job.planned.analysis.programs
+    return f"{job.submission.uid} {programs[0] if programs else ''}"
+
+
+def _transient(job: Progress) -> frozenset[int]:
+    """Of several programs nobody can say whose exit status it is."""
+    programs = () if job.planned is None else job.planned.analysis.programs
+    known = job.executor.settings.retries.transient
+    return frozenset(known.get(programs[0], ())) if len(programs) == 1 else frozenset()
 
 
 def _failure(job: Progress, result: Result) -> Failure:
@@ -71,4 +89,5 @@ def _failure(job: Progress, result: Result) -> Failure:
         in_place=job.locks.direct,
         held=left,
         reaches_out=planned.policy.network is not NetworkMode.NONE,
+        transient=_transient(job),
     )

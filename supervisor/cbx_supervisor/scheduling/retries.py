@@ -1,4 +1,4 @@
-"""Whether a failed job is tried again by itself, and when. Pure: randomness is handed in.
+"""Whether a failed job is tried again by itself, and when. Pure: randomness and the time are handed in.
 
 Its tier, how it ended and its exit status decide. Never again: what may have changed files in place, or holds changes
 that a person has to decide on; DANGEROUS jobs; what was refused, cancelled or ran into one of its limits of memory and
@@ -31,6 +31,7 @@ class Failure:
     in_place: bool = False  # it was given files to change directly
     held: bool = False  # its changes wait for somebody's decision
     reaches_out: bool = False  # it had a network: what it did there cannot be taken back
+    transient: frozenset[int] = frozenset()  # with these its program says that it has not begun, for now
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +47,32 @@ class Backoff:
         return random() * min(self.cap, self.base * 2.0 ** min(retry - 1, 64))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ration:
+    """So many retries at once, and then one in so many seconds."""
+
+    burst: int = 20
+    seconds: float = 2.0
+
+
+class Rations:
+    """When each user's programs may be tried again: many that fail together must not come back together for ever.
+
+    Nothing is refused: who comes too early waits longer. A bucket of tokens, kept as the time at which it is full.
+    """
+
+    def __init__(self) -> None:
+        self._full: dict[str, float] = {}
+
+    def due(self, program: str, wanted: float, ration: Ration, now: float) -> float:
+        """When a retry may be made that is ``wanted`` at that time; it is taken from the ration."""
+        full = self._full.get(program, now)
+        at = max(wanted, full - (ration.burst - 1) * ration.seconds)
+        self._full = {name: time for name, time in self._full.items() if time > now}  # a full one is as a new one
+        self._full[program] = max(full, at) + ration.seconds
+        return at
+
+
 def helps(failure: Failure, *, asked: bool) -> str | None:
     """Why another try may help; None if it cannot, or must not be made.
 
@@ -59,6 +86,8 @@ def helps(failure: Failure, *, asked: bool) -> str | None:
             return None if failure.status in NOT_EXECUTED else "it could not be started"
         case _ if failure.in_place:
             return None
+        case "exited", "exited" if failure.signal is None and failure.status in failure.transient:
+            return f"exit status {failure.status} says that it may work later"
         case _ if failure.reaches_out and not asked:
             return None
         case "lost", _:

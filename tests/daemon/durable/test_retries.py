@@ -116,3 +116,29 @@ def test_a_stopped_supervisor_leaves_the_next_attempt_to_the_next(made, tmp_path
     (tmp_path / "go").touch()
     made.start(**SOON)
     assert ended(made, job)["status"] == 0
+
+
+def test_a_storm_of_retries_is_stopped(made):
+    """Many jobs of one program that fail together are tried again a few at once; those of another one are, too."""
+    made.start(**SOON, RETRIES_PROGRAM_BURST="3", RETRIES_PROGRAM_SECONDS="100000")
+    stormy = [detached(made, "python3 -c 'raise SystemExit(75)'").job() for _ in range(5)]
+
+    def waits_longer(job):
+        return state(made, job) == "queued" and [one["kind"] for one in made.get(f"/v1/jobs/{job}/why")["waits_for"]]
+
+    until(lambda: all(state(made, job) == "exited" or waits_longer(job) == ["retry"] for job in stormy))
+    until(lambda: sum(len(tries(made, job)) for job in stormy) == len(stormy) + 3)
+    control = detached(made, "exit 75").job()
+    assert len(ended(made, control)["attempts"]) == 4
+    assert sum(len(tries(made, job)) for job in stormy) == len(stormy) + 3
+
+
+def test_a_program_that_says_that_it_has_not_begun_is_tried_again(made):
+    """Also with a network, where nothing else is unasked; which statuses say so is configured."""
+    made.start(**SOON)
+    refused = detached(made, "curl -s http://127.0.0.1:9/", ("network", b"host")).job()
+    result = ended(made, refused)
+    assert (result["status"], len(result["attempts"])) == (7, 4), result
+    unknown = detached(made, "curl -s nonsense://x/", ("network", b"host")).job()
+    result = ended(made, unknown)
+    assert (result["status"], len(result["attempts"])) == (1, 1), result

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.retries import NOT_EXECUTED, TEMPORARY, Backoff, Failure, helps
+from cbx_supervisor.scheduling.retries import NOT_EXECUTED, TEMPORARY, Backoff, Failure, Ration, Rations, helps
 
 SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = Tier
 
@@ -41,6 +41,10 @@ def failed(status=1, **fields):
         (failed(TEMPORARY, tier=CONDITIONAL, in_place=True), False, False),
         (failed(125, tier=CONDITIONAL, in_place=True, state="failed-to-start", reason="error"), True, True),
         (failed(TEMPORARY, tier=DANGEROUS), False, False),
+        (failed(6, reaches_out=True, transient=frozenset({6, 7})), True, True),
+        (failed(28, reaches_out=True, transient=frozenset({6, 7})), True, False),
+        (failed(6, in_place=True, transient=frozenset({6, 7})), False, False),
+        (failed(6, tier=DANGEROUS, transient=frozenset({6, 7})), False, False),
     ],
 )
 def test_only_what_another_try_can_help_is_tried_again(failure, asked, by_itself):
@@ -60,6 +64,7 @@ def test_only_what_another_try_can_help_is_tried_again(failure, asked, by_itself
         in_place=st.booleans(),
         held=st.booleans(),
         reaches_out=st.booleans(),
+        transient=st.frozensets(st.integers(0, 255)),
     ),
     st.booleans(),
 )
@@ -84,3 +89,32 @@ def test_the_backoff_doubles_is_jittered_in_full_and_capped(base, cap, retry, ch
     assert backoff.delay(retry, lambda: 0.0) == 0
     assert backoff.delay(1, lambda: 1.0) == min(base, cap)
     assert backoff.delay(retry + 1, lambda: 1.0) == min(cap, 2 * bound) or bound == cap or retry > 64
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 50), st.floats(0, 100)), max_size=60),
+    st.integers(1, 5),
+    st.sampled_from([0.5, 2.0, 10.0]),
+)
+def test_retries_of_a_program_are_rationed(asked, burst, seconds):
+    """In no stretch of time are there more than the burst and one for each so many seconds; none comes too early."""
+    rations, now, due = Rations(), 0.0, []
+    for pause, backoff in asked:
+        now += pause
+        at = rations.due("curl", now + backoff, Ration(burst, seconds), now)
+        assert at >= now + backoff
+        due.append(at)
+    due.sort()
+    for first, one in enumerate(due):
+        for last in range(first, len(due)):
+            assert last - first + 1 <= burst + (due[last] - one) / seconds + 1e-6
+    assert rations.due("wget", now, Ration(burst, seconds), now) == now  # each program has its own
+
+
+def test_a_ration_that_nobody_uses_is_whole_again():
+    """And is not remembered: there may be very many programs."""
+    rations = Rations()
+    waits = [rations.due("curl", 0.0, Ration(2, 10.0), 0.0) for _ in range(4)]
+    assert waits == [0.0, 0.0, 10.0, 20.0]
+    assert rations.due("wget", 1000.0, Ration(2, 10.0), 1000.0) == 1000.0
+    assert [rations.due("curl", 1000.0, Ration(2, 10.0), 1000.0) for _ in range(2)] == [1000.0, 1000.0]
