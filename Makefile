@@ -82,7 +82,7 @@ accuracy: setup ## the goals of the command analysis; CBX_CORPUS names a corpus 
 chaos: setup ## 500 jobs while the supervisor is killed 20 times; ARGS='--jobs N --kills N --seed N'
 	$(BIN)/python -m tests.daemon.durable.campaign $(ARGS)
 
-kills: setup ## the supervisor is killed at every boundary that a job of each tier passes; ARGS='--every N'
+kills: setup ## the supervisor is killed at every boundary that a job of each tier passes; ARGS='--every N --first N --tier T'
 	$(BIN)/python -m tests.daemon.durable.boundaries $(ARGS)
 
 chaos-vm: setup ## the same in the guest, with the service that systemd restarts
