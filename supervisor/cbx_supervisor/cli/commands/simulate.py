@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from random import Random
@@ -78,12 +80,19 @@ def command(
     chosen = [Strategy(name) for name in strategies] or list(Strategy)
     collectors = {strategy: Collector(capacity.total) for strategy in chosen}
     spent = dict.fromkeys(chosen, 0.0)
-    for day in days:
-        for strategy, collector in collectors.items():
-            began = time.process_time()
-            outcome = host.run(day, capacity, strategy)
-            spent[strategy] += time.process_time() - began
-            collector.add(outcome)
+    done, stopped = 0, False
+    try:
+        for day in days:
+            outcomes = []
+            for strategy in chosen:
+                began = time.process_time()
+                outcomes.append(host.run(day, capacity, strategy))
+                spent[strategy] += time.process_time() - began
+            for collector, outcome in zip(collectors.values(), outcomes, strict=True):
+                collector.add(outcome)  # of each host all strategies, or none
+            done += 1
+    except KeyboardInterrupt:
+        stopped = True
     for strategy, collector in collectors.items():
         figures = collector.figures()
         if as_json:
@@ -94,6 +103,9 @@ def command(
         rows = [_row(strategy, collector.figures()) for strategy, collector in collectors.items()]
         output.show(output.table(HEADERS, rows))
         output.remark(f"simulated in {sum(spent.values()):.1f} s of processor time")
+    if stopped:
+        output.remark(f"stopped: these are the days of the first {done} hosts")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _row(strategy: Strategy, figures: Figures) -> tuple[object, ...]:
