@@ -446,7 +446,8 @@ class EngineMachine(RuleBasedStateMachine):
         if self.engine.waiters.coming.tail(entry.number):
             return  # what comes after it may make it more urgent
         for older in self.waiting():
-            if older < entry.number and older not in self.held:
+            # One that has stepped back waits for nothing until it asks again.
+            if older < entry.number and older not in self.held and self.engine.find(older) is not None:
                 other = self.entries[older]
                 ready = other.not_before <= self.now and not self.engine.waiters.coming.missing(older)
                 same = dataclasses.replace(
