@@ -229,7 +229,6 @@ class Service:
         await asyncio.to_thread(self.log.start)
         with contextlib.suppress(CbxError):
             await self.executor.warm()
-        gc.collect()
         gc.freeze()  # what is imported by now stays: to look for garbage need not go through it
         while True:
             for home_, number in left:
