@@ -16,6 +16,7 @@ from floods import floods
 from layers import layers
 from networks import networks
 from submitting import submitting
+from waiting import utilisation, waiting
 from world import PROGRAM, World, children, settle
 
 SLOTS = {"safe": 16, "conditional": 8, "sequential": 4, "dangerous": 2}
@@ -171,6 +172,8 @@ PARTS = {
     "networks": networks,
     "layers": layers,
     "submitting": submitting,
+    "waiting": waiting,
+    "utilisation": utilisation,
     "confinement": confinement,
     "floods": floods,
 }
