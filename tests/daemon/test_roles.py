@@ -77,6 +77,7 @@ TABLE = {
     "tx list": (EVERYBODY, None, None),
     "tx begin": (EVERYBODY, None, {"directories": ["/"]}),
     "tx status": (SEE, BEGUN, None),
+    "tx diff": (SEE, BEGUN, None),
     "tx run": (DECIDE, BEGUN, {"cwd": "/", "argv": ["true"]}),
     "tx savepoint": (DECIDE, BEGUN, {"name": "here"}),
     "tx rollback-to": (DECIDE, BEGUN, {"name": "here"}),
