@@ -118,6 +118,14 @@ def test_every_table_over_commands_is_met_by_a_row() -> None:
     assert {(table["code"], table["text"]) for table in tables} - met == set()
 
 
+@pytest.mark.timeout(120)
+def test_a_deeply_indented_loop_is_looked_at_in_a_moment() -> None:
+    """Each blank was tried on either side of a line once, so a line more doubled the time: this would take for ever."""
+    body = "".join(f"{' ' * (8 + number % 9)}step(number)\n" for number in range(200))
+    assert found(f"python3 -c {shlex.quote('while True:' + chr(10) + body)}") == set()
+    assert ("fork-bomb", "deny") in found(f"python3 -c {shlex.quote('while True:' + chr(10) + body + ' os.fork()')}")
+
+
 def test_letters_of_other_scripts_are_told_from_names_in_them() -> None:
     """A word that is Latin to the eye and not to the machine; words of other languages are none."""
     assert glyphs.odd("сurl") is not None
