@@ -89,17 +89,18 @@ class LiveJob:
 
     @property
     def parked(self) -> bool:
-        """Whether only the engine knows what it waits for."""
-        return self._wake is not None
+        """Whether what was asked for is on disk alone: it waits there, or is being read."""
+        return self._submission is None
 
     def park(self, wake: Callable[[int], None]) -> None:
         """Forget what its start needs; ``wake`` is called when somebody withdraws it."""
         self._submission, self._withdrawn, self._orders = None, None, None
         self.durable, self._wake = _DURABLE, wake
 
-    def unpark(self) -> None:
-        """Somebody goes on with it: what was asked for is set next."""
-        self._wake = None
+    def unpark(self) -> bool:
+        """Somebody goes on with it, and sets what was asked for; False if it is not parked, or somebody does already."""
+        wake, self._wake = self._wake, None
+        return wake is not None
 
     @property
     def state(self) -> JobState:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 def wake(executor: Executor, number: int, because: int | None = None) -> None:
     """Go on with a job if it is parked; ``because``: it came after that one, which did not succeed."""
     live = executor.live.get(number)
-    if live is not None and live.parked:
-        live.unpark()
+    if live is not None and live.unpark():
         executor.resume(live, _go_on(executor, live, because))
 
 
