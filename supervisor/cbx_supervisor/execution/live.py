@@ -98,7 +98,7 @@ class LiveJob:
         self.durable, self._wake = _DURABLE, wake
 
     def unpark(self) -> bool:
-        """Somebody goes on with it, and sets what was asked for; False if it is not parked, or somebody does already."""
+        """Somebody goes on with it, and sets what was asked for; False if it is not parked or somebody does already."""
         wake, self._wake = self._wake, None
         return wake is not None
 
