@@ -95,7 +95,8 @@ class Recorder:
         daemon = stack.enter_context(
             subprocess.Popen(
                 [
-                    *("qemu-storage-daemon", "--blockdev", f"file,node-name=disk,filename={self.base}/disk"),
+                    *("setpriv", "--pdeathsig=TERM", "qemu-storage-daemon"),
+                    *("--blockdev", f"file,node-name=disk,filename={self.base}/disk"),
                     *("--blockdev", f"file,node-name=log,filename={self.log}"),
                     *("--blockdev", "blklogwrites,node-name=recorded,file=disk,log=log"),
                     *("--export", f"fuse,id=served,node-name=recorded,writable=on,mountpoint={self.base}/served"),

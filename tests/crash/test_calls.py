@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.crash]
 
 KINDS = ["ext4", "xfs", "btrfs"]
 # How many states of each kind: in a sample, and in a full run.
-WANTED = {"killed": (3, 1000), "EIO": (4, 70), "ENOSPC": (3, 40)}
+WANTED = {"killed": (3, 40), "EIO": (4, 30), "ENOSPC": (3, 20)}
 
 
 class Phase:

@@ -20,7 +20,7 @@ from cbx_sandbox.checkpoint import transaction
 pytestmark = [pytest.mark.root, pytest.mark.crash]
 
 KINDS = ["ext4", "xfs", "btrfs"]
-WANTED = (8, 1000)  # states of each file system: in a sample, and in a full run
+WANTED = (8, 150)  # states of each file system: in a sample, and in a full run
 PHASES = {"held": "commit", "committed": "undo", "undone": "redo", "done again": "over"}
 AT = {"held": "old", "committed": "new", "undone": "old", "done again": "new"}  # what must be there once it was said
 
@@ -110,8 +110,13 @@ def test_control_without_a_sync(own_mounts, synced):
     with pytest.MonkeyPatch.context() as patch:
         if not synced:
             patch.setattr(transaction, "sync_layers", lambda *_: None)
-        with recording("ext4", synced=False) as made:
-            disks = blocklog.Disks(f"{made.base}/first", made.base, made.writes)
-            before_end = [cut for cut in made.cuts() if made.last(cut)[0] == "held"]
-            seen = [looked_at(made, disks, cut) for cut in faults.some(before_end, 12)]
-    assert any(found.startswith(("torn", "not recovered")) for found in seen) is not synced
+        # A host that stands still for half a minute syncs by itself what the commit does not: once more, then.
+        for _ in range(1 if synced else 3):
+            with recording("ext4", synced=False) as made:
+                disks = blocklog.Disks(f"{made.base}/first", made.base, made.writes)
+                before_end = [cut for cut in made.cuts() if made.last(cut)[0] == "held"]
+                seen = [looked_at(made, disks, cut) for cut in faults.some(before_end, 12)]
+            broken = [found for found in seen if found.startswith(("torn", "not recovered"))]
+            if broken:
+                break
+    assert bool(broken) is not synced
