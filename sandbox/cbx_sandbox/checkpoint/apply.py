@@ -81,7 +81,7 @@ class Applier:
         for path, mtime_ns in self._work.ends:
             set_time(self._live, path, mtime_ns)
         self._doors.close()
-        for path, marks, inode in self._marked:
+        for path, marks, inode in (*self._marked, *self._work.marked):
             with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
                 protect(self._live, path, marks, inode)
 

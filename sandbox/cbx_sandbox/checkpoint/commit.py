@@ -279,7 +279,7 @@ class _Inside:
     def __init__(self, live_fd: int, changes: Sequence[Change], *, whole: bool) -> None:
         self._live_fd = live_fd
         self._whole = whole  # a whole mount: there is no name outside, short of another bind mount
-        self._wanted = {c.old.inode for c in changes if c.old is not None and c.old.is_file and c.old.nlink > 1}
+        self._wanted = {c.old.inode for c in changes if c.old is not None and not c.old.is_dir and c.old.nlink > 1}
         self._found: frozenset[int] | None = None
 
     def __call__(self, old: Meta) -> bool:

@@ -214,7 +214,7 @@ class _Walk:
         differing = aspects(old, new)
         if new.is_file and not self._same_content(old, new, name):
             differing = ("content", *differing)
-        elif new.is_file and new.nlink > 1:
+        elif new.nlink > 1:
             differing = ("links", *differing)
         kind = Kind.CHANGED if {"content", "target", "device"} & set(differing) else Kind.META
         if not differing:

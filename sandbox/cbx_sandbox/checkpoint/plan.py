@@ -96,7 +96,7 @@ class _Links:
         self.notes: list[str] = []
         groups: dict[int, list[Change]] = {}
         for change in changes:
-            if change.new is not None and change.new.is_file and not change.implied:
+            if change.new is not None and not (change.new.is_dir or change.implied):
                 if change.new.nlink > 1:
                     groups.setdefault(change.new.inode, []).append(change)
                 else:
@@ -148,7 +148,7 @@ def links_inside(live_fd: int, wanted: set[int]) -> Iterator[int]:
     found = dict.fromkeys(wanted, 0)
     with files.Cursor(live_fd) as cursor:
         for _, status in files.walk(cursor):
-            if status.ino in found and stat.S_ISREG(status.mode):
+            if status.ino in found and not stat.S_ISDIR(status.mode):
                 found[status.ino] += 1
                 if found[status.ino] == status.nlink:
                     yield status.ino

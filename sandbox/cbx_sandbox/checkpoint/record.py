@@ -55,6 +55,7 @@ class LayerWork:
     parents: tuple[Parent, ...] = ()
     wins: frozenset[bytes] = frozenset()  # paths of changes that stand whatever somebody else did there since
     ends: tuple[tuple[bytes, int], ...] = ()  # the times that directories have at the end, the deepest first
+    marked: tuple[tuple[bytes, int, int], ...] = ()  # what comes within new directories: path, immutable marks, inode
     width: int = 0  # how many slots share a directory of the stage; 0: all lie in the stage itself
 
     def name_of(self, slot: int) -> bytes:
@@ -144,6 +145,7 @@ def _work_out(work: LayerWork) -> dict[str, Any]:
         "parents": [[_text(p.path), _text(p.source), *dataclasses.astuple(p)[2:]] for p in work.parents],
         "wins": [_text(path) for path in sorted(work.wins)],
         "ends": [[_text(path), mtime] for path, mtime in work.ends],
+        "marked": [[_text(path), marks, inode] for path, marks, inode in work.marked],
         "width": work.width,
     }
 
@@ -164,7 +166,8 @@ def _work_in(value: Mapping[str, Any]) -> LayerWork:
         parents=tuple(Parent(_raw(path), _raw(source), *rest) for path, source, *rest in value["parents"]),
         wins=frozenset(_raw(path) for path in value["wins"]),
         ends=tuple((_raw(path), mtime) for path, mtime in value["ends"]),
-        width=value.get("width", 0),  # earlier releases had none
+        marked=tuple((_raw(path), *rest) for path, *rest in value.get("marked", ())),  # earlier releases had none
+        width=value.get("width", 0),  # nor this
     )
 
 

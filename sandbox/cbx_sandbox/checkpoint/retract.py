@@ -51,6 +51,9 @@ class Retractor:
 
     def run(self) -> None:
         """Take back everything that was done."""
+        for path, _, inode in self._work.marked:
+            with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext(), contextlib.suppress(OSError):
+                protect(self._live, path, 0, inode)
         for step in reversed(self._work.steps):
             try:
                 self._actions[step.action](step)

@@ -88,9 +88,9 @@ class Staging:
         self._take(self._open(b"stage", self._home))
         self._copy()
         stage = os.fstat(self.fd).st_ino
-        self.work = placed(
-            self.work, stage, home, {slot: self._inode(self.work.name_of(slot)) or 0 for slot in self.work.slots}
-        )
+        slots = {slot: self._inode(self.work.name_of(slot)) or 0 for slot in self.work.slots}
+        marked = tuple((path, marks, self._at(self._staged(path)) or 0) for path, marks, _ in self.work.marked)
+        self.work = placed(self.work, stage, home, slots, marked)
 
     def _take(self, fd: int) -> None:
         self.fd = fd
@@ -225,9 +225,12 @@ class Staging:
         self._exchange(staged, aside)
 
     def _is_at(self, staged: bytes, inode: int) -> bool:
+        return self._at(staged) == inode
+
+    def _at(self, staged: bytes) -> int | None:
         directory, name = split(staged)
         with files.Cursor(self.fd, os.O_PATH) as stage:
-            return inode_at(stage.go(directory), name) == inode
+            return inode_at(stage.go(directory), name)
 
     def _exchange(self, path: bytes, aside: bytes) -> None:
         directory, name = split(path)

@@ -44,6 +44,7 @@ def survey(
         links=tuple(_links(ready)),
         parents=(*parents.values(), *_timed(changes, parents, {path for path, _ in ends})),
         ends=tuple(ends),
+        marked=tuple(_marked(changes)),
         width=WIDTH if len(ready.steps) > WIDTH else 0,
     )
 
@@ -205,6 +206,13 @@ def _ends(changes: Sequence[Change], parents: dict[bytes, Parent], t0: int) -> l
     return ends
 
 
+def _marked(changes: Sequence[Change]) -> Iterator[tuple[bytes, int, int]]:
+    """What is immutable or append-only within new directories: it has no step of its own."""
+    for change in changes:
+        if change.carried and change.new is not None and change.new.attributes:
+            yield change.path, change.new.attributes, change.new.inode
+
+
 def _timed(changes: Sequence[Change], parents: Mapping[bytes, Parent], ends: set[bytes]) -> Iterator[Parent]:
     """Directories that get nothing but a new time, since what the job made in them is gone again: to take that back."""
     for change in changes:
@@ -213,8 +221,16 @@ def _timed(changes: Sequence[Change], parents: Mapping[bytes, Parent], ends: set
             yield Parent(change.path, change.live, old.inode, old.mode, old.uid, old.mtime_ns, old.ctime_ns)
 
 
-def placed(work: LayerWork, stage: int, home: bytes, slots: dict[int, int] | None = None) -> LayerWork:
-    """The record with the place of its stage; ``slots`` are the copies, where objects were copied."""
+def placed(
+    work: LayerWork,
+    stage: int,
+    home: bytes,
+    slots: dict[int, int] | None = None,
+    marked: tuple[tuple[bytes, int, int], ...] = (),
+) -> LayerWork:
+    """The record with the place of its stage; ``slots`` and ``marked`` are the copies, where objects were copied."""
     if slots is None:
         return dataclasses.replace(work, stage=stage, home=home)
-    return dataclasses.replace(work, stage=stage, home=home, slots=slots, marks=(), whiteouts=(), times=(), links=())
+    return dataclasses.replace(
+        work, stage=stage, home=home, slots=slots, marked=marked, marks=(), whiteouts=(), times=(), links=()
+    )
