@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import files
 
 NAME = "journal"
 _FRAME = struct.Struct("<4sIII")  # mark, kind, length, CRC of kind and payload
@@ -54,6 +55,10 @@ class Journal:
         """Write a record, on disk when this returns. Raises OSError: the disk did not take it."""
         _write(self._fd, frame(entry, value or {}))
         os.fsync(self._fd)
+
+    def reserve(self, size: int) -> None:
+        """Have room on the disk for ``size`` more bytes. Raises OSError: there is none."""
+        files.fallocate(self._fd, os.fstat(self._fd).st_size, size)
 
     def remove(self) -> None:
         """End it: gone from the disk when this returns."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -133,23 +134,19 @@ def change_clock(dir_fd: int) -> int:
     """A change time of the file system of ``dir_fd`` which no change so far has reached and every later one will.
 
     File systems stamp with a clock that ticks every few milliseconds, so a change just before could share the stamp.
-    Therefore the probe is looked at and changed again until its time moves. With multigrain timestamps (Linux 6.13) the
-    look alone makes the next stamp exact, and later stamps cannot be smaller: no wait. Before, it waits for the tick.
+    Therefore the directory, which is our own, is looked at and changed again until its time moves: its mode is set to
+    what it is, which needs no space. With multigrain timestamps (Linux 6.13) the look alone makes the next stamp exact,
+    and later stamps cannot be smaller: no wait. Before, it waits for the tick.
     """
-    name = b"probe-%d" % time.monotonic_ns()
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
-    try:
-        os.unlink(name, dir_fd=dir_fd)
-        first = os.fstat(fd).st_ctime_ns
-        deadline = time.monotonic() + _COARSE_NS / 1e9 + 1
-        while time.monotonic() < deadline:
-            os.fchmod(fd, 0o600)
-            now = os.fstat(fd).st_ctime_ns
-            if now > first:
-                return now
-            time.sleep(_TICK)
-    finally:
-        os.close(fd)
+    os.fchmod(dir_fd, stat.S_IMODE(os.fstat(dir_fd).st_mode))
+    before = os.fstat(dir_fd)
+    deadline = time.monotonic() + _COARSE_NS / 1e9 + 1
+    while time.monotonic() < deadline:
+        os.fchmod(dir_fd, stat.S_IMODE(before.st_mode))
+        now = os.fstat(dir_fd).st_ctime_ns
+        if now > before.st_ctime_ns:
+            return now
+        time.sleep(_TICK)
     raise CbxError("cannot start a checkpoint: the file system's clock stands still")
 
 

@@ -25,6 +25,7 @@ from cbx_sandbox.checkpoint.survey import before
 from cbx_sandbox.errors import CbxError, ConflictError, DeniedError, UsageError
 from cbx_sandbox.linux import files
 
+_RESERVED, _RETURNED = 4096, 80  # bytes: for the records that there are always, and for each entry that is put back
 _STEP_NS = 10_000_000  # reading two clocks is not exact
 
 
@@ -94,6 +95,7 @@ def _turn(session: Session, stands: Entry, wanted: Entry, custody: Custody) -> N
         written = journal.opened(directory)
         assert written is not None
         with contextlib.closing(written):
+            _reserve(written, record)
             written.append(wanted)
             try:
                 _go(parts, record, back=wanted is Entry.UNDO)
@@ -113,6 +115,18 @@ def _turn(session: Session, stands: Entry, wanted: Entry, custody: Custody) -> N
             transaction.sync_all(parts)
             over = Entry.UNDONE if wanted is Entry.UNDO else Entry.DONE
             written.append(over, {**transaction.clocks(parts), **returned})
+
+
+def _reserve(written: journal.Journal, record: Record) -> None:
+    """Have room for all that will be written down, so that a full disk refuses before anything is changed."""
+    entries = sum(len(work.steps) + len(work.parents) for work in record.layers)
+    try:
+        written.reserve(_RESERVED + entries * _RETURNED)
+    except OSError as error:
+        raise CbxError(
+            f"cannot change anything: no room for the record of it: {error.strerror}",
+            hint="make room on the file system of the state directory",
+        ) from error
 
 
 def _returned(part: transaction.Part) -> tuple[int, list[tuple[int, int, int]]]:

@@ -43,6 +43,7 @@ CLOSE_RANGE_CLOEXEC = 4
 CLOSE_RANGE_MAX = 0xFFFFFFFF
 
 _FICLONE = 0x40049409
+_KEEP_SIZE = 1
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
 
@@ -162,6 +163,15 @@ def file_handle(dir_fd: int, name: bytes = b"") -> bytes | None:
 def syncfs(fd: int) -> None:
     """Write the whole file system of ``fd`` to its disk; raises if that failed since the last call (syncfs(2))."""
     libc.call("syncfs", fd)
+
+
+def fallocate(fd: int, offset: int, size: int) -> None:
+    """Have the disk keep room for ``size`` bytes from ``offset`` on, behind the end of the file (fallocate(2))."""
+    try:
+        libc.call("fallocate", fd, _KEEP_SIZE, offset, size)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:  # then a write finds out
+            raise
 
 
 def close_range(first: int, last: int, flags: int = 0) -> None:
