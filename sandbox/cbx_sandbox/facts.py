@@ -6,13 +6,14 @@ import fnmatch
 import os
 import posixpath
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cbx_sandbox.linux import credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from cbx_sandbox.shell.effects import FileKind
 
@@ -126,6 +127,22 @@ class HostFacts:
             self._texts[key] = _text(path, limit)
         return self._texts[key]
 
+    def members(self, path: str) -> tuple[str, ...] | None:
+        """Return the names that an archive holds, None where that cannot be had."""
+        return _members(path)
+
+    def differing(self, git: str, revisions: tuple[str, ...], through: str = "") -> tuple[str, ...] | None:
+        """Return the paths that differ between HEAD and other revisions of a repository."""
+        from cbx_sandbox import git_trees  # noqa: PLC0415 -- few commands need it
+
+        return git_trees.differing(git, revisions, _opened, through=through)
+
+    def tracked(self, git: str) -> tuple[str, ...] | None:
+        """Return the paths in the index of a repository."""
+        from cbx_sandbox import git_trees  # noqa: PLC0415 -- few commands need it
+
+        return git_trees.tracked(git, _opened)
+
 
 @dataclass
 class StaticFacts:
@@ -139,6 +156,8 @@ class StaticFacts:
     files: Mapping[str, FileKind] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    archives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trees: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)  # by repository and revisions
     root: str = "/work/project"
     closed: frozenset[str] = frozenset()  # where the submitter may not write
 
@@ -176,6 +195,18 @@ class StaticFacts:
         text = self.texts.get(path)
         return None if text is None or len(text.encode()) > limit else text
 
+    def members(self, path: str) -> tuple[str, ...] | None:
+        """Return what the table says that an archive holds."""
+        return self.archives.get(path)
+
+    def differing(self, git: str, revisions: tuple[str, ...], through: str = "") -> tuple[str, ...] | None:
+        """Return what the table says of a repository's revisions."""
+        return self.trees.get((git, *revisions, through))
+
+    def tracked(self, git: str) -> tuple[str, ...] | None:
+        """Return what the table says of a repository's index."""
+        return self.trees.get((git,))
+
 
 def _kind(path: str) -> FileKind:
     try:
@@ -207,19 +238,33 @@ def _which(program: str, directories: tuple[str, ...]) -> str | None:
 
 
 def _text(path: str, limit: int) -> str | None:
-    """Read a file that anybody may have prepared: opening a FIFO would wait, opening a device may do something."""
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(place).st_mode):
-            return None
-        with open(f"/proc/self/fd/{place}", "rb") as file:
+        with _opened(path) as file:
             data = file.read(limit + 1)
         return None if len(data) > limit else data.decode("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # UnicodeDecodeError is one
         return None
+
+
+def _members(path: str) -> tuple[str, ...] | None:
+    from cbx_sandbox import archives  # noqa: PLC0415 -- only what unpacks something needs it, and its imports are large
+
+    try:
+        with _opened(path) as file:
+            return archives.members(file)
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """Open a file that anybody may have prepared: opening a FIFO would wait, opening a device may do something."""
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise ValueError(f"{path} is no regular file")
+        with open(f"/proc/self/fd/{place}", "rb") as file:
+            yield file
     finally:
         os.close(place)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cbx_sandbox.facts import StaticFacts
+from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.effects import Certainty
 from cbx_sandbox.shell.infer import Interpreter
 from cbx_sandbox.shell.state import Offsets, Record, State
@@ -254,7 +255,9 @@ def _argument(arg: Arg) -> str:
     if arg.pattern:
         return r"(?:[^\x00]*\x00)*?"
     anything = ".*" if arg.many else r"[^\x00]*"
-    text = anything.join(re.escape(piece) for piece in arg.text.split(HOLE)) + r"\x00"
+    parts = f"{re.escape(HOLE)}[{marks.OWN}{marks.PART}]"
+    text = re.sub(parts, lambda _: r"[^\x00/ \t\n]+", re.escape(arg.text).replace(marks.DEEP, ""))
+    text = text.replace(HOLE, anything) + r"\x00"
     if arg.many:  # its known blanks may stand between words
         text = re.sub(r"(?:\\[ \t\n])+", r"[ \\t\\n\\x00]*", text)
     text = re.sub(r"/dev/fd/\d+", r"/dev/fd/\\d+", text)  # which number it gets is bash's affair

@@ -158,3 +158,15 @@ class Facts(Protocol):
 
     def text(self, path: str, limit: int) -> str | None:
         """Return what a regular file of at most ``limit`` bytes holds; None where that cannot be had."""
+
+    def members(self, path: str) -> tuple[str, ...] | None:
+        """Return the relative paths that a tar or zip archive holds; None where that cannot be had."""
+
+    def differing(self, git: str, revisions: tuple[str, ...], through: str = "") -> tuple[str, ...] | None:
+        """Return the paths that differ between HEAD and revisions of a repository; None where that cannot be had.
+
+        With ``through`` also those that differ in commits between that revision and HEAD. Directories end in a slash.
+        """
+
+    def tracked(self, git: str) -> tuple[str, ...] | None:
+        """Return the paths that are in the index of a repository; None where that cannot be had, or there are many."""

@@ -162,8 +162,10 @@ class Interpreter(Follower):
             self.state.variables[assign.name] = HOLE
         elif assign.elements is not None:
             args = [arg for word in assign.elements for arg in expand(word, self)]
-            known = before is not None and all(arg.known or _number(arg) for arg in args)
-            words = [*(before or []), *(arg.text for arg in args)]
+            known = before is not None and all(arg.known or _number(arg) or _matched(arg) for arg in args)
+            # One word stands for all that a pattern matches: they look the same.
+            texts = (marks.of_pattern(arg.text) if arg.pattern else arg.text for arg in args)
+            words = [*(before or []), *texts]
             self.state.arrays[assign.name] = words if known else None
             self.state.variables[assign.name] = (words[0] if words else "") if known else HOLE
 
@@ -319,6 +321,11 @@ class Interpreter(Follower):
 def _number(arg: Arg) -> bool:
     """Whether a word is the number of a process of this text, which is one word whatever it is."""
     return arg.text == HOLE + marks.OWN and not arg.many
+
+
+def _matched(arg: Arg) -> bool:
+    """Whether a word is a pattern of names that are no options."""
+    return arg.pattern and not arg.many and HOLE not in arg.text and arg.text[0] not in "*?[-(" and "(" not in arg.text
 
 
 def _quoted(text: str) -> str:

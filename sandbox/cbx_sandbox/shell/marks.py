@@ -6,6 +6,8 @@ finding a weaker one.
 
 from __future__ import annotations
 
+import re
+
 HOLE = "\ue000"  # a piece that is not known
 
 NETWORK = "\ue001"  # fetched from another machine
@@ -15,10 +17,14 @@ PRIVATE = "\ue004"  # what identifies people or a machine, without letting anybo
 SHELL = "\ue005"  # printed by a shell that executes what it reads
 OWN = "\ue006"  # the number of a process that the text itself has started
 
+PART = "\ue007"  # a part of one name: not empty, no slash and no blank in it, neither . nor ..
+
+DEEP = "\ue008"  # the rest of a path beneath what stands before it: it may have slashes in it, and never goes back up
+
 ALL = frozenset({NETWORK, DECODED, SECRET, PRIVATE, SHELL, OWN})
 PASSED_ON = frozenset({NETWORK, DECODED, SECRET, PRIVATE})  # what a program prints that has read such a text
 
-_SHOWN = {ord(mark): None for mark in ALL} | {ord(HOLE): "…"}
+_SHOWN = {ord(mark): None for mark in (*ALL, PART, DEEP)} | {ord(HOLE): "…"}
 
 
 def of(text: str | None) -> frozenset[str]:
@@ -42,6 +48,39 @@ def whole(text: str) -> str:
 def own(text: str) -> bool:
     """Whether a text is nothing but numbers of processes that the text itself has started."""
     return text != "" and all(word == HOLE + OWN for word in text.split())
+
+
+# What PART and DEEP stand for is a promise about the HOLE before them and no other. They are not among ALL: so they are
+# lost, and not passed on, where a text is changed otherwise than by writing one piece behind the other.
+_PARTS = re.compile(f"{HOLE}[{OWN}{PART}]")
+_NAME = re.compile(r"[\w+,@%=:-][\w.+,@%=:-]*", re.ASCII)
+
+
+def part(text: str) -> bool:
+    """Whether a text is bound to be a part of one name."""
+    return text == HOLE + PART or _NAME.fullmatch(text) is not None
+
+
+def pattern(text: str) -> str | None:
+    """Return a text with a star for a part of a name, two for more; None where something else is not known of it."""
+    matched = _PARTS.sub("*", text).replace(HOLE + DEEP, "**")
+    return None if any(mark in matched for mark in (HOLE, PART, DEEP)) else matched
+
+
+def of_pattern(text: str) -> str:
+    """Return a name that a pattern matches, or the pattern itself, with parts that are not known for its wildcards."""
+    return squeeze(_WILDCARD.sub(HOLE + PART, text))
+
+
+_WILDCARD = re.compile(r"\*+|\?|\[[^]/]*\]")
+
+
+def squeeze(text: str) -> str:
+    """Make neighbouring unknown pieces one; of the whole nothing is known, whatever is known of the last one."""
+    return _SEVERAL.sub(HOLE, text) if HOLE in text else text
+
+
+_SEVERAL = re.compile(f"{HOLE}(?:[{OWN}{PART}{DEEP}]?{HOLE})+[{OWN}{PART}{DEEP}]?")
 
 
 def shown(text: str) -> str:

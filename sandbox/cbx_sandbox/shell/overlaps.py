@@ -7,6 +7,7 @@ deep as the pattern, so it meets a directory only if it reaches into it. Whoever
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import PathEffect
 
 _WILD = "*?["
+_AFTER_WILD = re.compile(r"[*?\[\]()|]")
 
 
 def overlap(one: PathEffect, other: PathEffect) -> bool:
@@ -39,6 +41,8 @@ def _wide_meet(one: PathEffect, other: PathEffect) -> bool:
     left, right = stem(one), stem(other)
     if not (left.startswith(right) or right.startswith(left)):
         return False
+    if Certainty.PATTERN is one.certainty is other.certainty and not _ends_alike(one, other):
+        return False
     depths = _depth(one), _depth(other)
     if _loose(one) or _loose(other):
         return True
@@ -57,6 +61,9 @@ def _takes(one: PathEffect, other: PathEffect) -> bool:
         return False
     if Certainty.PATTERN not in {one.certainty, other.certainty}:
         return inside(other.path).startswith(inside(one.path))
+    if _loose(one) and other.certainty is not Certainty.PATTERN:
+        names = other.path.split("/")
+        return any(matches("/".join(names[:length]), one.path) for length in range(2, len(names) + 1))
     if _loose(one) or _loose(other):
         left, right = _text(one), _text(other)
         return left.startswith(right) or right.startswith(left)
@@ -66,7 +73,7 @@ def _takes(one: PathEffect, other: PathEffect) -> bool:
 def matches(path: str, pattern: str) -> bool:
     """Whether a pattern means a path: as in the shell, no wildcard stands for a slash, but two stars may."""
     if "**" in pattern or "(" in pattern:
-        return path.startswith(_beginning(pattern))
+        return path.startswith(_beginning(pattern)) and path.endswith(_ending(pattern))
     return path.count("/") == pattern.count("/") and fnmatchcase(path, pattern)
 
 
@@ -86,6 +93,17 @@ def _beginning(pattern: str) -> str:
     signs = [place for char in _WILD if (place := pattern.find(char)) >= 0]
     group = pattern.find("(")
     return pattern[: min([*signs, *([max(group - 1, 0)] if group >= 0 else [])], default=len(pattern))]
+
+
+def _ending(pattern: str) -> str:
+    """Return what all names that a pattern means end with."""
+    return _AFTER_WILD.split(pattern)[-1]
+
+
+def _ends_alike(one: PathEffect, other: PathEffect) -> bool:
+    """Whether two patterns can end as the same path does."""
+    left, right = _ending(one.path), _ending(other.path)
+    return left.endswith(right) or right.endswith(left)
 
 
 def inside(path: str) -> str:
@@ -124,6 +142,9 @@ def _alike(one: str, other: str, wild: tuple[bool, bool]) -> bool:
     if not wild[1]:
         return fnmatchcase(other, one)
     left, right = _beginning(one), _beginning(other)
+    ends = _ending(one), _ending(other)
+    if not (ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])):
+        return False
     return left.startswith(right) or right.startswith(left)
 
 

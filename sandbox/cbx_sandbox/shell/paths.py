@@ -64,7 +64,14 @@ class Paths:
 
     def project(self) -> str:
         """Return the project that the working directory belongs to."""
-        return self.facts.project_root(self.state.cwd or self.facts.cwd)
+        directory = self.state.cwd or self.facts.cwd
+        root = self.facts.project_root(directory)
+        while directory != root and directory != "/":  # this text may have made a repository in it
+            made = self.record.paths.get((Access.WRITE, f"{directory}/.git"))
+            if made is not None and made.certainty is Certainty.UNDER:
+                return directory
+            directory = posixpath.dirname(directory)
+        return root
 
     def inside_project(self, path: str) -> bool:
         """Whether a path lies in the project."""
@@ -74,6 +81,11 @@ class Paths:
     def place(self, arg: Arg, *, follow: bool = True) -> tuple[str, Certainty]:
         """Return the path of a word and how exactly it is known; a last link is followed unless it is itself meant."""
         text = _STANDS_FOR_NAME.sub(HOLE, arg.text)
+        matched = None if HOLE not in text or _GLOB.search(text) else marks.pattern(text)
+        if arg.many and marks.DEEP in text:
+            matched = None  # what is found may have blanks in its name
+        if matched is not None and (path := self.absolute(matched)) is not None:
+            return self.real_pattern(path), Certainty.PATTERN
         if HOLE in text or arg.many:
             known = text.split(HOLE, 1)[0] if HOLE in text else text
             directory = known.rpartition("/")[0]
@@ -85,7 +97,7 @@ class Paths:
         if path is None:
             return self.project(), Certainty.UNKNOWN
         if arg.pattern or _GLOB.search(text):
-            return path, Certainty.PATTERN
+            return self.real_pattern(path), Certainty.PATTERN
         return self.real(path, follow=follow), Certainty.LITERAL
 
     def real(self, path: str, *, follow: bool) -> str:
@@ -94,6 +106,15 @@ class Paths:
             return self.facts.resolve(path)
         directory, _, name = path.rpartition("/")
         return posixpath.join(self.facts.resolve(directory or "/"), name)
+
+    def real_pattern(self, pattern: str) -> str:
+        """Return an absolute pattern with the links followed in what stands before its first wildcard."""
+        found = _GLOB.search(pattern)
+        fixed, slash, rest = pattern[: found.start() if found else len(pattern)].rpartition("/")
+        real = self.facts.resolve(fixed or "/")
+        if real == (fixed or "/") or _GLOB.search(real):
+            return pattern
+        return real.rstrip("/") + slash + rest + pattern[len(fixed + slash + rest) :]
 
     def is_directory(self, path: str) -> bool:
         """Whether there is a directory at an absolute path, or this text has made one."""
@@ -131,6 +152,9 @@ class Paths:
         if certainty is Certainty.LITERAL and (under or self.facts.kind(path) == "dir"):
             certainty = Certainty.UNDER
         self.record.path(Access.READ, path, certainty, where)
+        named = self.absolute(arg.text) if arg.known else None
+        if named is not None and named != path:  # the link that leads there
+            self.record.path(Access.READ, named, Certainty.LITERAL, where)
         if under and certainty is Certainty.PATTERN:
             self._beneath(Access.READ, path, where)
         if not self.record.trail.looking:
@@ -248,6 +272,8 @@ class Paths:
         path, certainty = self.place(arg, follow=follow and access is not Access.DELETE)
         if certainty is Certainty.LITERAL and (_HARMLESS_DEVICE.match(path) or _HARMLESS_DEVICE.match(arg.text)):
             return False
+        if HOLE in (text := _STANDS_FOR_NAME.sub(HOLE, arg.text)):
+            self._anywhere(text.partition(HOLE)[0], where)
         if self.state.remote:
             if arg.text.startswith("/"):
                 self._dangers(posixpath.normpath(arg.text), access, where)
@@ -275,6 +301,12 @@ class Paths:
         if climbs is not None:
             self.record.found(climbs, where, path)
         return True
+
+    def _anywhere(self, known: str, where: Where) -> None:
+        """Look at what is changed where only the beginning of its path is known: it may be any part of the system."""
+        directory = posixpath.normpath(known.rpartition("/")[0] or "/") if known.startswith("/") else ""
+        if directory in {"/", "/dev", *_SYSTEM} and not self.inside_project(directory):
+            self.record.reason("writes-system", f"changes what cannot be told in {directory}", DANGEROUS, where)
 
     def _dangers(self, path: str, access: Access, where: Where) -> None:
         """Look at a path that is changed."""

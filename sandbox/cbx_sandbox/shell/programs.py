@@ -62,7 +62,10 @@ def only_help(call: Call, rule: Rule) -> bool:
     last = call.args[-1].text
     if last not in {"--help", "--version"} and rule.options.get(last) != rules.HELP:
         return False
-    return len(call.args) == 1 or (bool(rule.subs) and len(call.args) == 2 and not call.args[0].text.startswith("-"))
+    if len(call.args) == 1:
+        return True
+    # To a subcommand -v says something else.
+    return bool(rule.subs) and len(call.args) == 2 and last != "-v" and not call.args[0].text.startswith("-")
 
 
 def subcommand(run: Interpreter, call: Call, rule: Rule, parsed: Parsed) -> str:

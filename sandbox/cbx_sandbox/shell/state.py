@@ -103,8 +103,10 @@ class State:
     def blend(self, other: State, *, keep_cwd: bool = False) -> None:
         """Join with what would be if this part had not run: where they differ, nothing is known."""
         for name in self.variables.keys() | other.variables.keys():
-            if self.variables.get(name, HOLE) != other.variables.get(name, HOLE):
-                self.variables[name] = HOLE
+            one, two = self.variables.get(name, HOLE), other.variables.get(name, HOLE)
+            if one != two:
+                named = one is not None and two is not None and marks.part(one) and marks.part(two)
+                self.variables[name] = HOLE + marks.PART if named else HOLE
         for name in self.arrays.keys() | other.arrays.keys():
             if self.arrays.get(name) != other.arrays.get(name):
                 self.arrays[name] = None

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from cbx_sandbox.shell import marks
-from cbx_sandbox.shell.marks import HOLE
+from cbx_sandbox.shell.marks import HOLE, PART, squeeze
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Subst, Text, Word
 
 if TYPE_CHECKING:
@@ -62,11 +62,6 @@ def expand_one(word: Word | None, values: Values) -> str:
     return squeeze("".join(out))
 
 
-def squeeze(text: str) -> str:
-    """Make neighbouring unknown pieces one."""
-    return re.sub(HOLE + "+", HOLE, text) if HOLE in text else text
-
-
 def tilde(part: Text, parts: tuple[Part, ...] | list[Part], index: int, values: Values) -> str:
     """Return a literal part with the home directory that a leading ``~`` means."""
     text = part.value
@@ -90,7 +85,7 @@ def value_of(part: Part, values: Values) -> str:
         return values.substitute(part.body)
     if isinstance(part, Arith):
         values.arithmetic(expand_one(part.inner, values))
-        return HOLE
+        return HOLE + PART
     if isinstance(part, ProcSub):
         return values.process(part)
     return _parameter(part, values)
@@ -107,12 +102,23 @@ def _parameter(part: Param, values: Values) -> str:
         known = values.fields(part.name)
         if known is not None and not part.operator and inner in {"@", "*"}:
             return " ".join(known)
+        if known is not None and not part.operator and (len(known) == 1 or not any(HOLE in text for text in known)):
+            return _element(known, inner)
         return HOLE
     if part.name in {"@", "*"}:
         expand_one(part.argument, values)
         known = values.fields(part.name)
         return HOLE if known is None or part.operator else " ".join(known)
     return _operate(part, values.lookup(part.name), values)
+
+
+def _element(known: list[str], index: str) -> str:
+    """Return a word of an array by its number."""
+    if not index.isdigit() or not index.isascii():
+        return HOLE
+    if len(known) == 1 and HOLE in known[0]:
+        return known[0]  # it stands for as many as there are
+    return known[int(index)] if int(index) < len(known) else ""
 
 
 def _operate(part: Param, value: str | None, values: Values) -> str:

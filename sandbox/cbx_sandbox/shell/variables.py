@@ -21,6 +21,7 @@ MAX_KEPT = 100_000  # characters of output that are carried from one command to 
 _APPENDING = frozenset({">>", "&>>"})
 _APPENDED = "\0>>"  # before a path: the output is appended to what is there
 
+_PARTS = frozenset({"RANDOM", "SRANDOM", "SECONDS", "EPOCHSECONDS", "PPID", "LINENO", "HOSTNAME"})  # set by bash itself
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _ASSIGNED = re.compile(
     r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
@@ -161,6 +162,8 @@ class Variables(Paths):
             return HOLE + marks.OWN
         if name in {"UID", "EUID"}:
             return str(self.facts.uid)
+        if name in _PARTS and name not in self.facts.env:
+            return HOLE + marks.PART
         # A variable that the environment lacks may be set by whoever starts the job: not known.
         return self.facts.env.get(name, HOLE)
 
@@ -176,7 +179,7 @@ class Variables(Paths):
 
     def substitute(self, body: Sequence) -> str:
         """Run a command substitution."""
-        output = self.aside(body, self.input)
+        output = self.aside(body, self.input).replace("\0", "")
         if output.endswith(HOLE):  # it may be nothing, and then the newlines before it go too
             return output.rstrip("\n" + HOLE) + HOLE
         return output.rstrip("\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.checks import Finding, Verdict
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.survey import background, endless, forever
 from cbx_sandbox.shell.syntax import (
     ArithCommand,
@@ -24,6 +25,8 @@ from cbx_sandbox.shell.syntax import (
     Sequence,
     Simple,
     Test,
+    Text,
+    Word,
 )
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
 from cbx_sandbox.shell.variables import Variables, kept
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 MAX_STEPS = 10_000  # pieces of work for one text, loops and functions included
 MAX_UNROLLED_STEPS = 1_000  # beyond, loops are no longer tried word by word
 MAX_NESTING = 10  # texts within texts: bash -c "bash -c …"
+MAX_LINES = 32  # that a loop reads and that are tried one by one
 MAX_UNROLL = 24  # words of a loop that are tried one by one
 
 
@@ -148,14 +152,20 @@ class Walker(Variables):
         before = ""
         cwd = self.state.cwd
         for command, operator in node.items:
+            self.fed = None
             if before in {"&&", "||"}:
                 if before == "&&":
                     self.state.left = None  # a cd before it did not fail
                 other = self.state.copy()
+                leaves = before == "||" and operator != "&" and self._leaves(command)
                 if before == "||" and self.state.cwd != cwd:
                     self.state.cwd = None  # the cd before it may be what failed
                 out.append(self.run(command, stdin))
-                self.state.blend(other, keep_cwd=before == "&&")
+                if leaves:
+                    self.state = other  # what follows is only run where that was not
+                    self.state.left = None
+                else:
+                    self.state.blend(other, keep_cwd=before == "&&")
             elif operator == "&":
                 out.append(self.aside(command, stdin))
             else:
@@ -180,6 +190,7 @@ class Walker(Variables):
         stream = stdin
         output = ""
         for index, command in enumerate(node.commands):
+            self.fed = None if index else self.fed
             if len(node.commands) == 1:
                 output = self.run(command, stream)
             else:
@@ -239,6 +250,14 @@ class Walker(Variables):
         if endless(condition) and background(body):
             self._bomb("starts programs in the background without end", self.anchor or (-1, -1))
         outputs = ""
+        fed, found = self.fed, self._lines(condition, stdin)
+        if found is not None and condition is not None and self.steps[0] <= MAX_UNROLLED_STEPS:
+            held = self.state.files.get(fed) if fed is not None else None
+            self.run(condition, stdin)
+            self._each_line(*found, body, stdin)
+            # What the loop adds to the file that it reads is read as well.
+            if fed is None or (self.state.files.get(fed) == held and not sources.changed(self, fed)):
+                return HOLE
         self.loops += 1
         for _ in range(2):
             before = self.state.copy()
@@ -264,10 +283,12 @@ class Walker(Variables):
             if node.name in self.record.evaluated:
                 self.arithmetic(value.text)
         many = len(values) > MAX_UNROLL or self.steps[0] > MAX_UNROLLED_STEPS
-        if node.select or many or any(value.many for value in values):
+        if many or any(value.many for value in values):
             own = not node.select and all(marks.own(value.text) for value in values)
             self.assign(node.name, HOLE + marks.OWN if own else HOLE)
             return self._repeat(None, node.body, stdin)
+        if node.select:
+            return self._select(node, values, stdin)
         outputs = []
         matched = any(value.pattern for value in values)
         self.loops += matched
@@ -276,6 +297,50 @@ class Walker(Variables):
             outputs.append(self.run(node.body, stdin))
         self.loops -= matched
         return kept("".join(outputs)) if not any(value.pattern for value in values) else HOLE
+
+    def _leaves(self, node: Command) -> bool:
+        """Whether a command ends the shell that it is run in, and nothing is done on the way out."""
+        if isinstance(node, Pipeline) and len(node.commands) == 1:
+            return self._leaves(node.commands[0])
+        if isinstance(node, Group) and not node.subshell and not node.redirects and isinstance(node.body, Sequence):
+            return bool(node.body.items) and self._leaves(node.body.items[-1][0]) and not self.state.traps
+        if not isinstance(node, Simple) or node.redirects or not node.words or self.state.traps:
+            return False
+        first = node.words[0]
+        redefined = "exit" in self.state.functions or "exit" in self.state.aliases
+        return isinstance(first, Word) and _literal(first) == "exit" and not redefined
+
+    def _select(self, node: For, values: list[Arg], stdin: str | None) -> str:
+        """Try each word that can be chosen, and the empty text that any other answer gives, twice over."""
+        for value in [*values, Arg("", 0, 0)] * 2:
+            before = self.state.copy()
+            self.assign(node.name, value.text)
+            self.assign("REPLY", HOLE)
+            self.run(node.body, stdin)
+            self.state.blend(before)
+        return HOLE
+
+    def _lines(self, condition: Sequence | None, stdin: str | None) -> tuple[str, list[str]] | None:
+        """Return the variable that a loop reads lines into, and the lines where these are written down somewhere."""
+        words = _read_words(condition)
+        if words is None or "IFS" in self.state.variables:
+            return None
+        text = stdin
+        if self.fed is not None and (text is None or HOLE in text):
+            text = sources.text(self, self.fed, limit=MAX_LINES * 256)
+        if not text or HOLE in text or "\0" in text or ("\\" in text and "-r" not in words):
+            return None
+        lines = text.removesuffix("\n").split("\n")
+        if words[0] != "IFS=":
+            lines = [line.strip(" \t") for line in lines]
+        return (words[-1], lines) if len(lines) <= MAX_LINES else None
+
+    def _each_line(self, name: str, lines: list[str], body: Sequence, stdin: str | None) -> None:
+        """Run the body of a loop once for each line."""
+        for line in lines:
+            self.assign(name, line)
+            self.run(body, stdin)
+        self.assign(name, "")
 
     def _define(self, node: Function) -> None:
         self.state.functions[node.name] = node
@@ -312,3 +377,27 @@ class Walker(Variables):
         self.state.positional = positional
         self.calls.pop()
         return output
+
+
+def _read_words(condition: Sequence | None) -> list[str] | None:
+    """Return the words of a loop's condition where that reads one variable, and nothing else."""
+    command = condition.items[0][0] if condition is not None and len(condition.items) == 1 else None
+    if isinstance(command, Pipeline) and len(command.commands) == 1:
+        command = command.commands[0]
+    if not isinstance(command, Simple) or command.redirects:
+        return None
+    words = [_literal(word) if isinstance(word, Word) else None for word in command.words]
+    if any(assign.name != "IFS" or _literal(assign.value) for assign in command.assigns):
+        return None
+    known = [word for word in words if word is not None]
+    if len(known) != len(words) or known[:1] != ["read"] or known[1:-1] not in ([], ["-r"]):
+        return None
+    if len(known) < 2 or not known[-1].isidentifier():
+        return None
+    return [*(["IFS="] if command.assigns else []), *known]
+
+
+def _literal(word: Word | None) -> str | None:
+    """Return the text of a word in which nothing is expanded."""
+    texts = [part.value for part in word.parts if isinstance(part, Text)] if word is not None else []
+    return "".join(texts) if word is None or len(texts) == len(word.parts) else None

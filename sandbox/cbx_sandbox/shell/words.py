@@ -7,14 +7,16 @@ import re
 
 from msgspec import Struct
 
+from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.braces import braces, has_brace
-from cbx_sandbox.shell.marks import HOLE
+from cbx_sandbox.shell.marks import HOLE, squeeze
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Text, Word
-from cbx_sandbox.shell.values import GLOB, Values, expand_one, squeeze, tilde, value_of
+from cbx_sandbox.shell.values import GLOB, Values, expand_one, tilde, value_of
 
 __all__ = ["HOLE", "Arg", "Values", "expand", "expand_one", "join"]
 
 _FIELD = re.compile(r"[^ \t\n]+")
+_BLANK = re.compile(r"[ \t\n*?\[]")
 _NUMBERS = frozenset({"?", "#", "$", "!", "UID", "EUID", "PPID", "RANDOM", "SECONDS", "LINENO", "BASHPID"})
 
 
@@ -122,6 +124,7 @@ def _all_fields(part: Param, values: Values, done: list[_Field], current: _Field
             current = _Field()
         current.text += text
         current.begun = True
+        current.many = current.many or marks.PART in text  # what a pattern matches: as many as there are
     return current
 
 
@@ -135,7 +138,9 @@ def _split(text: str, part: Part, done: list[_Field], current: _Field, values: V
         )
         current.text += text
         current.begun = True
-        current.many = current.many or not number
+        current.many = current.many or not (
+            number or (not _BLANK.search(text) and marks.DEEP not in text and marks.pattern(text) is not None)
+        )
         return current
     pieces = _FIELD.findall(text)
     if pieces and text[0] in " \t\n" and current.begun:

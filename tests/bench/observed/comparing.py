@@ -12,12 +12,12 @@ command ran, or opened for writing and left as it was, counts here: the command 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from tests.bench.observed.running import Observed
 
 from cbx_sandbox.shell.analysis import Analysis
 from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
+from cbx_sandbox.shell.overlaps import matches
 from cbx_sandbox.shell.tiers import SAFE
 
 
@@ -61,7 +61,7 @@ def names(effect: PathEffect, path: str) -> bool:
     if effect.certainty is Certainty.LITERAL:
         return effect.path == path
     if effect.certainty is Certainty.PATTERN:
-        return effect.path.count("/") == path.count("/") and fnmatchcase(path, effect.path)
+        return matches(path, effect.path)
     return effect.path == path or path.startswith(effect.path.rstrip("/") + "/")
 
 

@@ -11,6 +11,7 @@ _LINE = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
 _RESUMED = re.compile(r"^(\d+)\s+<\.\.\. (\w+) resumed>(.*)$")
 _RESULT = re.compile(r"\)\s+= (-?\d+|\?)(?:<[^>]*>)?(?: (E[A-Z]+))?")
 _ARGUMENT = re.compile(r'(?:(?:AT_FDCWD|\d+)<((?:[^>\\]|\\.)*)>, )?"((?:[^"\\]|\\.)*)"')
+_CURRENT = re.compile(r"(?:^|, )AT_FDCWD<((?:[^>\\]|\\.)*)>")
 _AT = re.compile(r"^(?:AT_FDCWD|\d+)<((?:[^>\\]|\\.)*)>")
 _FORKS = frozenset({"clone", "clone3", "fork", "vfork"})
 _READING = frozenset(
@@ -22,6 +23,7 @@ _WRITING = frozenset(
     "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir link linkat symlink symlinkat mknod mknodat chmod"
     " fchmodat chown lchown fchownat truncate utimensat utime setxattr lsetxattr removexattr creat".split()
 )
+_LINKING = frozenset({"symlink", "symlinkat", "link", "linkat"})
 _NOT_THERE = frozenset({"", "ENOENT", "ENOTDIR", "EEXIST", "EACCES", "ELOOP", "ENODATA"})
 
 
@@ -77,6 +79,9 @@ class _Reader:
             self._call(found[1], found[2], found[3][: results[-1].start()], results[-1][1], results[-1][2] or "")
 
     def _call(self, pid: str, call: str, rest: str, value: str, error: str) -> None:
+        at = _CURRENT.search(rest)
+        if at:  # strace says where the process is: better than what was followed
+            self._places[pid] = _unquoted(at[1])
         here = self._places.setdefault(pid, self._cwd)
         if call in _FORKS:
             # A child may be seen before the call that made it returns; it begins where its parent is.
@@ -89,7 +94,7 @@ class _Reader:
             self._listed.add(_opened(rest) or here)
         elif call in _WRITING:
             if not error:
-                self._written.update(_paths(rest, here))
+                self._changing(call, _paths(rest, here))
         elif call in _READING and error in _NOT_THERE:
             paths = _paths(rest, here)[:1]
             if call not in _OF_LINKS and "NOFOLLOW" not in rest:
@@ -98,6 +103,12 @@ class _Reader:
                 self._written.update(paths)
             if not _only_writes(call, rest):
                 self._read.update(paths)
+
+    def _changing(self, call: str, paths: list[str]) -> None:
+        """Note what a call changes: of a link its new name alone; what it leads to is no path, or looked at."""
+        if call in {"link", "linkat"}:
+            self._read.update(paths[:1])
+        self._written.update(paths[-1:] if call in _LINKING else paths)
 
 
 def _only_writes(call: str, rest: str) -> bool:

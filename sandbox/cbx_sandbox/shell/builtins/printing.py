@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.marks import PART
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Call, Interpreter
     from cbx_sandbox.shell.words import Arg
 
+_ESCAPES = {"\\": "\\", "n": "\n", "t": "\t", "0": "\0"}
+_ESCAPE = re.compile(r"\\([\\nt]|0(?![0-7]))")
+_NUMBER = re.compile(r"%0?\d{0,2}d$")
 _FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?[a-zA-Z])")
 
 
@@ -33,8 +37,7 @@ def _echo(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin
 
 def _unescape(text: str) -> str:
     """Resolve the common escapes; where others stand, the text is not known."""
-    plain = text.replace("\\\\", "\0").replace("\\n", "\n").replace("\\t", "\t")
-    return HOLE if "\\" in plain else plain.replace("\0", "\\")
+    return HOLE if _ESCAPE.sub("", text).count("\\") else _ESCAPE.sub(lambda found: _ESCAPES[found.group(1)], text)
 
 
 def _printf(run: Interpreter, call: Call) -> str:
@@ -52,7 +55,9 @@ def _printf(run: Interpreter, call: Call) -> str:
 
 def _printed_to(run: Interpreter, call: Call, target: str, args: list[Arg]) -> str:
     name = target.partition("[")[0]
-    run.assign(name, HOLE, call.where)
+    known = name == target and args and all(arg.known for arg in args)
+    text = _format(args[0].text, [arg.text for arg in args[1:]]) if known else HOLE
+    run.assign(name, HOLE if "\0" in text else text, call.where)
     run.arithmetic(target)
     if name in run.record.evaluated:
         for arg in args:
@@ -63,7 +68,9 @@ def _printed_to(run: Interpreter, call: Call, target: str, args: list[Arg]) -> s
 def _format(pattern: str, values: list[str]) -> str:
     template = _unescape(pattern) if "\\" in pattern else pattern
     conversions = [found.group() for found in _FORMAT.finditer(template) if found.group() != "%%"]
-    if HOLE in template or any(conversion not in {"%s", "%d", "%b"} for conversion in conversions):
+    if HOLE in template or not all(
+        conversion in {"%s", "%b"} or _NUMBER.match(conversion) for conversion in conversions
+    ):
         return HOLE
     out, rest = [], list(values)
     while True:
@@ -83,7 +90,11 @@ def _filled(template: str, values: list[str]) -> str:
 
 
 def _shown(conversion: str, value: str) -> str:
-    return _unescape(value) if conversion == "%b" and "\\" in value else value
+    if conversion in {"%s", "%b"}:
+        return _unescape(value) if conversion == "%b" and "\\" in value else value
+    if value.isascii() and re.fullmatch(r"-?(?:0|[1-9]\d{0,8})|", value):
+        return conversion % int(value or "0")
+    return value if value == HOLE + PART else HOLE
 
 
 PRINTING: dict[str, Callable[[Interpreter, Call], str]] = {"echo": _echo, "printf": _printf}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Call, Interpreter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
+MAX_LINES = 64  # that an array is known to hold
 _EVALUATED = re.compile(r"-[A-Za-z]*[in]")  # integers and references
 
 
@@ -144,7 +146,16 @@ def _mapfile(run: Interpreter, call: Call) -> str:
     for index, text in enumerate(texts[:-1]):
         if text == "-C":
             run.execute_text(texts[index + 1], call.where)
-    return _read(run, call)
+    fed = run.fed
+    _read(run, call)
+    text = call.stdin or ""
+    if fed is not None and (not text or HOLE in text):
+        text = sources.text(run, fed) or ""
+    if len(texts) == 2 and texts[0] == "-t" and _NAME.match(texts[1]) and text and not set(text) & {HOLE, "\0"}:
+        lines = text.removesuffix("\n").split("\n")
+        if len(lines) <= MAX_LINES:
+            run.state.arrays[texts[1]] = lines
+    return ""
 
 
 VARIABLES: dict[str, Callable[[Interpreter, Call], str]] = {

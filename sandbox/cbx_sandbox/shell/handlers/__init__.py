@@ -28,7 +28,8 @@ MODULES = {
     "patching": "patch",
     "remote": "ssh scp container git",
     "targets": "just package tox",
-    "tools": "sysctl ip socat rest date pager api npx uv cmake cloud fzf",
+    "unpacking": "unzip",
+    "tools": "sysctl ip socat rest date pager api npx uv cmake cloud fzf tmux names",
     "wrappers": "wrap env sudo su xargs parallel text each-text script flock busybox elsewhere",
 }
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import programs
+from cbx_sandbox.shell import marks, programs
 from cbx_sandbox.shell.effects import Access
 from cbx_sandbox.shell.options import parse_options
-from cbx_sandbox.shell.tiers import SAFE
+from cbx_sandbox.shell.tiers import DANGEROUS, SAFE
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ def _copies(run: Interpreter, call: Call, rule: Rule) -> str:
         programs.finish(run, call, rule, rule.tier, touched=True)
         return HOLE
     sources, target = _split(parsed, call)
+    for arg in (*(() if parsed.has("-s", "--symbolic") else sources), *((target,) if target is not None else ())):
+        if arg.known and (call.name in {"ln", "link"}):
+            run.looks(run.absolute(arg.text), call.where)
     moves, links = call.name == "mv", call.name in {"ln", "link", "cp-link"}
     for source in sources:
         where = run.where(source.start, source.end)
@@ -116,6 +119,8 @@ def _lands(run: Interpreter, call: Call, parsed: Parsed, source: Arg, made: Arg 
         tree = False
     # What is moved, linked or copied as a link takes the place of a link; only a copy is written through one.
     through = not (moves or links or parsed.has("-P", "-d", "-a", "--remove-destination"))
+    if not through and made.known and (run.absolute(made.text) or "").startswith("/dev/") and not run.state.remote:
+        run.record.reason("replaces-device", f"puts something in the place of {made.text}", DANGEROUS, where)
     if parsed.has("-D") and made.known:
         run.parents(made, where)
     run.writes(made, where, under=tree, follow=through)
@@ -157,7 +162,10 @@ def _mktemp(run: Interpreter, call: Call, rule: Rule) -> str:
     directory = parsed.value("-p", "--tmpdir")
     template = parsed.operands[0] if parsed.operands else None
     if directory is not None and directory.text:
-        run.writes(directory, call.where, under=True)
+        name = "tmp.XXX" if template is None else template.text
+        text = f"{directory.text.rstrip('/')}/{_TEMPLATE.sub('*', name)}"
+        exact = directory.known and "*" in text and HOLE not in name
+        run.writes(replace(directory, text=text, pattern=True) if exact else directory, call.where, under=not exact)
     elif template is not None and not parsed.has("-t", "--tmpdir"):
         text = _TEMPLATE.sub("*", template.text)
         run.writes(replace(template, text=text, pattern="*" in text), call.where, access=Access.CREATE)
@@ -166,9 +174,19 @@ def _mktemp(run: Interpreter, call: Call, rule: Rule) -> str:
     run.record.reason("mktemp", rule.why, rule.tier, call.where, placed=True)
     programs.note_cost(run, rule, rule.tier)
     if directory is not None and directory.known and directory.text:
-        return f"{directory.text.rstrip('/')}/{HOLE}"
+        name = f"tmp.{HOLE}{marks.PART}" if template is None else HOLE
+        return f"{directory.text.rstrip('/')}/{name}"
+    place = run.lookup("TMPDIR") or HOLE
+    if (
+        template is None
+        and directory is None
+        and not parsed.has("--suffix")
+        and place.startswith("/")
+        and HOLE not in place
+    ):
+        return f"{place.rstrip('/')}/tmp.{HOLE}{marks.PART}"  # noqa: S108 -- a job's own TMPDIR
     if template is not None and template.known and not parsed.has("-t", "--tmpdir", "-p"):
-        return _TEMPLATE.sub(HOLE, template.text)
+        return _TEMPLATE.sub(HOLE + marks.PART, template.text)
     return HOLE
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -61,7 +62,8 @@ def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
     words = list(parsed.operands)
     texts = [given.value.text for given in parsed.options if given.name == "-cmd" and given.value is not None]
     database = words.pop(0) if words else None
-    texts += [word.text for word in words] if words else [HOLE if call.stdin is None else call.stdin]
+    texts += [word.text for word in words] if words else [_given(run, call)]
+    texts = [_READ.sub(lambda found: _from_file(run, call, found), text) for text in texts]
     for text in texts:
         for command in escapes(text):
             run.execute_text(command, call.where)
@@ -75,6 +77,25 @@ def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
     if run.facts.kind(settings) != "missing" and not parsed.has("-init"):
         run.writes_place("project", call.where, SEQUENTIAL)
     return programs.settle(run, call, replace(rule, handler="", operands=()), parsed)
+
+
+_READ = re.compile(r"(?m)^[ \t]*\.read[ \t]+([\w./-]+)[ \t]*$")
+
+
+def _given(run: Interpreter, call: Call) -> str:
+    """Return what a program reads from its input."""
+    text = HOLE if call.stdin is None else call.stdin
+    held = sources.text(run, run.fed) if HOLE in text and run.fed is not None else None
+    return text if held is None else held
+
+
+def _from_file(run: Interpreter, call: Call, found: re.Match[str]) -> str:
+    path = run.absolute(found.group(1))
+    text = None if path is None else sources.text(run, path)
+    if text is None:
+        return found.group()
+    run.reads(Arg(found.group(1), *call.where), call.where)
+    return text
 
 
 def _file(run: Interpreter, call: Call, database: Arg, *, reads: bool, changes: bool) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.checks import places
 from cbx_sandbox.shell.effects import Access
+from cbx_sandbox.shell.handlers import unpacking
+from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -75,7 +78,7 @@ def _permissions(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.has("-R", "--recursive"):
         for arg in parsed.operands[1:]:
             path, _ = run.place(arg)
-            if run.of_system(path) and not run.inside_project(path):
+            if (run.of_system(path) or run.vital(path)) and not run.inside_project(path):
                 run.record.reason("permissions-all", f"changes who may use {path} as a whole", DANGEROUS, call.where)
     if parsed.has("-h", "--no-dereference") and len(parsed.operands) > 1:
         for arg in parsed.operands[1:]:
@@ -111,14 +114,17 @@ def _tar(run: Interpreter, call: Call, rule: Rule) -> str:
         if archive:
             run.reads(archive, call.where)
         if parsed.has("-d", "--diff", "--compare"):  # what it holds is compared with what lies where it would go
+            held = unpacking.stripped(parsed, unpacking.names(run, archive))
             for place in _unpacked_to(call, parsed):
-                run.reads(place, call.where, under=True)
+                unpacking.beneath(run, call, place, held, reads=True)
     elif parsed.has("-x", "--extract", "--get"):
         if archive:
             run.reads(archive, call.where)
         if not parsed.has("-O", "--to-stdout", "--to-command"):
+            held = unpacking.stripped(parsed, unpacking.names(run, archive))
             for place in _unpacked_to(call, parsed):
-                run.writes(place, call.where, under=True)
+                unpacking.beneath(run, call, place, held)
+            run.record.reason("tar", "unpacks an archive", SEQUENTIAL, call.where, placed=True)
     else:
         _tar_writes(run, call, parsed, archive)
     programs.note_cost(run, rule, SEQUENTIAL)
@@ -196,8 +202,20 @@ def _passes(run: Interpreter, call: Call, rule: Rule) -> str:
             out.append(HOLE if call.stdin is None else call.stdin)
         else:
             path = run.absolute(arg.text) if arg.known else None
-            out.append(HOLE if path is None else run.state.files.get(path, HOLE))
+            out.append(HOLE if path is None else _printed(run, path))
     return "".join(out)
+
+
+_SHORT = 4096  # bytes of a file that is read because something goes on with what it holds
+
+
+def _printed(run: Interpreter, path: str) -> str:
+    """Return what cat prints of a file: what this text has written there, or a few lines of the project's."""
+    written = run.state.files.get(path)
+    if written is not None or not run.asides or not run.inside_project(path):
+        return HOLE if written is None else written
+    mark, _ = places.read(path, whole=False)
+    return HOLE if mark else sources.text(run, path, limit=_SHORT) or HOLE
 
 
 def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import programs
+from cbx_sandbox.shell import marks, programs
 from cbx_sandbox.shell.effects import Access
 from cbx_sandbox.shell.handlers.wrappers import names_into
 from cbx_sandbox.shell.options import parse_options
@@ -54,8 +55,7 @@ def _find(run: Interpreter, call: Call, rule: Rule) -> str:
             index = _find_exec(run, call, args, index, starts)
         elif text == "-delete":
             run.record.reason("find-delete", "deletes what it finds", DANGEROUS, call.where)
-            for arg in starts or [Arg(".", *call.where)]:
-                run.writes(arg, call.where, access=Access.DELETE, under=True)
+            _deletes(run, call, starts or [Arg(".", *call.where)], _found(run, args[: index - 1], starts))
         elif text in {"-fprint", "-fprint0", "-fls", "-fprintf"}:
             if index < len(args):
                 run.writes(args[index], call.where)
@@ -71,8 +71,38 @@ def _find(run: Interpreter, call: Call, rule: Rule) -> str:
             run.reads(args[index - 1], call.where, under=True)
     programs.note_cost(run, rule, SAFE)
     if starts and all(arg.known for arg in starts) and not any(arg.text in _SILENT for arg in args):
-        return "".join(f"{arg.text.rstrip('/')}/{HOLE}\n" for arg in starts)  # what it finds lies beneath them
+        rest = _found(run, args, starts)
+        return "".join(f"{arg.text.rstrip('/')}/{rest}\n" for arg in starts)  # what it finds lies beneath them
     return HOLE
+
+
+def _deletes(run: Interpreter, call: Call, starts: list[Arg], rest: str) -> None:
+    for arg in starts:
+        if rest == HOLE or not arg.known:
+            run.writes(arg, call.where, access=Access.DELETE, under=True)
+        else:
+            text = f"{arg.text.rstrip('/')}/{rest}"
+            run.writes(replace(arg, text=text), call.where, access=Access.DELETE)
+
+
+_JOINS = frozenset({"-o", "-or", "!", "-not", ",", "(", ")", "\\(", "\\)", "\\!"})
+
+
+def _found(run: Interpreter, args: list[Arg], starts: list[Arg]) -> str:
+    """Return how the paths that are found go on after where it started: by -name with how they end."""
+    texts = [arg.text for arg in args]
+    if texts.count("-name") != 1 or texts[-1] == "-name" or _JOINS.intersection(texts) or not all(map(_plain, args)):
+        return HOLE
+    name = texts[texts.index("-name") + 1]
+    for start in starts:
+        path = run.absolute(start.text)
+        if path is None or not run.is_directory(path) or fnmatchcase(start.text.rstrip("/").rpartition("/")[2], name):
+            return HOLE  # where it starts may be found, too
+    return HOLE if "\\" in name or "/" in name else HOLE + marks.DEEP + re.split(r"[*?\]\[]", name)[-1]
+
+
+def _plain(arg: Arg) -> bool:
+    return arg.known and arg.text not in {"-L", "-follow"}
 
 
 def _find_exec(run: Interpreter, call: Call, args: list[Arg], index: int, starts: list[Arg]) -> int:
@@ -82,7 +112,8 @@ def _find_exec(run: Interpreter, call: Call, args: list[Arg], index: int, starts
     command = args[index:end]
     if command:
         base = starts[0].text.rstrip("/") if starts and starts[0].known and len(starts) == 1 else "."
-        run.dispatch(names_into(run, call, command, "{}", base or ""), None, call.where)
+        rest = _found(run, args[: index - 1], starts) if starts[1:] == [] else HOLE
+        run.dispatch(names_into(run, call, command, "{}", base or "", rest), None, call.where)
     return end + 1
 
 

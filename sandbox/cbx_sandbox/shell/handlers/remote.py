@@ -125,7 +125,7 @@ def _git(run: Interpreter, call: Call, rule: Rule) -> str:
     words = parsed.operands + parsed.rest
     if words and words[0].text == "config":
         _git_config(run, call, rule, words[1:])
-    repositories.places(run, call, rule, words)
+    rule = repositories.places(run, call, rule, words)
     before = run.record.tier
     output = _git_alias(run, call, words, settings)
     if output is None:

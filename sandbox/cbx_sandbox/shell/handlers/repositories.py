@@ -6,7 +6,9 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from cbx_sandbox.shell.handlers import patching
+from msgspec.structs import replace
+
+from cbx_sandbox.shell.handlers import patching, trees
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SEQUENTIAL
@@ -25,13 +27,24 @@ _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*::?//|[^/]+:", re.IGNORECASE)
 _LOOKS = frozenset("--get --get-all --get-regexp --get-urlmatch -l --list --get-color --get-colorbool".split())
 
 
-def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> None:
-    """Note what a subcommand touches outside the repository that it runs in."""
+def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> Rule:
+    """Note what a subcommand touches outside the repository that it runs in; return what else its rule says."""
     sub = rule.sub(words[0].text) if words and words[0].known else None
     if sub is None or run.state.remote:
-        return
+        return rule
     parsed = parse_options(sub, words[1:])
+    tree = trees.changed(run, words[0].text, parsed)
+    if tree is not None:
+        _settings_and_repository(run, call)
+        trees.note(run, tree, call.where)
+        run.writes_place("git", call.where, SEQUENTIAL)
+        return replace(rule, subs={**rule.subs, words[0].text: replace(sub, writes=())})
     _reads(run, call, words[0].text, parsed)
+    _touches(run, call, words, parsed)
+    return rule
+
+
+def _touches(run: Interpreter, call: Call, words: list[Arg], parsed: Parsed) -> None:
     match words[0].text:
         case name if name in _CHANGES:
             _changes(run, call, name, parsed)
@@ -111,11 +124,9 @@ _CHANGES = frozenset(
 
 def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
     """Note what a subcommand looks at: settings, the repository, and the working tree where it compares with it."""
-    for settings in ("~/.gitconfig", "~/.config/git"):
-        run.looks(run.named_place(settings), call.where, under=settings.endswith("git"))
+    _settings_and_repository(run, call, repository=name not in _NOTHING)
     if name in _NOTHING:
         return
-    run.looks(run.named_place("git"), call.where, under=True)
     committed = parsed.has("--cached", "--staged", "--soft") or (name == "diff" and ".." in _operands(parsed))
     committed = committed or (name, _operands(parsed).partition(" ")[0]) in _LOOKS_ONLY | _LISTED
     if name == "apply" and (names := _patched(run, call, parsed)) is not None:
@@ -128,6 +139,13 @@ def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
         path = run.absolute(arg.text) if arg.known and arg.text not in {"", "."} else None
         if path is not None and run.facts.kind(path) != "missing":
             run.reads(arg, call.where, under=True)
+
+
+def _settings_and_repository(run: Interpreter, call: Call, *, repository: bool = True) -> None:
+    for settings in ("~/.gitconfig", "~/.config/git"):
+        run.looks(run.named_place(settings), call.where, under=settings.endswith("git"))
+    if repository:
+        run.looks(run.named_place("git"), call.where, under=True)
 
 
 def _operands(parsed: Parsed) -> str:
@@ -265,8 +283,12 @@ def _clone(run: Interpreter, call: Call, parsed: Parsed) -> None:
 
 
 def _init(run: Interpreter, call: Call, parsed: Parsed) -> None:
-    if parsed.operands:
+    if parsed.operands and (parsed.has("--bare") or not parsed.operands[0].known):
         run.writes(parsed.operands[0], call.where, under=True)
+    elif parsed.operands:
+        made = replace(parsed.operands[0], text=f"{parsed.operands[0].text.rstrip('/')}/.git")
+        run.parents(made, call.where)
+        run.writes(made, call.where, under=True)
     else:
         run.writes(Arg("." if parsed.has("--bare") else ".git", *call.where), call.where, under=True)
 

@@ -10,6 +10,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.handlers import project_files
 from cbx_sandbox.shell.inner import justfile, packages, scripts, sources, tox
@@ -121,19 +123,23 @@ def _package(run: Interpreter, call: Call, rule: Rule) -> str:
         for given in parsed.options:
             if given.name in {"-C", "--dir", "--cwd"} and given.value is not None:
                 run.state.cwd = run.absolute(given.value.text) if given.value.known else None
-        _package_scripts(run, call, parsed.operands + parsed.rest)
+        ran = _package_scripts(run, call, parsed.operands + parsed.rest)
         run.state.cwd = cwd
+        sub = rule.sub(parsed.operands[0].text) if ran and parsed.operands else None
+        if sub is not None:  # what its scripts do was noted, and that is all that happens in the project
+            rule = replace(rule, subs={**rule.subs, parsed.operands[0].text: replace(sub, writes=())})
     return project_files.as_its_rule_says(run, call, rule)
 
 
-def _package_scripts(run: Interpreter, call: Call, words: list[Arg]) -> None:
+def _package_scripts(run: Interpreter, call: Call, words: list[Arg]) -> bool:
+    """Execute the scripts that a command line means; whether nothing else is executed."""
     if words and not words[0].known:
-        return
+        return False
     verb = words[0].text if words else "install"
     found = project_files.found(run, ("package.json",), up=True)
     held = packages.scripts(found[1]) if found is not None else None
     if found is None or held is None:
-        return
+        return False
     rest = words[1:]
     if verb in _RUNS:
         rest = [arg for index, arg in enumerate(rest) if index or not arg.text.startswith("-")]
@@ -147,10 +153,10 @@ def _package_scripts(run: Interpreter, call: Call, words: list[Arg]) -> None:
     elif verb in _INSTALLS or (not words and call.name != "npm"):
         name, texts = "install", packages.installed(held)
     else:
-        return
+        return False
     key = f"{found[0]} {name}"
     if key in run.state.running:
-        return
+        return False
     directory = posixpath.dirname(found[0])
     run.reads(Arg(found[0], *call.where), call.where)
     with scripts.within(run, key):
@@ -158,6 +164,7 @@ def _package_scripts(run: Interpreter, call: Call, words: list[Arg]) -> None:
         given = _arguments([arg for arg in rest if arg.text != "--"])
         for text, takes in texts:
             project_files.line(run, call, text + given if takes else text, directory)
+    return bool(texts) and (verb in _RUNS or verb in _NAMED)
 
 
 def _arguments(args: list[Arg]) -> str:

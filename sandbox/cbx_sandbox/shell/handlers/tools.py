@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import programs, rules
+from cbx_sandbox.shell import marks, programs, rules
 from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.inner import cmakelists, sources
 from cbx_sandbox.shell.options import parse_options
-from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
 
+_CMAKE_MORE = ("-C", "-P", "-E", "--build", "--install", "--preset", "--toolchain", "-i", "--workflow", "--graphviz")
 _CMAKE_LOOKS = frozenset("echo echo_append cat capabilities environment true false sleep compare_files".split()) | {
     f"{name}sum" for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 }
@@ -28,6 +31,10 @@ _CLOUD_ACTS = re.compile(
     r"(?:delete|create|update|set|add|remove|start|stop|restart|deploy|purge|reset|run|import|export|copy|cp|mv|rm|patch|scale|enable|disable|grant|revoke"
     r"|get-credentials|get-access-token|login|ssh|exec|move|rotate|restore|resize|attach|detach|invoke|submit|cancel|upload|download|sync|rsync)(?:-.*)?$"
 )
+_ONE_NAME = re.compile(
+    r"\+(?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZzaAbB]|[\w.:@+-])*%[-_0^#]?[YmdHMSFTjsNyCuwVUGgI](?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZz]|[\w.:@+-])*"
+)
+_IN_FORMAT = re.compile(r"#\(([^)]*)")
 _SOCAT_RUNS = re.compile(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
 _SOCAT_FILES = re.compile(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
 _FZF_RUNS = re.compile(
@@ -97,7 +104,9 @@ def _date(run: Interpreter, call: Call, rule: Rule) -> str:
     if any(not arg.text.startswith("+") for arg in parsed.operands):
         run.record.reason("date", "may set the clock", DANGEROUS, call.where)
         run.record.host_effect(HostKind.KERNEL, "sets the clock", call.where)
-    return programs.generic(run, call, replace(rule, handler=""))
+    programs.generic(run, call, replace(rule, handler=""))
+    form = parsed.operands[0].text if len(parsed.operands) == 1 and parsed.operands[0].known else ""
+    return HOLE + marks.PART + "\n" if len(form) < _MANY and _ONE_NAME.fullmatch(form) else HOLE
 
 
 def _pager(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -120,10 +129,66 @@ def _rest(run: Interpreter, call: Call, rule: Rule) -> str:
 def _api(run: Interpreter, call: Call, rule: Rule) -> str:
     """Call gh api or glab api: a method, or fields that make it a POST."""
     parsed = parse_options(rule, call.args)
+    if parsed.operands and parsed.operands[0].text == "graphql" and _only_asks(parsed):
+        parsed.options = [given for given in parsed.options if given.name not in _FIELDS]
     method = parsed.value("-X", "--method")
     if method is not None and method.text.upper() not in {"GET", "HEAD"}:
         run.record.reason("sends", f"sends a {method.text.upper()} request", SEQUENTIAL, call.where)
     return programs.settle(run, call, replace(rule, handler="", unknown=SEQUENTIAL), parsed)
+
+
+_FIELDS = ("-f", "-F", "--field", "--raw-field")
+
+
+def _only_asks(parsed: Parsed) -> bool:
+    """Whether what is sent to a GraphQL interface is a query: those change nothing, mutations do."""
+    texts = [given.value for given in parsed.options if given.name in _FIELDS and given.value is not None]
+    queries = [arg.text.partition("=")[2].strip() for arg in texts if arg.text.startswith("query=")]
+    return (
+        not parsed.open
+        and all(arg.known for arg in texts)
+        and bool(queries)
+        and all(text.startswith(("query", "{")) and "mutation" not in text for text in queries)
+    )
+
+
+def _tmux(run: Interpreter, call: Call, rule: Rule) -> str:
+    """tmux, zellij: a format may hold commands, whatever it is for."""
+    for arg in call.args:
+        for text in _IN_FORMAT.findall(arg.text):
+            run.execute_text(text, run.where(arg.start, arg.end))
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
+def _names(run: Interpreter, call: Call, rule: Rule) -> str:
+    """basename, dirname, seq: what they print is known where their words are."""
+    programs.generic(run, call, replace(rule, handler=""))
+    texts = call.texts()
+    if not texts or not all(arg.known for arg in call.args) or any(text.startswith("-") for text in texts):
+        return HOLE
+    if call.name == "seq":
+        return _seq(texts)
+    path = texts[0].rstrip("/")
+    if not path or (call.name == "dirname" and len(texts) > 1) or len(texts) > 2:
+        return HOLE
+    directory, slash, name = path.rpartition("/")
+    if call.name == "dirname":
+        return f"{directory.rstrip('/') or slash or '.'}\n"
+    return (name if name == "".join(texts[1:]) else name.removesuffix("".join(texts[1:]))) + "\n"
+
+
+def _seq(texts: list[str]) -> str:
+    """Count up from one number to another; HOLE where that is much."""
+    if len(texts) > 3 or not all(re.fullmatch(r"[1-9]\d{0,3}|0", text) for text in texts):
+        return HOLE
+    numbers = [int(text) for text in texts]
+    first = numbers[0] if len(numbers) > 1 else 1
+    step = numbers[1] if len(numbers) > 2 else 1
+    counted = range(first, numbers[-1] + 1, step) if step else range(0)
+    return "".join(f"{number}\n" for number in counted) if 0 < len(counted) <= _MANY else HOLE
+
+
+_MANY = 64  # numbers that are written down
 
 
 def _npx(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -180,7 +245,38 @@ def _cmake(run: Interpreter, call: Call, rule: Rule) -> str:
             return run.dispatch(words, call.stdin, call.where)
         if words and words[0].text in _CMAKE_LOOKS:
             return HOLE
+    parsed = parse_options(rule, call.args)
+    build = parsed.value("-B")
+    if build is not None and build.known and _configures(run, call, parsed):
+        run.writes(build, call.where, under=True, tier=CONDITIONAL)
+        rule = replace(rule, writes=())
     return programs.generic(run, call, replace(rule, handler=""))
+
+
+_MOST_LISTS = 20  # CMakeLists.txt that are read for one command
+
+
+def _configures(run: Interpreter, call: Call, parsed: Parsed) -> bool:
+    """Whether a build is made ready by lists that are read, and that write nothing beside it."""
+    source = parsed.value("-S") or (parsed.operands[0] if parsed.operands else Arg(".", *call.where))
+    top = run.absolute(source.text) if source.known else None
+    defined = " ".join(given.value.text for given in parsed.options if given.name == "-D" and given.value is not None)
+    if top is None or parsed.open or parsed.has(*_CMAKE_MORE) or re.search("INCLUDE|TOOLCHAIN|LAUNCHER|PATH", defined):
+        return False
+    waiting, seen = [top], 0
+    while waiting:
+        path = f"{waiting.pop()}/CMakeLists.txt"
+        seen += 1
+        run.looks(path, call.where)
+        text = sources.text(run, path) if seen <= _MOST_LISTS else None
+        if text is None and seen == 1 and run.facts.kind(path) == "missing" and path not in run.state.files:
+            return True  # then nothing is done
+        found = None if text is None or HOLE in text else cmakelists.within(text)
+        if found is None:
+            return False
+        waiting += [f"{path.rpartition('/')[0]}/{directory}" for directory in found]
+    run.looks(top, call.where, under=True)
+    return True
 
 
 def _cloud(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -233,4 +329,6 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     "cmake": _cmake,
     "cloud": _cloud,
     "fzf": _fzf,
+    "tmux": _tmux,
+    "names": _names,
 }

@@ -146,11 +146,21 @@ def _xargs(run: Interpreter, call: Call, rule: Rule) -> str:
     if known is not None:
         if not known and (replaced or parsed.has("-r", "--no-run-if-empty")):
             return ""
-        return _with_names(run, call, command, replaced, known)
+        most = parsed.value("-n", "--max-args")
+        if most is None:
+            return _with_names(run, call, command, replaced, known)
+        if not replaced and most.text.isascii() and most.text.isdigit() and (size := int(most.text)):
+            for begin in range(0, max(len(known), 1), size):
+                _with_names(run, call, command, "", known[begin : begin + size])
+            return HOLE
     return run.dispatch(names_into(run, call, command, replaced), HOLE, call.where)
 
 
-_PLAIN = frozenset("-0 --null -r --no-run-if-empty -t --verbose -I --replace -i -a --arg-file -P --max-procs".split())
+_PLAIN = frozenset(
+    """-0 --null -r --no-run-if-empty -t --verbose -I --replace -i -a --arg-file -P --max-procs -d --delimiter
+    -n --max-args""".split()
+)
+_DELIMITERS = {"\\n": "\n", "\\t": "\t", "\\0": "\0"}
 MAX_NAMES = 64  # that a command is run with: with more, it is run with what they may be
 
 
@@ -168,7 +178,13 @@ def _known_names(run: Interpreter, call: Call, parsed: Parsed, *, by_line: bool)
             text = sources.text(run, run.fed, nul=True)
     if text is None or HOLE in text:
         return None
-    if parsed.has("-0", "--null"):
+    delimiter = parsed.value("-d", "--delimiter")
+    if delimiter is not None:
+        cut = _DELIMITERS.get(delimiter.text, delimiter.text)
+        if len(cut) != 1 or by_line:
+            return None
+        names = text.removesuffix(cut).split(cut)
+    elif parsed.has("-0", "--null"):
         names = [name for name in text.split("\0") if name]
     elif set(text) & set("'\"\\\0"):
         return None
@@ -188,14 +204,16 @@ def _with_names(run: Interpreter, call: Call, command: list[Arg], replaced: str,
     return output
 
 
-def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".") -> list[Arg]:
+def names_into(
+    run: Interpreter, call: Call, command: list[Arg], replaced: str, base: str = ".", rest: str = HOLE
+) -> list[Arg]:
     """Put names that come from elsewhere where the command wants them, or at its end."""
     beginnings = _beginnings(call.stdin) if base == "." else None
     if beginnings is not None and len(beginnings) == 1:
-        base = beginnings[0]
-    name = marks.add(f"{base}/{HOLE}", marks.of(call.stdin))
+        base, _, rest = beginnings[0].rpartition("/")
+    name = marks.add(f"{base}/{rest}", marks.of(call.stdin))
     if not replaced or not any(replaced in arg.text for arg in command):
-        names = [name] if beginnings is None else [f"{beginning}/{HOLE}" for beginning in beginnings]
+        names = [name] if beginnings is None else beginnings
         return command if replaced else [*command, *(Arg(text, *call.where) for text in names)]
     out: list[Arg] = []
     for index, arg in enumerate(command):
@@ -215,11 +233,14 @@ def names_into(run: Interpreter, call: Call, command: list[Arg], replaced: str, 
 
 
 def _beginnings(stdin: str | None) -> list[str] | None:
-    """Return the directories that all names in an input begin with; None where that is not known."""
+    """Return the names in an input where each begins with a directory that is known; None where one does not."""
     lines = (stdin or "").splitlines()
-    if not lines or not all(line.endswith(f"/{HOLE}") and line.count(HOLE) == 1 for line in lines):
+    if not lines or not all(_BENEATH.match(line) for line in lines):
         return None
-    return [line[: -len(HOLE) - 1] for line in lines]
+    return lines
+
+
+_BENEATH = re.compile(f"[^{HOLE}]*/{HOLE}(?:{marks.DEEP}[^/{HOLE}]*)?$")
 
 
 def _parallel(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -20,7 +20,7 @@ MAX_FILES = 40  # files that are read for one text
 _FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
 
 
-def text(run: Paths, path: str, *, sure: bool = True, nul: bool = False) -> str | None:
+def text(run: Paths, path: str, *, sure: bool = True, nul: bool = False, limit: int = MAX_BYTES) -> str | None:
     """Return what a file will hold, with a HOLE where this text writes what is not known; None where it cannot be had.
 
     What this text may have changed before is as good as not to be had, unless a guess will do: with ``sure`` off.
@@ -34,8 +34,12 @@ def text(run: Paths, path: str, *, sure: bool = True, nul: bool = False) -> str 
     real = run.facts.resolve(path)
     if run.facts.kind(real) == "dir" or len(run.record.sources) >= MAX_FILES:
         return None
-    found = run.facts.text(real, MAX_BYTES)
-    if found is None or ("\0" in found and not nul) or any(mark in found for mark in (HOLE, *marks.ALL)):
+    found = run.facts.text(real, limit)
+    if (
+        found is None
+        or ("\0" in found and not nul)
+        or any(mark in found for mark in (HOLE, marks.PART, marks.DEEP, *marks.ALL))
+    ):
         return None
     run.record.sources[path] = None
     return found

@@ -90,6 +90,7 @@ OPENERS = {
 }
 _RUNS_TEXT = frozenset({"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pty.spawn"})
 _RUNS = frozenset(f"subprocess.{name}" for name in ("run", "call", "check_call", "check_output", "Popen"))
+_OF_TEMPORARY = frozenset("mode buffering encoding newline suffix prefix dir delete errors max_size".split())
 _KILLS = frozenset({"os.kill", "os.killpg", "signal.pthread_kill"})
 _OPENS_URL = frozenset(
     """urllib.request.urlopen urllib.request.Request urllib.request.urlretrieve requests.get requests.post requests.put
@@ -114,7 +115,7 @@ class Calls:
             origin in OPENERS
             or origin in _FILES
             or origin in _RUNS_TEXT | _RUNS | _KILLS
-            or origin in {"os.open", "os.write", "os.fork", "os.forkpty"}
+            or origin in {"os.open", "os.write", "os.fork", "os.forkpty", "fileinput.input"}
             or origin.startswith(("os.exec", "os.spawn", "os.posix_spawn"))
             or temporary
         )
@@ -146,6 +147,8 @@ class Calls:
             self.run.dispatch([Arg(word, *self.where) for word in words], None, self.where)
         elif origin == "os.open":
             self._opens_raw(node)
+        elif origin == "fileinput.input":
+            self._goes_through(node)
         elif origin == "os.write":
             self._writes_raw(node)
         elif origin.startswith(("os.exec", "os.spawn", "os.posix_spawn")):
@@ -270,6 +273,23 @@ class Calls:
             else:
                 self.run.writes(Arg(text, *self.where), self.where)
 
+    def _goes_through(self, node: ast.Call) -> None:
+        """See through fileinput.input(files, inplace=True), which changes the files, with a backup while it does."""
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        if len(node.args) > 1 or keywords.keys() - {"files", "inplace", "encoding", "errors", "mode"}:
+            self.unknown("Python that goes through files")
+            return
+        files = node.args[0] if node.args else keywords.get("files")
+        single = self.values.texts(files) if files is not None else (HOLE,)
+        names = list(single) if single != (HOLE,) else self.values.words(files)
+        inplace = keywords.get("inplace")
+        changes = inplace is not None and not (isinstance(inplace, ast.Constant) and not inplace.value)
+        for text in names if names is not None else [HOLE]:
+            self._touch(text, _READ)
+            if changes:
+                self._touch(text, _WRITE)
+                self.run.writes(Arg(text + ".bak", *self.where), self.where)
+
     def _writes_raw(self, node: ast.Call) -> None:
         first = node.args[0] if node.args else None
         if not (isinstance(first, ast.Constant) and first.value in {1, 2}):
@@ -280,7 +300,9 @@ class Calls:
             if keyword.arg == "dir":
                 for text in self.values.path(keyword.value):
                     self.run.writes(Arg(text, *self.where), self.where, under=True)
-        self.run.record.reason("python", f"Python that calls {origin}", SEQUENTIAL, self.where)
+        # Without a directory it is TMPDIR, of which every job has its own; it may be told by position as well.
+        plain = not node.args and all(keyword.arg in _OF_TEMPORARY for keyword in node.keywords)
+        self.run.record.reason("python", f"Python that calls {origin}", SEQUENTIAL, self.where, placed=plain)
 
     # -- programs -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.effects import Access, Certainty
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.inner.python import modules
 from cbx_sandbox.shell.words import HOLE
@@ -36,9 +37,17 @@ def searched(run: Interpreter, text: str, where: Where, directory: str | None, *
     """Note the directories whose names Python reads: where it looks for modules, and where a text lists files."""
     if "import" in text:
         for place in places(run, directory, isolated=isolated) or ():
-            run.lists(place, where)
+            _looked_for(run, place, where)
     if _LISTS.search(text):
         run.looks(run.state.cwd, where, under=True)
+
+
+def _looked_for(run: Interpreter, place: str, where: Where) -> None:
+    """Note the names that Python looks for in a directory: of modules, and of packages."""
+    run.looks(place, where)
+    real = run.facts.resolve(place).rstrip("/")
+    for name in ("*.py", "*.pyc", "*.so", "*/__init__.*"):
+        run.record.path(Access.READ, f"{real}/{name}", Certainty.PATTERN, where)
 
 
 def replaced(run: Interpreter, place: str) -> str | None:

@@ -34,6 +34,7 @@ ONLY = {
     ),
     "shutil": frozenset("which disk_usage get_terminal_size Error SameFileError copyfileobj".split()),
     "tempfile": frozenset({"gettempdir", "gettempprefix"}),
+    "fileinput": frozenset("filename fileno lineno filelineno isfirstline isstdin nextfile close".split()),
     "signal": frozenset("SIGTERM SIGKILL SIGINT SIGHUP SIGUSR1 SIGUSR2 SIGSTOP SIGCONT Signals strsignal".split()),
     "importlib.metadata": frozenset("version metadata requires PackageNotFoundError".split()),
     "types": frozenset("SimpleNamespace MappingProxyType TracebackType ModuleType NoneType".split()),
