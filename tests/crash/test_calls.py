@@ -111,3 +111,14 @@ def test_control_a_journal_that_comes_too_late(mounted):
             tracing.killed_at(call, late)
             bad.append(made.after(""))
     assert any(found.startswith(("torn", "lost")) for found in bad)
+
+
+def test_a_layer_that_cannot_be_looked_at_is_not_empty(mounted):
+    """The very first look at a layer fails: its changes stay, they are not taken for none."""
+    where = mounted("ext4")
+    for number in range(1, 4):
+        with phase_of(where, "commit") as made:
+            _, said = tracing.failed_at(tracing.Call(("newfstatat", number)), "EIO", made.trial.commit)
+            found = made.after(said)
+            faults.told([found])
+            assert found in {"old", "new"}, said

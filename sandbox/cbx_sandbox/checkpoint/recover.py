@@ -44,11 +44,17 @@ def recover(session: Session, *, keep: bool = False) -> Recovered:
     try:
         return _recover(session, directory, keep=keep)
     except (CbxError, OSError, KeyError, TypeError, ValueError) as error:
-        lost = f" ({', '.join(gone(session))} is not there)" if gone(session) else ""
         raise UnfinishedError(
-            f"cannot finish the commit of checkpoint {session.checkpoint}: {error}{lost}",
+            f"cannot finish the commit of checkpoint {session.checkpoint}: {error}{_lost(session)}",
             hint="what was there before and what the job made is kept; it is tried again at each start",
         ) from error
+
+
+def _lost(session: Session) -> str:
+    with contextlib.suppress(OSError):
+        if names := gone(session):
+            return f" ({', '.join(names)} is not there)"
+    return ""
 
 
 def _clean(session: Session) -> None:

@@ -168,8 +168,16 @@ def clock_offset() -> int:
 
 
 def is_gone(layer: LayerSpec) -> bool:
-    """Whether a layer cannot be found, because the file system that it lies on is not mounted any more."""
-    return not os.path.isdir(layer.upper)
+    """Whether a layer cannot be found, because the file system that it lies on is not mounted any more.
+
+    Raises OSError: the disk fails. Then nobody knows, and it must not be taken for empty.
+    """
+    try:
+        return not stat.S_ISDIR(os.stat(layer.upper).st_mode)
+    except OSError as error:
+        if not files.leads_elsewhere(error):
+            raise
+        return True
 
 
 def gone(session: Session) -> tuple[str, ...]:
