@@ -233,8 +233,13 @@ class Learning(Section, frozen=True):
     """What earlier runs teach."""
 
     observe_every: Annotated[
-        int, Meta(ge=0, description="one in so many runs of a CONDITIONAL command is over an overlay; 0: none")
+        int,
+        Meta(ge=0, description="one in so many runs of a command is looked at, CONDITIONAL over an overlay; 0: none"),
     ] = 0
+    reads: Annotated[
+        Literal["never", "sampled", "always"],
+        Meta(description="whose reads are looked at: never, sampled (those, and --observe), always (over any overlay)"),
+    ] = "sampled"
     correct_tiers: Annotated[
         Literal["none", "safe", "all"],
         Meta(description="detached jobs of this tier that fail are run once more in the next: none, safe or all"),

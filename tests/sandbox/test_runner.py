@@ -297,3 +297,43 @@ def test_a_user_cannot_ask_for_a_lock_where_he_may_not_write():
     for options in ({"closed": ["/work/other"], "root": True, "identity": ROOT}, {}):
         grants = plan("true", writable=("/work/other",), **options).policy.grants
         assert [grant.path for grant in grants] == ["/work/other"]
+
+
+# ── what is looked at ──
+
+SAMPLED = runner.Defaults(observe_every=2)
+ALWAYS = runner.Defaults(watch_reads=runner.Watching.ALWAYS)
+
+
+@pytest.mark.parametrize(
+    ("line", "defaults", "options", "reads"),
+    [
+        ("rm file", None, {}, False),
+        ("rm file", SAMPLED, {}, True),
+        ("rm file", ALWAYS, {}, True),
+        ("rm file", None, {"observe": True}, True),
+        ("cat file", SAMPLED, {}, False),  # no overlay
+        ("cat file", ALWAYS, {}, False),
+        ("cat file", None, {"observe": True}, True),
+        ("make", None, {}, False),
+        ("make", SAMPLED, {}, True),  # over an overlay, because it is its turn
+        ("make", ALWAYS, {}, False),
+        ("make", None, {"observe": True}, True),
+        ("make", ALWAYS, {"writable": ("/work/project",)}, False),
+        ("rm -rf /", ALWAYS, {"tier": DANGEROUS, "agreed": True, "allow_checks": frozenset({"all"})}, True),
+    ],
+)
+def test_whose_reads_are_looked_at(line, defaults, options, reads):
+    """Who asks for it, whose turn it is, or all that have an overlay; the tier is the same."""
+    made = plan(line, defaults=defaults, root=True, **options)
+    assert made.reads is reads
+    asked = {name: value for name, value in options.items() if name != "observe"}
+    assert made.policy.tier is plan(line, root=True, **asked).policy.tier
+
+
+def test_where_nobody_is_to_be_looked_at_who_asks_is_told():
+    """Everything else runs."""
+    never = runner.Defaults(watch_reads=runner.Watching.NEVER, observe_every=1)
+    assert not plan("rm file", defaults=never).reads
+    with pytest.raises(UnavailableError, match="cannot look at what it reads"):
+        plan("rm file", defaults=never, observe=True)

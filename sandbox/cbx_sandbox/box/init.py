@@ -21,6 +21,7 @@ from cbx_sandbox.box import cgroup, diskwatch, joblog, network, operations, payl
 from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
+from cbx_sandbox.box.readwatch import ReadWatch
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import keyring, mountinfo, mounts, namespaces, privileges
 
@@ -147,6 +148,7 @@ class Init:
         self.give_up_at: float | None = None  # what was killed is dead by then, or cannot be killed
         self.child_pidfd = self.oom_event = self.wakeup = self.report = self.output = -1
         self.log: joblog.Writer | None = None
+        self.reads: ReadWatch | None = None
 
     # ── building ──
 
@@ -217,6 +219,8 @@ class Init:
             os.close(master)
         if (log := self.handed.descriptors.get("log")) is not None:
             self._keep_output(log)
+        if (report := self.handed.descriptors.get("reads")) is not None:
+            self.reads = ReadWatch(report, self.spec["reads"])
         self.step = "fork"
         self.report, report_write = os.pipe2(os.O_CLOEXEC)
         self.child, self.child_pidfd = self._fork(report_write)
@@ -287,6 +291,7 @@ class Init:
             self.oom_event,
             self.report,
             self.output,
+            -1 if self.reads is None else self.reads.group,
         )
         for fd in watched:
             if fd >= 0:
@@ -317,8 +322,11 @@ class Init:
                 elif fd == self.report:
                     poll.unregister(fd)
                     self._hear()
-                elif fd == self.output and self._copy_output() == 0:
-                    poll.unregister(fd)  # every process has closed it
+                elif fd == self.output:
+                    if self._copy_output() == 0:
+                        poll.unregister(fd)  # every process has closed it
+                elif self.reads is not None and fd == self.reads.group:
+                    self.reads.take(self.child)
             if out_of_memory_until and self.meter.oom_kills():
                 out_of_memory_until = 0.0
                 self._stop("oom", gently=False)
@@ -419,6 +427,8 @@ class Init:
         for _ in range(OUTPUT_LAST):
             if not self._copy_output():
                 break
+        if self.reads is not None:
+            self.reads.finish(self.child)
         usage = self.meter.usage()
         frozen = self._unmount_overlays() if not unkillable else False
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)

@@ -170,6 +170,19 @@ def _everything_overlaid(policy: Policy, view: HostView, places: list[OverlayPla
     return plan + _replaced(policy, view)
 
 
+def watched(policy: Policy, view: HostView, places: list[OverlayPlace]) -> tuple[list[str], list[str]]:
+    """Where the job's mounts lie through which it can be told what it reads, and those where it cannot.
+
+    To look at what was read there is to open it again: nothing that asks a server or another process, which may not
+    answer, and nothing below such a mount. What every box has of its own is not looked at either.
+    """
+    remote = tuple(mount.target for mount in view.mounts if mount.remote and not below(mount.target, REPLACED))
+    holding = {mount.target for mount in view.mounts if _covers(mount)} | {place.target for place in places}
+    # Mounts of their own in the box, where the host has none.
+    holding |= {grant.path for grant in policy.grants} | set(policy.readonly)
+    return sorted(path for path in holding if not below(path, remote)), sorted(remote)
+
+
 def shown_as_is(policy: Policy, view: HostView, places: list[OverlayPlace]) -> list[str]:
     """Mounts of the host's files that a DANGEROUS job sees without an overlay over them."""
     placed = {place.target for place in places}
@@ -228,6 +241,7 @@ def spec(
     terminal: TerminalSpec | None = None,
     log_bytes: int = 0,
     user: JobUser | None = None,
+    reads: list[str] | None = None,
 ) -> BoxSpec:
     """The launcher's order for one job. ``user`` is the job user that is lent to it, if its policy wants one."""
     return {
@@ -248,6 +262,7 @@ def spec(
         "tcp": uses_tcp(policy),
         "seccomp": policy.tier.value + (LOGGED if policy.seccomp_log else ""),
         "log_bytes": log_bytes,
+        "reads": reads or [],
     }
 
 

@@ -49,8 +49,8 @@ class BoxSpec(TypedDict):
 
     ``job`` names the cgroup: making it is the token of the start. Descriptors travel beside the object, in the order
     of ``descriptors``: "stdin", "stdout", "stderr", "lease", "log" (instead of the two that are written, at most
-    ``log_bytes``), "user" (the loan of a job user) and one "lock:PATH" for each locked directory, "show:PATH" for
-    each that is only to be seen.
+    ``log_bytes``), "user" (the loan of a job user), "reads" (a memory file for what is read through the mounts at
+    ``reads``) and one "lock:PATH" for each locked directory, "show:PATH" for each that is only to be seen.
     ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
     the view of the job. ``landlock`` is the ABI to use, 0 for none; ``tcp`` is False where no port may be used at all.
     ``seccomp`` names the filter (box/profiles), "" for none.
@@ -73,4 +73,5 @@ class BoxSpec(TypedDict):
     tcp: bool
     seccomp: str
     log_bytes: NotRequired[int]
+    reads: NotRequired[list[str]]
     hostname: NotRequired[str]

@@ -4,7 +4,7 @@ from cbx_sandbox.runner.fate import Fate, decide
 from cbx_sandbox.runner.granting import writable_directories
 from cbx_sandbox.runner.planning import Plan, analysed, plan, seen
 from cbx_sandbox.runner.promises import guarantees
-from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request
+from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request, Watching
 
 __all__ = [
     "Defaults",
@@ -13,6 +13,7 @@ __all__ = [
     "Options",
     "Plan",
     "Request",
+    "Watching",
     "analysed",
     "decide",
     "guarantees",

@@ -13,7 +13,7 @@ from cbx_sandbox import environment, lockset, refusals, widening
 from cbx_sandbox.box import operations
 from cbx_sandbox.errors import DeniedError, UsageError
 from cbx_sandbox.policy import CommitMode, Grant, LockMode, Policy
-from cbx_sandbox.runner import choices, granting, pooling
+from cbx_sandbox.runner import choices, granting, pooling, watching
 from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request
 from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
@@ -35,6 +35,7 @@ class Plan(Struct, frozen=True):
     fingerprint: str = ""
     project: str = "/"  # that the working directory belongs to
     observed: bool = False  # CONDITIONAL, but over an overlay: to see what it writes
+    reads: bool = False  # it is looked at what it reads
 
     def describe(self, operations_: Sequence[operations.Operation] = ()) -> dict[str, Any]:
         """The plan as JSON, for ``explain`` and ``--dry-run``."""
@@ -109,7 +110,7 @@ def plan(
     mark = fingerprint(analysis, facts.cwd)
     lesson = (lessons or {}).get(mark, Lesson())
     may_write = analysis.tier is not Tier.SAFE_PARALLEL or request.options.tier is not None or lesson.directories
-    project = facts.project_root(facts.cwd) if may_write else "/"
+    project = facts.project_root(facts.cwd) if may_write or lesson.reads or request.options.observe else "/"
     more = widening.places(lesson, project, facts, submitter_is_root=request.submitter_is_root)
     floor = learned.floor(lesson, more) if more or analysis.tier is not Tier.SAFE_PARALLEL else None
     tier, reasons = _choose_tier(request, analysis, [at_least, floor])
@@ -124,9 +125,9 @@ def plan(
     taught = [path for path in more if widening.granted(path, grants)]
     if floor is not None and taught and floor not in reasons:
         reasons = (*reasons, floor)  # what it locks wants a reason, also where the tier is as it was
-    analysis = learned.corrected(analysis, lesson, taught)
+    analysis = learned.corrected(analysis, lesson, taught, learned.read_places(lesson, project, facts.home))
     options = request.options
-    observed = observe and _to_observe(options, tier, grants, defaults.observe_every, lesson)
+    observed = observe and watching.changes(options, tier, grants, defaults.observe_every, lesson)
     if observed:
         grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
     if options.viewing:
@@ -138,6 +139,7 @@ def plan(
     if as_job_user := pooling.pooled(request, defaults, tier, host):
         tier, grants, more_reasons = pooling.reviewed(request, tier, grants)
         reasons, observed = (*reasons, *more_reasons), observed and not more_reasons
+    reads = watching.reads(options, tier, grants, defaults, lesson)
     network = choices.network_mode(options, analysis, tier, defaults)
     policy = Policy(
         tier=tier,
@@ -174,7 +176,7 @@ def plan(
     argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
     expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
     expected |= widening.unseen(tier, own, more, expected)
-    return Plan(request, analysis, policy, reasons, tuple(argv), expected, mark, project, observed)
+    return Plan(request, analysis, policy, reasons, tuple(argv), expected, mark, project, observed, reads)
 
 
 def _within(
@@ -217,12 +219,6 @@ def seen(request: Request) -> dict[str, str]:
 def _shell() -> str:
     # The analysis reads bash: what it understood is what runs.
     return "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
-
-
-def _to_observe(options: Options, tier: Tier, grants: tuple[Grant, ...], every: int, lesson: Lesson) -> bool:
-    """Whether this run is looked at: the first and then one in ``every``, where nobody asked how it is to run."""
-    asked = options.tier is not None or options.commit is not None or bool(options.writable)
-    return every > 0 and tier is Tier.CONDITIONAL_PARALLEL and bool(grants) and not asked and lesson.runs % every == 0
 
 
 def _choose_tier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
@@ -40,7 +41,16 @@ class Options(Struct, frozen=True):
     agreed: bool = False  # to what a check wants to be asked about
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
     viewing: bool = False  # looks around in a checkpoint's view: nothing can be written
+    observe: bool = False  # what it reads, and what it changes where that can be looked at
     within: tuple[str, ...] = ()  # the directories of a transaction: it writes into their layers, and nowhere else
+
+
+class Watching(enum.StrEnum):
+    """Of which jobs is looked at what they read: of those that ask for it, and of more of those with an overlay."""
+
+    NEVER = "never"
+    SAMPLED = "sampled"  # those whose turn it is to be looked at
+    ALWAYS = "always"
 
 
 class Request(Struct, frozen=True):
@@ -73,7 +83,8 @@ class Defaults(Struct, frozen=True):
     strict: bool = False
     hidden: tuple[str, ...] = ()
     pooled: bool = False  # jobs run as job users when they do not say so
-    observe_every: int = 0  # one in so many runs of a CONDITIONAL command is over an overlay; 0: none
+    observe_every: int = 0  # one in so many runs of a command is looked at, CONDITIONAL ones over an overlay; 0: none
+    watch_reads: Watching = Watching.SAMPLED
 
 
 class HostReport(Struct, frozen=True):

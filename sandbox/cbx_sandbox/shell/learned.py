@@ -1,7 +1,8 @@
-"""What earlier runs of a command teach: how long it takes, what it needs, and where it wrote unforeseen.
+"""What earlier runs of a command teach: how long it takes, what it needs, and where it wrote and read unforeseen.
 
-A lesson only ever makes a prediction stricter: it adds directories and raises the tier. Runs are weighted by their age:
-one that is ``HALF_LIFE`` runs back counts half. Only values: what is remembered where is the caller's business.
+A lesson only ever makes a prediction stricter: it adds paths and, for what was written, raises the tier. Runs are
+weighted by their age: one that is ``HALF_LIFE`` runs back counts half. Only values: what is remembered where is the
+caller's business.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ KEPT = 24  # samples: four half-lives, the first one left out weighs 1/16
 ENOUGH = 3  # runs before what was learned is believed rather than the rules
 CAUTION = 2.0  # effective runs at which confidence reaches half of what the spread allows
 MAX_DIRECTORIES = 16
+MAX_READS = 16
 MAX_PATH = 1024  # bytes of a directory that is remembered
 _WEIGHTS = tuple(0.5 ** (age / HALF_LIFE) for age in range(KEPT))
 _TINY = 1e-12  # of rounding
@@ -102,9 +104,16 @@ class Lesson(Struct, frozen=True):
     memory: Samples = Samples()
     busy: Samples = Samples()
     directories: tuple[str, ...] = ()  # where they did: see ``anchored``
+    reads: tuple[str, ...] = ()  # read and not predicted: files, and directories, which end with a slash
 
-    def after(self, run: Run, *, missed: bool = False, directories: Iterable[str] = ()) -> Lesson:
-        """Return the lesson with one more run; if it ``missed`` anything, then in these directories."""
+    def after(
+        self, run: Run, *, missed: bool = False, directories: Iterable[str] = (), reads: Iterable[str] = ()
+    ) -> Lesson:
+        """Return the lesson with one more run.
+
+        If it ``missed`` anything that it changed, then in these directories; ``reads`` are places that it read
+        unforeseen.
+        """
         return Lesson(
             self.runs + 1,
             self.misses + missed,
@@ -112,6 +121,7 @@ class Lesson(Struct, frozen=True):
             _added(self.memory, run.memory_mb),
             _added(self.busy, run.busy),
             _merged(self.directories, tuple(directories)),
+            _merged_reads(self.reads, tuple(reads)),
         )
 
 
@@ -126,6 +136,15 @@ def _merged(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     outer = [path for path in every if not any(path != other and _beneath(path, other) for other in every)]
     # The newest stay: they were missed although the older ones were known.
     return tuple(outer[-MAX_DIRECTORIES:])
+
+
+def _merged_reads(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    every = [
+        path for path in dict.fromkeys((*known, *more)) if len(path.encode("utf-8", "surrogateescape")) <= MAX_PATH
+    ]
+    whole = tuple(path for path in every if path.endswith("/"))
+    outer = [path for path in every if not any(path != other and path.startswith(other) for other in whole)]
+    return tuple(outer[-MAX_READS:])
 
 
 def _beneath(path: str, directory: str) -> bool:
@@ -146,6 +165,15 @@ def placed(path: str, project: str, home: str) -> str:
         if path == mark or path.startswith(mark + "/"):
             return base.rstrip("/") + path[1:] or "/"
     return path
+
+
+def read_places(lesson: Lesson, project: str, home: str) -> tuple[PathEffect, ...]:
+    """Return what earlier runs read unforeseen, as it is called in this project and home."""
+    found = []
+    for path in lesson.reads:
+        certainty = Certainty.UNDER if path.endswith("/") else Certainty.LITERAL
+        found.append(PathEffect(Access.READ, placed(path, project, home).rstrip("/") or "/", certainty))
+    return tuple(found)
 
 
 def estimate(analysis: Analysis, lesson: Lesson) -> Estimate:
@@ -176,12 +204,17 @@ def _bound(analysis: Analysis, lesson: Lesson) -> Bound:
     return Bound.NETWORK if analysis.effects.network else Bound.IO
 
 
-def corrected(analysis: Analysis, lesson: Lesson, directories: Iterable[str]) -> Analysis:
-    """Return the analysis with what was learned: ``directories`` are those of the lesson that can be written here."""
+def corrected(
+    analysis: Analysis, lesson: Lesson, directories: Iterable[str], reads: Iterable[PathEffect] = ()
+) -> Analysis:
+    """Return the analysis with what was learned.
+
+    ``directories`` are those of the lesson that can be written here, ``reads`` what it says is read.
+    """
     if not lesson.runs:
         return analysis
     expected = estimate(analysis, lesson)
-    more = tuple(PathEffect(Access.WRITE, path, Certainty.UNDER) for path in directories)
+    more = (*(PathEffect(Access.WRITE, path, Certainty.UNDER) for path in directories), *reads)
     effects = replace(analysis.effects, paths=(*analysis.effects.paths, *more)) if more else analysis.effects
     return replace(analysis, estimate=expected, effects=effects, priority=priority(analysis.tier, expected))
 

@@ -1,4 +1,4 @@
-"""A run's changes held against its prediction: what was foreseen, what was not, and what was and did not happen."""
+"""A run held against its prediction: what was foreseen, what it changed and read unforeseen, what did not happen."""
 
 from __future__ import annotations
 
@@ -45,22 +45,15 @@ def compare(
     """
     writes = [effect for effect in effects if effect.access is not Access.READ]
     predicted = list({(effect.path, effect.certainty): effect for effect in writes}.values())
-    whole = {effect.path for effect in writes if _whole(effect)}
-    exact = {effect.path for effect in predicted if effect.certainty is Certainty.LITERAL}
-    above = {parent for effect in predicted for parent in parents(_beginning(effect))}
-    patterns = [effect for effect in predicted if effect.certainty is Certainty.PATTERN]
+    foreseen = _Foreseen(writes)
     missed: list[str] = []
     reached: set[str] = set()
     count = 0
     for path in changed:
         count += 1
-        way = (path, *parents(path))
-        reached.update(way)
-        if path in exact or not whole.isdisjoint(way):
-            continue
-        if path in above or any(_means(pattern, path, way) for pattern in patterns):
-            continue
-        missed.append(path)
+        reached.update((path, *parents(path)))
+        if not foreseen.covers(path):
+            missed.append(path)
     untouched = sorted(effect.path for effect in predicted if not _touched(effect, reached))
     return Observation(
         changed=count,
@@ -71,6 +64,76 @@ def compare(
         untouched=len(untouched),
         untouched_paths=tuple(untouched[:MAX_NAMED]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a run read, held against all that it was predicted to touch. ``places``: where it was not, to be learned.
+
+    A place that ends with a slash is a directory with all that is in it.
+    """
+
+    read: int
+    missed: int
+    missed_paths: tuple[str, ...]
+    places: tuple[str, ...]
+
+    @property
+    def covered(self) -> bool:
+        """Whether nothing was read that was not predicted to be touched."""
+        return self.missed == 0
+
+
+def compare_reads(
+    effects: Iterable[PathEffect],
+    read: Iterable[str],
+    unnamed: Iterable[str] = (),
+    shared: Callable[[str], bool] = lambda _: False,
+) -> Reads:
+    """Hold the live paths that were read, and directories in which more was read than is named, against effects.
+
+    A path with a slash at its end is a directory whose names were read. Who was predicted to change a path was
+    predicted to look at it, and at the directories that lead there. ``shared`` as for :func:`compare`: of what is read
+    there only the files themselves are worth learning.
+    """
+    foreseen = _Foreseen(effects)
+    named, unnamed = dict.fromkeys(read), dict.fromkeys(unnamed)
+    missed = sorted(path for path in named if not foreseen.covers(path.rstrip("/") or "/"))
+    missed_in = sorted(path for path in unnamed if not foreseen.covers_all(path))
+    files = [path for path in missed if not path.endswith("/")]
+    directories = {path.rstrip("/") or "/" for path in missed if path.endswith("/")}.union(missed_in)
+    if len(files) > MAX_NAMED:
+        directories.update(map(posixpath.dirname, files))
+    whole = {path for path in directories if not shared(path)}
+    exact = [path for path in files if whole.isdisjoint(parents(path))]
+    return Reads(
+        read=len(named) + len(unnamed),
+        missed=len(missed) + len(missed_in),
+        missed_paths=tuple([*missed, *(path.rstrip("/") + "/" for path in missed_in)][:MAX_NAMED]),
+        places=(*exact, *(path.rstrip("/") + "/" for path in _outermost(whole))),
+    )
+
+
+class _Foreseen:
+    """The paths that a prediction covers."""
+
+    def __init__(self, effects: Iterable[PathEffect]) -> None:
+        effects = tuple(effects)
+        self.whole = {effect.path for effect in effects if _whole(effect)}
+        self.exact = {effect.path for effect in effects if effect.certainty is Certainty.LITERAL}
+        self.above = {parent for effect in effects for parent in parents(_beginning(effect))}
+        self.patterns = [effect for effect in effects if effect.certainty is Certainty.PATTERN]
+
+    def covers(self, path: str) -> bool:
+        """Whether a path was predicted, or leads to one that was."""
+        if path in self.exact or path in self.above:
+            return True
+        way = (path, *parents(path))
+        return not self.whole.isdisjoint(way) or any(_means(pattern, path, way) for pattern in self.patterns)
+
+    def covers_all(self, directory: str) -> bool:
+        """Whether all that a directory holds was predicted."""
+        return not self.whole.isdisjoint((directory, *parents(directory)))
 
 
 def _whole(effect: PathEffect) -> bool:

@@ -182,6 +182,7 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             host_effects=names("host_effects"),
             agreed="yes" in values,
             allow_checks=names("allow_checks"),
+            observe="observe" in values,
         ),
     )
 

@@ -83,6 +83,7 @@ OPTIONS = (
                 "give up when the locks take longer (status 75)",
             ),
             ("", "--dry-run", "dry_run", "flag", "", "say what would be done, run nothing"),
+            ("", "--observe", "observe", "flag", "", "have a look at what it reads and changes"),
         ),
     ),
     (

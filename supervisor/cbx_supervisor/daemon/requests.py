@@ -26,7 +26,7 @@ VERSION = "1"
 DESCRIPTORS = ("stdin", "stdout", "stderr", "cwd", "lease")
 _FLAGS = (
     "yes", "clear_env", "tty", "detach", "dry_run", "strict", "allow_privileged", "interactive", "seccomp_log", "again",
-    "unordered",
+    "unordered", "observe",
 )  # fmt: skip
 _MANY = frozenset((
     "arg", "env", "setenv", "rw", "ro", "hide", "tmpfs", "allow_missing", "host_effects", "allow_checks", "after",
@@ -45,7 +45,7 @@ _CIRCUMSTANCES = frozenset(
 _OF_OPTIONS = frozenset((
     "timeout", "kill_after", "memory", "cpus", "pids", "network", "allow_host", "publish", "workdir", "setenv",
     "clear_env", "rw", "ro", "hide", "tmpfs", "tier", "commit", "strict", "allow_missing", "allow_privileged",
-    "seccomp_log", "host_effects", "yes", "allow_checks",
+    "seccomp_log", "host_effects", "yes", "allow_checks", "observe",
 ))  # fmt: skip
 _LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
@@ -218,6 +218,7 @@ def _options(fields: Fields, user: str | None) -> Options:
         host_effects=_names(fields, "host_effects"),
         agreed=fields.flag("yes"),
         allow_checks=_names(fields, "allow_checks"),
+        observe=fields.flag("observe"),
     )
 
 

@@ -518,6 +518,7 @@ def _defaults(settings: Settings) -> runner.Defaults:
         strict=settings.sandbox.strict,
         pooled=settings.sandbox.run_as == "pool",
         observe_every=settings.learning.observe_every,
+        watch_reads=runner.Watching(settings.learning.reads),
     )
 
 

@@ -16,11 +16,12 @@ from cbx_sandbox import lockset, runner
 from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.fingerprint import label
 from cbx_sandbox.shell.learned import Lesson
-from cbx_sandbox.shell.observation import Observation
+from cbx_sandbox.shell.observation import Observation, Reads
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.execution.outcome import printable
+from cbx_supervisor.execution.reading import Reading
 from cbx_supervisor.execution.submission import Submission
-from cbx_supervisor.model.prediction import Forecast, Observed, PredictedPath, Prediction
+from cbx_supervisor.model.prediction import Forecast, Observed, ObservedReads, PredictedPath, Prediction
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.settings import Settings
 from cbx_supervisor.store import predictions
@@ -68,6 +69,7 @@ class Learning:
         planned: runner.Plan,
         result: Result,
         seen: Observation | None,
+        reading: Reading | None,
         at: float,
     ) -> list[Operation]:
         """What to write when a job is over that was started; remembers the lesson at once."""
@@ -81,22 +83,30 @@ class Learning:
             cpu=result.usage.cpu_seconds,
             peak=result.usage.memory_peak_bytes,
         )
-        operations: list[Operation] = [predictions.ended(uid, job, ended, observed(seen))]
+        operations: list[Operation] = [predictions.ended(uid, job, ended, observed(seen), observed_reads(reading))]
         if _own(submission):
-            operations += self._learn(uid, planned, result, seen, at)
+            read = None if reading is None else reading.seen
+            operations += self._learn(uid, planned, result, seen, read, at)
         if self._written[uid] % PRUNED_EVERY == 0:
             operations.append(predictions.prune(uid, self._settings.predictions_per_user_max))
         self._written[uid] += 1
         return operations
 
     def _learn(
-        self, uid: int, planned: runner.Plan, result: Result, seen: Observation | None, at: float
+        self,
+        uid: int,
+        planned: runner.Plan,
+        result: Result,
+        seen: Observation | None,
+        read: Reads | None,
+        at: float,
     ) -> list[Operation]:
         known, mark = self._of(uid), planned.fingerprint
         lesson = known.pop(mark, Lesson()).after(
             _run(planned, result),
             missed=seen is not None and not seen.covered,
-            directories=_directories(planned, seen),
+            directories=_remembered(planned, () if seen is None else seen.directories),
+            reads=_remembered(planned, () if read is None else read.places),
         )
         known[mark] = lesson  # the last one used is the last one forgotten
         operations: list[Operation] = [predictions.learned(uid, mark, lesson, printable(label(planned.analysis)), at)]
@@ -140,11 +150,9 @@ def _run(planned: runner.Plan, result: Result) -> learned.Run:
     return learned.Run(usage.wall_seconds, memory, busy)
 
 
-def _directories(planned: runner.Plan, seen: Observation | None) -> list[str]:
-    if seen is None or not seen.directories:
-        return []
+def _remembered(planned: runner.Plan, paths: Sequence[str]) -> list[str]:
     home = planned.request.identity.home
-    return [learned.anchored(path, planned.project, home) for path in seen.directories]
+    return [learned.anchored(path, planned.project, home) for path in paths]
 
 
 # ── as values of the model ──
@@ -185,6 +193,15 @@ def observed(seen: Observation | None) -> Observed | None:
         seen.untouched,
         tuple(_bounded([printable(path) for path in seen.untouched_paths])),
     )
+
+
+def observed_reads(reading: Reading | None) -> ObservedReads | None:
+    """What was seen to be read, with as many paths as are kept; None where nothing is known."""
+    if reading is None or reading.seen is None:
+        return None
+    seen = reading.seen
+    paths = tuple(_bounded([printable(path) for path in seen.missed_paths]))
+    return ObservedReads(seen.read, seen.missed, paths, reading.system, printable(reading.why))
 
 
 def _bounded(paths: Sequence[str]) -> list[str]:

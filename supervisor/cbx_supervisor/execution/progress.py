@@ -19,6 +19,7 @@ from cbx_supervisor.store.attempts import Again
 if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
     from cbx_supervisor.execution.networking import JobNetwork
+    from cbx_supervisor.execution.reading import Reading
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -70,6 +71,7 @@ class Progress:
         self.namespaces: frozenset[str] = frozenset()  # its init's, by which what it left is found
         self.loan: Loan | None = None  # of the job user that it runs as
         self.note = ""
+        self.reading: Reading | None = None  # if it is looked at what it reads
         self.attempt = attempt
         self.again = again
         self.due: float | None = None  # by the loop's clock, if this supervisor has decided on this attempt

@@ -208,7 +208,7 @@ def _beside(job: Progress, result: Result, error: CbxError | None, now: float) -
         )
     if job.predicted and job.planned is not None:
         seen = None if job.settled is None else job.settled.seen
-        writes += job.executor.learning.over(job.number, job.submission, job.planned, result, seen, now)
+        writes += job.executor.learning.over(job.number, job.submission, job.planned, result, seen, job.reading, now)
     if noted := auditing.noted(job, error):
         who = job.submission
         writes.append(audit.record(now, noted[0], f"job {job.number}", uid=who.uid, pid=who.pid, detail=noted[1]))

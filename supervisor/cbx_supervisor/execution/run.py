@@ -28,6 +28,7 @@ from cbx_supervisor.execution import (
     learning,
     outcome,
     parking,
+    reading,
     records,
     retrying,
     starting,
@@ -90,6 +91,8 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             job.live.waits_again(job.attempt + 1)  # from here on it can be withdrawn
             await records.again(job, result, again)
     finally:
+        if job.reading is not None:
+            job.reading.close()
         told = None if result is None else breaking.healthy(result, job.planned)
         if parked:
             job.locks.close()  # it keeps its place
@@ -170,6 +173,7 @@ async def _ended(
     ended = await ending
     network = None if job.network is None else await job.network.end()
     view = job.view or await job.look()
+    await reading.look(job, planned)
     # Init has taken the overlays down before it said so: what they hold is settled while its namespaces end.
     settled = job.settled = await _settle(job, planned, ended)
     left: list[str] = []
@@ -196,7 +200,9 @@ async def _ended(
     if note := correcting.told(job, result):
         result = msgspec.structs.replace(result, message=f"{result.message}; {note}")
     seen = learning.observed(None if settled is None else settled.seen)
-    foreseen = msgspec.structs.replace(learning.predicted(planned), observed=seen)
+    foreseen = msgspec.structs.replace(
+        learning.predicted(planned), observed=seen, reads=learning.observed_reads(job.reading)
+    )
     return msgspec.structs.replace(result, prediction=foreseen)
 
 

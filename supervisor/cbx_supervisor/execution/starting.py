@@ -15,6 +15,7 @@ from cbx_sandbox.box.spec import BoxSpec
 from cbx_supervisor.execution import lending, output, records
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.progress import Progress
+from cbx_supervisor.execution.reading import Reading
 from cbx_supervisor.model.job import Running
 from cbx_supervisor.store import jobs
 
@@ -49,6 +50,8 @@ async def start(job: Progress, planned: runner.Plan, view: box.HostView, started
 async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> Init:
     if job.submission.detached:
         await job.look_at(output.prepare, job.descriptors, job.executor.paths.log_of(job.number, job.attempt))
+    if planned.reads:
+        job.reading = Reading(planned.policy, view, job.places)
     names, fds = _passed(job, planned)
     shown: dict[str, int] = {}
     if planned.policy.pooled:
@@ -100,6 +103,9 @@ def _passed(job: Progress, planned: runner.Plan) -> tuple[list[str], list[int]]:
     if not planned.policy.overlay_all:
         names += [f"lock:{entry.grant.path}" for entry in job.locks.entries]
         fds += [entry.fd for entry in job.locks.entries]
+    if job.reading is not None:
+        names.append("reads")
+        fds.append(job.reading.fd)
     return names, fds
 
 
@@ -126,4 +132,5 @@ def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[s
         terminal=None if size is None else {"rows": size[0], "columns": size[1]},
         log_bytes=job.executor.settings.sandbox.output_log_mb << 20,
         user=user,
+        reads=None if job.reading is None else job.reading.mounts,
     )

@@ -1,7 +1,8 @@
 """The classifier's record on this host, from the runs that are over. Pure.
 
 Only runs over an overlay show what was written: those of SEQUENTIAL and DANGEROUS jobs, and the CONDITIONAL ones that
-were looked at. Of a SAFE job only the exit status can tell that it may have wanted to write.
+were looked at. Of a SAFE job only the exit status can tell that it may have wanted to write. What is read is looked at
+where that was asked for: reads that were not predicted are misses of a kind of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from cbx_supervisor.model.prediction import Forecast, Observed
+from cbx_supervisor.model.prediction import Forecast, Observed, ObservedReads
 
 NAMED = 50  # fingerprints in each list
 PATHS = 16  # missed paths of each
@@ -36,6 +37,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     wall: float
     peak: int | None
     observed: Observed | None
+    reads: ObservedReads | None = None
 
 
 class Accuracy:
@@ -45,6 +47,7 @@ class Accuracy:
         self.runs = 0
         self._tiers = {tier: Counter[str]() for tier in TIERS}
         self._seen = Counter[str]()
+        self._read = Counter[str]()
         self._by_command: dict[tuple[int, str], _Command] = {}
         self._estimates: dict[str, _Errors] = {}
 
@@ -57,6 +60,10 @@ class Accuracy:
         tier["suspect"] += row.suspect
         self._by_command.setdefault((row.uid, row.fingerprint), _Command()).add(row)
         self._estimates.setdefault(row.forecast.source, _Errors()).add(row)
+        if (reads := row.reads) is not None:
+            self._read.update(
+                observed=1, covered=reads.covered, incomplete=bool(reads.why), read=reads.read, missed=reads.missed
+            )
         if (observed := row.observed) is not None:
             tier["observed"] += 1
             tier["covered"] += observed.covered
@@ -72,7 +79,7 @@ class Accuracy:
         """Return it as plain JSON values; a share of nothing is null."""
         observed = sum(tier["observed"] for tier in self._tiers.values())
         covered = sum(tier["covered"] for tier in self._tiers.values())
-        seen = self._seen
+        seen, read = self._seen, self._read
         return {
             "runs": self.runs,
             "tiers": {name: _tier(tier) for name, tier in self._tiers.items()},
@@ -85,6 +92,12 @@ class Accuracy:
                 "touched": seen["touched"],
                 "precision": _share(seen["touched"], seen["predicted"]),
             },
+            "read_sets": {
+                **{key: read[key] for key in ("observed", "covered", "incomplete", "read", "missed")},
+                "share": _share(read["covered"], read["observed"]),
+                "recall": _share(read["read"] - read["missed"], read["read"]),
+            },
+            "read_misses": self._listed(lambda command: command.unread, _Command.read_miss),
             "misses": self._listed(lambda command: command.missed, _Command.miss),
             "too_strict": self._listed(lambda command: command.too_strict, _Command.summary),
             "too_lax": self._listed(lambda command: command.suspect, _Command.summary),
@@ -101,12 +114,13 @@ class _Command:
     """All runs of one user's fingerprint."""
 
     def __init__(self) -> None:
-        self.runs = self.missed = self.suspect = self.observed = self.idle = 0
+        self.runs = self.missed = self.suspect = self.observed = self.idle = self.unread = 0
         self.last = 0
         self.label: str | None = None
         self.analysed = ""
         self.statuses: dict[int, None] = {}
         self.paths: dict[str, None] = {}
+        self.read_paths: dict[str, None] = {}
 
     def add(self, row: Row) -> None:
         self.runs += 1
@@ -114,14 +128,15 @@ class _Command:
         self.suspect += row.suspect
         if row.suspect and len(self.statuses) < PATHS:
             self.statuses[row.status] = None
+        if row.reads is not None:
+            self.unread += not row.reads.covered
+            _add(self.read_paths, row.reads.missed_paths)
         if row.observed is None:
             return
         self.observed += 1
         self.idle += row.observed.changed == 0 and row.status == 0
         self.missed += not row.observed.covered
-        for path in row.observed.missed_paths:
-            if len(self.paths) < PATHS:
-                self.paths[path] = None
+        _add(self.paths, row.observed.missed_paths)
 
     @property
     def too_strict(self) -> int:
@@ -139,6 +154,15 @@ class _Command:
 
     def miss(self) -> dict[str, Any]:
         return {**self.summary(), "missed_runs": self.missed, "paths": list(self.paths)}
+
+    def read_miss(self) -> dict[str, Any]:
+        return {**self.summary(), "missed_runs": self.unread, "paths": list(self.read_paths)}
+
+
+def _add(known: dict[str, None], paths: Iterable[str]) -> None:
+    for path in paths:
+        if len(known) < PATHS:
+            known[path] = None
 
 
 class _Errors:

@@ -39,8 +39,30 @@ class Observed(msgspec.Struct, frozen=True):
         return self.missed == 0
 
 
+class ObservedReads(msgspec.Struct, frozen=True):
+    """What was read, held against all that the job was predicted to touch. ``system``: reads that every program makes.
+
+    Paths are the first few of as many as the numbers say; one with a slash at its end is a directory in which more was
+    read than is kept. ``why`` says what may be missing, empty if nothing is.
+    """
+
+    read: int = 0
+    missed: int = 0
+    missed_paths: tuple[str, ...] = ()
+    system: int = 0
+    why: str = ""
+
+    @property
+    def covered(self) -> bool:
+        """True if nothing was read that was not predicted to be touched."""
+        return self.missed == 0
+
+
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """The prediction of one job. ``tier`` is what the analysis alone said; ``observed`` needs an overlay."""
+    """The prediction of one job. ``tier`` is what the analysis alone said; ``observed`` needs an overlay.
+
+    ``reads`` is there if it was looked at what the job read.
+    """
 
     fingerprint: str
     tier: str
@@ -48,3 +70,4 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     writes_left_out: int = 0
     forecast: Forecast
     observed: Observed | None = None
+    reads: ObservedReads | None = None

@@ -234,6 +234,12 @@ CREATE TABLE queue (
 ) STRICT;
 """
 
+# What was seen to be read, as JSON; and what of it was not predicted, for the next prediction.
+_READS = """
+ALTER TABLE predictions ADD COLUMN reads TEXT;
+ALTER TABLE lessons ADD COLUMN reads TEXT NOT NULL DEFAULT '[]';
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _PREDICTIONS,
@@ -246,6 +252,7 @@ MIGRATIONS: tuple[str, ...] = (
     _OPERATIONS,
     _ATTENTION,
     _STEERING,
+    _READS,
 )
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}

@@ -13,9 +13,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from cbx_sandbox.shell.learned import Lesson, Samples
 from cbx_supervisor.model.accuracy import Row
-from cbx_supervisor.model.prediction import Forecast, Observed, PredictedPath, Prediction
+from cbx_supervisor.model.prediction import Forecast, Observed, ObservedReads, PredictedPath, Prediction
 from cbx_supervisor.store.database import Database
 
 Operation = Callable[[sqlite3.Connection], None]
@@ -53,8 +55,8 @@ def started(uid: int, job: int, at: float, prediction: Prediction, tier: str) ->
     return operation
 
 
-def ended(uid: int, job: int, how: Ended, observed: Observed | None) -> Operation:
-    """Add what came of it."""
+def ended(uid: int, job: int, how: Ended, observed: Observed | None, reads: ObservedReads | None = None) -> Operation:
+    """Add what came of it, and what it was seen to read."""
     seen: tuple[Any, ...] = (None,) * 6
     if observed is not None:
         seen = (
@@ -62,11 +64,13 @@ def ended(uid: int, job: int, how: Ended, observed: Observed | None) -> Operatio
             _list(observed.untouched_paths),
         )  # fmt: skip
 
+    read = None if reads is None else json.dumps(msgspec.to_builtins(reads), separators=(",", ":"))
+
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE predictions SET status = ?, suspect = ?, wall = ?, cpu = ?, peak = ?, changed = ?, missed = ?,"
-            " missed_paths = ?, predicted = ?, untouched = ?, untouched_paths = ? WHERE uid = ? AND job = ?",
-            (how.status, how.suspect, how.wall, how.cpu, how.peak, *seen, uid, job),
+            " missed_paths = ?, predicted = ?, untouched = ?, untouched_paths = ?, reads = ? WHERE uid = ? AND job = ?",
+            (how.status, how.suspect, how.wall, how.cpu, how.peak, *seen, read, uid, job),
         )
 
     return operation
@@ -129,13 +133,13 @@ def learned(uid: int, fingerprint: str, lesson: Lesson, label: str, at: float) -
     """Write down what a fingerprint has taught so far."""
     values = (
         uid, fingerprint, at, label, lesson.runs, lesson.misses, lesson.seconds.packed, lesson.memory.packed,
-        lesson.busy.packed, _list(lesson.directories),
+        lesson.busy.packed, _list(lesson.directories), _list(lesson.reads),
     )  # fmt: skip
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO lessons (uid, fingerprint, at, label, runs, misses, seconds, memory, busy,"
-            " directories) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " directories, reads) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
 
@@ -162,6 +166,7 @@ def lessons(connection: sqlite3.Connection, uid: int) -> dict[str, Lesson]:
             Samples(row["memory"]),
             Samples(row["busy"]),
             tuple(json.loads(row["directories"])),
+            tuple(json.loads(row["reads"])),
         )
         for row in found
     }
@@ -191,7 +196,12 @@ def _prediction(row: Any) -> Prediction:
         writes_left_out=left_out,
         forecast=Forecast(row["seconds"], row["memory_mb"], row["bound"], row["source"], row["confidence"]),
         observed=_observed(row),
+        reads=_reads(row),
     )
+
+
+def _reads(row: Any) -> ObservedReads | None:
+    return None if row["reads"] is None else msgspec.convert(json.loads(row["reads"]), ObservedReads)
 
 
 def _observed(row: Any) -> Observed | None:
@@ -222,4 +232,5 @@ def _row(row: Any) -> Row:
         wall=row["wall"],
         peak=row["peak"],
         observed=_observed(row),
+        reads=_reads(row),
     )

@@ -272,3 +272,14 @@ def test_below_compares_whole_names(path, ancestors):
     assert plan.below(path, tuple(ancestors)) == expected
     assert plan.below(path, ("/",))
     assert not plan.below(path + "x", (path,))
+
+
+def test_reads_are_told_of_every_mount_of_files_and_of_none_that_may_hang():
+    """Those that the box makes of its own, too; not what each box has of its own."""
+    lines = "5 1 8:5 / /net rw - nfs4 server:/x rw\n6 5 8:6 / /net/disk rw - ext4 /dev/y rw"
+    host = view("/", "/home")
+    host = replace(host, mounts=(*host.mounts, *mountinfo.parse(lines)))
+    made = policy(grants=[direct("/work"), overlay("/net/work")], readonly=("/srv",))
+    watched, left = plan.watched(made, host, [plan.OverlayPlace("/other", "/layers/1", redirect=True)])
+    assert watched == ["/", "/home", "/other", "/srv", "/work"]
+    assert left == ["/net"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.shell import learned
 from cbx_sandbox.shell.analysis import analyse
+from cbx_sandbox.shell.effects import Access, Certainty
 from cbx_sandbox.shell.estimate import Bound, Source
 from cbx_sandbox.shell.learned import ENOUGH, KEPT, Lesson, Run, Samples
 
@@ -148,3 +149,20 @@ def test_a_lesson_makes_nothing_laxer():
         assert changed.tier is analysis.tier
         assert set(analysis.effects.paths) < set(changed.effects.paths)
         assert (changed.checks, changed.reasons) == (analysis.checks, analysis.reasons)
+
+
+def test_reads_are_added_to_the_effects_and_nothing_else():
+    """No tier, no lock: only the order goes by them. A directory swallows what lies in it, the newest stay."""
+    made = Lesson().after(Run(), reads=["./conf", "/srv/x/y"]).after(Run(), reads=["/srv/x/", "~/.rc"])
+    assert made.reads == ("./conf", "/srv/x/", "~/.rc")
+    assert (made.misses, learned.floor(made, [])) == (0, None)
+    found = learned.read_places(made, "/q", "/home/v")
+    assert {(effect.access, effect.path, effect.certainty) for effect in found} == {
+        (Access.READ, "/q/conf", Certainty.LITERAL),
+        (Access.READ, "/srv/x", Certainty.UNDER),
+        (Access.READ, "/home/v/.rc", Certainty.LITERAL),
+    }
+    changed = learned.corrected(analyse("ls", FACTS), made, [], found)
+    assert set(found) <= set(changed.effects.paths)
+    many = made.after(Run(), reads=[f"/r/{number}" for number in range(100)])
+    assert many.reads == tuple(f"/r/{number}" for number in range(100 - learned.MAX_READS, 100))

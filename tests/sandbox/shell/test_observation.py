@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbx_sandbox.shell.effects import Access, Certainty, PathEffect
-from cbx_sandbox.shell.observation import MAX_NAMED, compare
+from cbx_sandbox.shell.observation import MAX_NAMED, compare, compare_reads
 
 LITERAL, PATTERN, UNDER, UNKNOWN = Certainty
 
@@ -74,3 +74,54 @@ def test_the_numbers_agree(predicted, changed):
     assert set(seen.missed_paths) <= set(changed)
     wider = compare([*predicted, *(write(path, UNDER) for path in seen.directories)], changed)
     assert wider.covered
+
+
+@pytest.mark.parametrize(
+    ("effect", "path", "covered"),
+    [
+        (write("/p/a", access=Access.READ), "/p/a", True),
+        (write("/p/a", access=Access.READ), "/p/b", False),
+        (write("/p/a"), "/p/a", True),  # who changes it looks at it
+        (write("/p/d/a", access=Access.READ), "/p/d", True),  # on the way
+        (write("/p/d", access=Access.READ), "/p/d/a", False),
+        (write("/p", UNDER, Access.READ), "/p/x/y", True),
+        (write("/p", UNKNOWN, Access.READ), "/p/x", True),
+        (write("/p/*.c", PATTERN, Access.READ), "/p/x.c", True),
+        (write("/p/*.c", PATTERN, Access.READ), "/p/x.h", False),
+        (write("/p/*.c", PATTERN, Access.READ), "/p", True),  # to find what matches it is listed
+    ],
+)
+def test_what_a_prediction_covers_of_reads(effect, path, covered):
+    """Everything that it says is touched."""
+    seen = compare_reads([effect], [path])
+    assert seen.covered is covered
+    assert seen.missed_paths == seen.places == (() if covered else (path,))
+
+
+def test_few_reads_are_learned_as_they_are_and_many_by_directory():
+    """Not by one that holds the files of many."""
+    few = compare_reads([], ["/d/1", "/d/2"])
+    assert few.places == ("/d/1", "/d/2")
+    many = compare_reads([], [f"/d/{number}" for number in range(20)] + ["/etc/x"], shared=lambda path: path == "/etc")
+    assert (many.missed, many.places) == (21, ("/etc/x", "/d/"))
+
+
+def test_a_directory_of_which_not_all_is_known_counts_as_a_whole():
+    """It is covered only where all of it was predicted."""
+    effects = [write("/p", UNDER, Access.READ), write("/q/a", access=Access.READ)]
+    seen = compare_reads(effects, [], ["/p/x", "/q"])
+    assert compare_reads(effects, ["/p/x/", "/q/", "/q/a"]).covered, "to find what is read in it"
+    assert compare_reads([], ["/d/", "/d/x", "/e"]).places == ("/e", "/d/")
+    assert (seen.read, seen.missed, seen.missed_paths, seen.places) == (2, 1, ("/q/",), ("/q/",))
+
+
+@given(st.lists(effects, max_size=6), st.lists(names, max_size=40))
+def test_what_was_learned_of_reads_covers_them(predicted, read):
+    """Or a place is left out for there are too many of them; nothing that was not read is learned."""
+    seen = compare_reads(predicted, read)
+    wider = [
+        write(path.rstrip("/") or "/", UNDER if path.endswith("/") else LITERAL, Access.READ) for path in seen.places
+    ]
+    assert compare_reads([*predicted, *wider], read).covered
+    assert seen.read == len(set(read))
+    assert compare_reads([*predicted, *(write(path) for path in read)], read).covered

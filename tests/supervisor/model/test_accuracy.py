@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cbx_supervisor.model.accuracy import NAMED, PATHS, TIERS, Accuracy, Row
-from cbx_supervisor.model.prediction import Forecast, Observed
+from cbx_supervisor.model.prediction import Forecast, Observed, ObservedReads
 
 SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS = TIERS
 
@@ -58,6 +58,23 @@ def test_misses_are_named_by_command():
         ("aa", 1, ["/m"]),
     ]
     assert made["misses"][0]["last_job"] == 3
+
+
+def test_reads_are_a_kind_of_their_own():
+    """Counted where they were looked at; a miss of them is none of what was changed."""
+    read = ObservedReads(read=10, missed=2, missed_paths=("/r", "/s"), system=5)
+    made = report(
+        row(1, observed=COVERED, reads=read),
+        row(2, tier=SAFE, mark="bb", reads=ObservedReads(read=10, system=1, why="events were lost")),
+        row(3, mark="bb"),
+    )
+    assert made["read_sets"] == {
+        "observed": 2, "covered": 1, "incomplete": 1, "read": 20, "missed": 2, "share": 0.5, "recall": 0.9,
+    }  # fmt: skip
+    assert [(one["fingerprint"], one["missed_runs"], one["paths"]) for one in made["read_misses"]] == [
+        ("aa", 1, ["/r", "/s"])
+    ]
+    assert made["misses"] == []
 
 
 def test_too_strict_is_what_never_wrote():

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from cbx_sandbox.shell.learned import Lesson, Run
-from cbx_supervisor.model.prediction import Forecast, Observed, PredictedPath, Prediction
+from cbx_supervisor.model.prediction import Forecast, Observed, ObservedReads, PredictedPath, Prediction
 from cbx_supervisor.store import migrations, predictions
 from cbx_supervisor.store.database import Database
 
@@ -43,10 +43,11 @@ def test_a_prediction_is_found_as_it_was_written(database):
     made = foreseen(writes=writes, writes_left_out=3)
     database.write(predictions.started(7, 1, 1.0, made, "DANGEROUS_ISOLATED")).result()
     assert database.read(lambda connection: predictions.find(connection, 7, 1)) == made
-    seen = Observed(5, 1, ("/r/x",), 2, 1, ("/q",))
-    database.write(predictions.ended(7, 1, predictions.Ended(0, False, 0.5, None, None), seen)).result()
+    seen, read = Observed(5, 1, ("/r/x",), 2, 1, ("/q",)), ObservedReads(9, 1, ("/s/\u20ac",), 40, "some are missing")
+    database.write(predictions.ended(7, 1, predictions.Ended(0, False, 0.5, None, None), seen, read)).result()
     found = database.read(lambda connection: predictions.find(connection, 7, 1))
-    assert (found.observed, found.writes, found.writes_left_out) == (seen, writes, 3)
+    assert (found.observed, found.reads, found.writes, found.writes_left_out) == (seen, read, writes, 3)
+    assert [(row.observed, row.reads) for row in rows(database)] == [(seen, read)]
     assert database.read(lambda connection: predictions.find(connection, 8, 1)) is None
 
 
@@ -74,7 +75,7 @@ def test_pruning_takes_the_oldest_of_one_user(database):
 
 def test_lessons_are_found_as_they_were_written(database):
     """By user; the one used longest ago first; names of any bytes."""
-    lesson = Lesson().after(Run(0.1, 20.5, 0.3), missed=True, directories=["./\udcff", "/srv/\u20ac"])
+    lesson = Lesson().after(Run(0.1, 20.5, 0.3), missed=True, directories=["./\udcff", "/srv/\u20ac"], reads=["./r"])
     database.write(predictions.learned(1, MARK, lesson, "make", 2.0))
     database.write(predictions.learned(1, "ff", Lesson(), "ls", 1.0)).result()
     found = database.read(lambda connection: predictions.lessons(connection, 1))

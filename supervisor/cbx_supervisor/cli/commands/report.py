@@ -92,7 +92,7 @@ def _operations(report: dict[str, Any]) -> list[str]:
 
 
 def _render(report: dict[str, Any]) -> list[str]:
-    sets, paths = report["write_sets"], report["paths"]
+    sets, paths, reads = report["write_sets"], report["paths"], report["read_sets"]
     parts = [
         output.pairs(
             [
@@ -101,6 +101,7 @@ def _render(report: dict[str, Any]) -> list[str]:
                 ("covered", f"{_share(sets['share'])} of {sets['observed']} runs changed only what was predicted"),
                 ("recall", f"{_share(paths['recall'])} of {paths['changed']} changed paths were predicted"),
                 ("precision", f"{_share(paths['precision'])} of {paths['predicted']} predicted paths were changed"),
+                ("reads", _reads(reads) if reads["observed"] else None),
                 *((f"time, {source}", _error(found["seconds"])) for source, found in report["estimates"].items()),
                 *((f"memory, {source}", _error(found["memory"])) for source, found in report["estimates"].items()),
             ]
@@ -116,6 +117,7 @@ def _render(report: dict[str, Any]) -> list[str]:
         ),
     ]  # fmt: skip
     parts += _listed("changed what was not predicted", report["misses"], "PATHS", lambda entry: entry["paths"])
+    parts += _listed("read what was not predicted", report["read_misses"], "PATHS", lambda entry: entry["paths"])
     parts += _listed(
         "never changed anything (too strict?)", report["too_strict"], "TIER", lambda entry: [entry["tier"]]
     )
@@ -134,6 +136,11 @@ def _listed(title: str, entries: list[dict[str, Any]], last: str, value: Any) ->
     ]
     more = [f"… and {len(entries) - SHOWN} more: see --json"] if len(entries) > SHOWN else []
     return ["", f"{title}:", output.table(("FINGERPRINT", "RUNS", "LAST JOB", "COMMAND", last), rows), *more]
+
+
+def _reads(found: dict[str, Any]) -> str:
+    text = f"{_share(found['share'])} of {found['observed']} runs read only what was predicted"
+    return f"{text}; of {found['incomplete']} not all is known" if found["incomplete"] else text
 
 
 def _share(share: float | None) -> str:

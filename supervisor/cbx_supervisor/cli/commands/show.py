@@ -54,6 +54,8 @@ def render(result: dict[str, Any]) -> str:
             ("looked at", _seen(foreseen.get("observed"))),
             ("not predicted", _few(foreseen.get("observed"), "missed")),
             ("not changed", _few(foreseen.get("observed"), "untouched")),
+            ("reads", _read(foreseen.get("reads"))),
+            ("not foreseen", _few(foreseen.get("reads"), "missed")),
             ("fingerprint", foreseen.get("fingerprint")),
             ("attempts", _attempts(result.get("attempts") or [])),
             ("leaks", [str(leak) for leak in result.get("leaks") or []]),
@@ -123,6 +125,13 @@ def _seen(observed: dict[str, Any] | None) -> str | None:
     if observed is None:
         return None
     return f"{observed['changed']} paths changed, {observed['missed']} of them not predicted"
+
+
+def _read(reads: dict[str, Any] | None) -> str | None:
+    if reads is None:
+        return None
+    text = f"{reads['read']} paths read, {reads['missed']} of them not predicted, and {reads['system']} of the system"
+    return f"{text}; not all is known: {reads['why']}" if reads["why"] else text
 
 
 def _few(observed: dict[str, Any] | None, which: str) -> list[str]:

@@ -42,6 +42,7 @@ class Submit(Body, frozen=True):
     unordered: bool = False
     user: str | None = None
     strict: bool = False
+    observe: bool = False
     yes: bool = False
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     transaction: int | None = None
