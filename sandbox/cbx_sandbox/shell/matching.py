@@ -14,29 +14,42 @@ bare       true: without any word that is no option
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "bare", "valued"})
 MAX_REMEMBERED = 5_000  # programs
 MAX_MATCHED = 20_000  # characters of one word or input that an expression is tried on
 
 
+_HEADER = re.compile(r"(?m)^\[\[(\w+)\]\]$")
+_PROGRAMS = re.compile(r'(?m)^programs = "([^"\\]+)"$')
+
+
 @dataclass(frozen=True)
 class Pattern:
-    """One table; its expressions are compiled when one of its programs is first met."""
+    """One table of a file; it is parsed, and its expressions are compiled, when one of its programs is first met."""
 
-    table: Mapping[str, Any]
+    key: str
+    text: str
+
+    @cached_property
+    def table(self) -> Mapping[str, Any]:
+        """What the table says."""
+        table: Mapping[str, Any] = tomllib.loads(self.text)[self.key][0]
+        return table
 
     @cached_property
     def programs(self) -> tuple[str, ...]:
         """The names that it is about."""
-        return tuple(str(self.table["programs"]).split())
+        found = _PROGRAMS.search(self.text)
+        return tuple((str(self.table["programs"]) if found is None else found[1]).split())
 
     @cached_property
     def _first(self) -> frozenset[str]:
@@ -87,14 +100,32 @@ class Pattern:
         return self._input is None or (stdin is not None and self._input.search(stdin[:MAX_MATCHED]) is not None)
 
 
+def means(pattern: str, name: str) -> bool:
+    """Whether a name with or without stars in it means a program; compiling an expression for it takes longer."""
+    if not _WILD.search(pattern):
+        return pattern == name
+    return name.startswith(_WILD.split(pattern, maxsplit=1)[0]) and fnmatchcase(name, pattern)
+
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def _cut(text: str, key: str) -> Iterator[Pattern]:
+    """Yield the tables of an array, each with its own text."""
+    headers = list(_HEADER.finditer(text))
+    for header, following in zip(headers, [*headers[1:], None], strict=False):
+        if header[1] == key:
+            yield Pattern(key, text[header.start() : following.start() if following else len(text)])
+
+
 class Patterns:
     """Many patterns, found by the program."""
 
-    def __init__(self, tables: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, text: str, key: str) -> None:
+        """Take the tables of an array from the text of a file."""
         self._named: dict[str, list[Pattern]] = {}
         self._starred: list[Pattern] = []
-        for table in tables:
-            pattern = Pattern(table)
+        for pattern in _cut(text, key):
             for name in pattern.programs:
                 if "*" not in name:
                     self._named.setdefault(name, []).append(pattern)
@@ -110,7 +141,7 @@ class Patterns:
             starred = [
                 pattern
                 for pattern in self._starred
-                if any(fnmatchcase(name, known) for known in pattern.programs if "*" in known)
+                if any(means(known, name) for known in pattern.programs if "*" in known)
                 and name not in str(pattern.table.get("except", "")).split()
             ]
             found = (*self._named.get(name, ()), *starred)

@@ -34,12 +34,16 @@ def named(program: str, texts: Sequence[str]) -> Iterator[tuple[Thing, str, bool
 
 def tables() -> Mapping[str, Any]:
     """Return what the file says."""
-    return tomllib.loads(bundled.text(__name__.rpartition(".")[0], "things.toml"))
+    return tomllib.loads(_text())
+
+
+def _text() -> str:
+    return bundled.text(__name__.rpartition(".")[0], "things.toml")
 
 
 @cache
 def _tables() -> Patterns:
-    return Patterns(tables()["thing"])
+    return Patterns(_text(), "thing")
 
 
 def _names(pattern: Pattern, texts: Sequence[str]) -> Iterable[str]:

@@ -21,13 +21,17 @@ MARKS = {"secret": marks.SECRET, "private": marks.PRIVATE, "decoded": marks.DECO
 @cache
 def tables(name: str) -> Mapping[str, Any]:
     """Return what a file says."""
-    return tomllib.loads(bundled.text(__name__.rpartition(".")[0], f"{name}.toml"))
+    return tomllib.loads(_text(name))
+
+
+def _text(name: str) -> str:
+    return bundled.text(__name__.rpartition(".")[0], f"{name}.toml")
 
 
 @cache
 def patterns(name: str, key: str) -> Patterns:
     """Return the patterns over commands that stand under a key."""
-    return Patterns(tables(name)[key])
+    return Patterns(_text(name), key)
 
 
 @cache

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox.shell.checks import catalogue
 from cbx_sandbox.shell.checks.model import Finding, finding
+from cbx_sandbox.shell.matching import means
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,12 +37,11 @@ class _Table:
 
 def look(program: str, texts: Iterable[str]) -> Iterator[Finding]:
     """Return what the code that an interpreter is handed is called."""
-    about = _about(program)
+    long = [text for text in texts if len(text) >= SHORTEST]
+    about = _about(program) if long else ()
     if not about:
         return
-    for text in texts:
-        if len(text) < SHORTEST:
-            continue
+    for text in long:
         code = text[:MAX_CODE]
         bare = _STRINGS.sub("''", code)
         yield from (table.found for table in about if table.holds(code, bare))
@@ -53,7 +52,7 @@ def _about(program: str) -> tuple[_Table, ...]:
     return tuple(
         _compiled(table)
         for table in catalogue.tables("code")["code"]
-        if any(fnmatchcase(program, name) for name in str(table["programs"]).split())
+        if any(means(name, program) for name in str(table["programs"]).split())
     )
 
 
