@@ -112,7 +112,7 @@ class Staging:
                 # What has a step of its own does not come with the directory around it.
                 carrying = self._carrying(split(path)[0])
                 if carrying in {step.path for step in steps}:
-                    directory, name = split(b"%d" % self._paths[carrying] + path[len(carrying) :])
+                    directory, name = split(self.work.name_of(self._paths[carrying]) + path[len(carrying) :])
                     with times_kept(stage.go(directory)):
                         files.remove_tree(stage.fd, name)
         for path, base, inode in self.work.links:
@@ -129,7 +129,7 @@ class Staging:
         if slot is not None:
             return self.work.name_of(slot)
         carrying = self._carrying(path)
-        return b"%d" % self._paths[carrying] + path[len(carrying) :]
+        return self.work.name_of(self._paths[carrying]) + path[len(carrying) :]
 
     # -- after the record, and again ----------------------------------------------------------------------------------
 

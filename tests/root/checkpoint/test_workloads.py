@@ -10,7 +10,7 @@ import pytest
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.workloads import SETUP, WORKLOADS
 
-from cbx_sandbox.checkpoint import homes
+from cbx_sandbox.checkpoint import homes, survey
 from cbx_sandbox.checkpoint import session as session_module
 
 pytestmark = pytest.mark.root
@@ -62,6 +62,13 @@ def test_other_file_systems(mounted, kind):
         # No state directory on that mount: the layer goes to the mount's own .cbx.
         compare(where, workload, redirect=True, outside=True)
     assert os.listdir(f"{where}/.cbx/layers") == []
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_slots_in_directories(workload, monkeypatch):
+    """As those of large commits are, here one in each."""
+    monkeypatch.setattr(survey, "WIDTH", 1)
+    compare(harness.SCRATCH, workload, redirect=False)
 
 
 def test_copy_mode(mounted):
