@@ -162,7 +162,9 @@ class _Check:
             try:
                 fd = self._live.go(directory)
                 self._parents[directory] = files.file_handle(fd) or b""
-            except OSError:
+            except OSError as error:
+                if not files.leads_elsewhere(error):
+                    raise
                 self._parents[directory] = None
         found = self._parents[directory]
         return found is not None and (not handle or not found or found == handle)
@@ -170,7 +172,9 @@ class _Check:
     def _read(self, directory: bytes, name: bytes) -> Meta | None:
         try:
             return look(self._live.go(directory), name)
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return None
 
     def _added(self, change: Change, now: Meta | None) -> str | None:

@@ -57,6 +57,25 @@ def test_a_bad_field_is_refused(field):
         parse(field)
 
 
+VALUES = (b"1", b"/x", b"A=b", b"none", b"hold", b"SAFE_PARALLEL", b"memory", b"process", b"host", b"x.org", b"8080")
+
+
+def test_no_option_is_passed_over(monkeypatch):
+    """Requests without options take a short way: it must know every field that is one."""
+    told = set()
+    for key in sorted(requests._KNOWN - {"kind", "version", "cwd", "arg", "line"}):
+        for value in VALUES:
+            with contextlib.suppress(CbxError):
+                short = parse((key, value)).request.options
+                with monkeypatch.context() as patch:
+                    patch.setattr(requests, "_OF_OPTIONS", requests._KNOWN)
+                    long = parse((key, value)).request.options
+                assert short == long, key
+                if long != parse().request.options:
+                    told.add(key)
+    assert told >= requests._OF_OPTIONS, "none of the values says something"
+
+
 @pytest.mark.parametrize(
     "field",
     [
