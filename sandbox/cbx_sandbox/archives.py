@@ -14,6 +14,7 @@ from typing import IO
 MAX_PACKED = 1 << 20  # bytes of a compressed archive that are unpacked to read the names in it
 MAX_UNPACKED = 4 << 20  # bytes that this may make
 MAX_MEMBERS = 1000
+MAX_TABLE = 256 << 10  # bytes that are read at once: of a zip's table, of a name in a tar
 _GZIP, _BZIP, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -26,13 +27,43 @@ def members(file: IO[bytes]) -> tuple[str, ...] | None:
         head = file.read(8)
         file.seek(0)
         if head.startswith(_ZIP):
-            return _names([entry.filename for entry in zipfile.ZipFile(file).infolist()], [])
+            return _names([entry.filename for entry in zipfile.ZipFile(_Bounded(file)).infolist()], [])
         plain = _unpacked(file, head)
         return None if plain is None else _tar(plain)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError):
         return None
     except (RuntimeError, NotImplementedError, UnicodeDecodeError, OverflowError):  # zipfile, of what it cannot read
         return None
+
+
+class _Bounded(io.RawIOBase):
+    """A file of which little is read: both libraries read what an archive says to be the size of a name or a table."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = MAX_UNPACKED
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As the file; ValueError where that would be too much."""
+        if size > MAX_TABLE or self._left <= 0:
+            raise ValueError("too much to read")
+        data = self._file.read(size if size >= 0 else MAX_TABLE + 1)
+        if len(data) > MAX_TABLE:
+            raise ValueError("too much to read")
+        self._left -= len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As the file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """As the file."""
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        """As every archive that is not unpacked."""
+        return True
 
 
 def _unpacked(file: IO[bytes], head: bytes) -> IO[bytes] | None:
@@ -53,7 +84,7 @@ def _unpacked(file: IO[bytes], head: bytes) -> IO[bytes] | None:
 
 def _tar(file: IO[bytes]) -> tuple[str, ...] | None:
     names, links = [], []
-    with tarfile.TarFile(fileobj=file, mode="r") as archive:
+    with tarfile.TarFile(fileobj=_Bounded(file), mode="r") as archive:
         for member in archive:
             names.append(member.name)
             if member.issym():

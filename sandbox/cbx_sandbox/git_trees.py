@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_OBJECT = 1 << 20  # bytes of one object
 MAX_OBJECTS = 1000  # that are read for one answer
+MAX_BYTES = 16 << 20  # of all of them, unpacked, and of what they are made from
 MAX_PATHS = 256
 MAX_COMMITS = 50  # on the way from one revision to another
 _DELTAS = 50  # one upon the other
@@ -51,7 +52,7 @@ def differing(git: str, revisions: tuple[str, ...], opened: Opener, *, through: 
         found: dict[str, None] = {}
         for other in others:
             repository.compare(repository.tree_of(head), repository.tree_of(other), "", found)
-    except (_OddError, OSError, ValueError, struct.error, zlib.error, IndexError, KeyError):
+    except (_OddError, OSError, ValueError, struct.error, zlib.error, IndexError, KeyError, RecursionError):
         return None
     return tuple(found)
 
@@ -84,6 +85,7 @@ class _Repository:
         self._git = git
         self._opened = opened
         self._left = MAX_OBJECTS
+        self._bytes = MAX_BYTES
         self._indexes: list[str] | None = None
         self._trees: dict[str, dict[bytes, tuple[bytes, str]]] = {}
 
@@ -228,17 +230,24 @@ class _Repository:
 
     # -- objects ------------------------------------------------------------------------------------------------
 
-    def _object(self, name: str) -> tuple[int, bytes]:
+    def _object(self, name: str, deltas: int = _DELTAS) -> tuple[int, bytes]:
         self._left -= 1
         if self._left < 0 or not _ID.match(name):
             raise _OddError
         try:
             with self._opened(f"{self._git}/objects/{name[:2]}/{name[2:]}") as file:
-                return _loose(file)
+                kind, body = _loose(file)
         except FileNotFoundError:
-            return self._from_packs(bytes.fromhex(name))
+            return self._from_packs(bytes.fromhex(name), deltas)
+        self._spend(len(body))
+        return kind, body
 
-    def _from_packs(self, name: bytes) -> tuple[int, bytes]:
+    def _spend(self, size: int) -> None:
+        self._bytes -= size
+        if self._bytes < 0:
+            raise _OddError
+
+    def _from_packs(self, name: bytes, deltas: int) -> tuple[int, bytes]:
         if self._indexes is None:
             folder = f"{self._git}/objects/pack"
             self._indexes = [f"{folder}/{entry}" for entry in os.listdir(folder) if entry.endswith(".idx")]
@@ -247,7 +256,7 @@ class _Repository:
                 offset = _offset(file, name)
             if offset is not None:
                 with self._opened(index.removesuffix(".idx") + ".pack") as file:
-                    return self._packed_object(file, offset, _DELTAS)
+                    return self._packed_object(file, offset, deltas)
         raise _OddError
 
     def _packed_object(self, file: IO[bytes], offset: int, deltas: int) -> tuple[int, bytes]:
@@ -261,15 +270,18 @@ class _Repository:
             at += 1
         if size > MAX_OBJECT or deltas == 0:
             raise _OddError
+        self._spend(size)
         if kind == _OFFSET:
             back, at = _distance(data, at)
             of, base = self._packed_object(file, offset - back, deltas - 1)
         elif kind == _REFERENCE:
-            of, base = self._object(data[at : at + 20].hex())
+            of, base = self._object(data[at : at + 20].hex(), deltas - 1)
             at += 20
         else:
             return kind, _inflated(file, offset + at, size)
-        return of, _applied(base, _inflated(file, offset + at, size))
+        made = _applied(base, _inflated(file, offset + at, size))
+        self._spend(len(made))
+        return of, made
 
 
 def _loose(file: IO[bytes]) -> tuple[int, bytes]:

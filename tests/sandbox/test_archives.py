@@ -59,6 +59,36 @@ def test_of_what_may_lead_elsewhere_or_is_much_nothing_is_said(members: list[tar
     assert archives.members(io.BytesIO(packed("w", members))) is None
 
 
+class Watched(io.BytesIO):
+    """Notes how much was asked for at once."""
+
+    largest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.largest = max(self.largest, len(self.getbuffer()) if size is None or size < 0 else size)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+def test_a_name_of_a_size_that_nobody_has_is_not_read(kind: bytes) -> None:
+    """The library reads as much as the archive says."""
+    claims = entry("././@LongLink", kind)
+    claims.size = 8 << 30
+    file = Watched(claims.tobuf() + b"x" * 4096)
+    assert archives.members(file) is None
+    assert file.largest <= archives.MAX_TABLE
+
+
+def test_a_large_table_of_a_zip_archive_is_not_read() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number in range(6000):
+            archive.writestr(f"{number:0>100}", "")
+    file = Watched(out.getvalue())
+    assert archives.members(file) is None
+    assert file.largest <= archives.MAX_TABLE + 1
+
+
 def test_what_unpacks_to_much_is_not_unpacked() -> None:
     assert archives.members(io.BytesIO(packed("w:gz", [entry("a", size=archives.MAX_UNPACKED + 1)]))) is None
     assert archives.members(io.BytesIO(packed("w:gz", [entry("a", size=1000)]))) == ("a",)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,31 @@ def test_the_index_names_what_is_tracked(repository: Path) -> None:
     assert set(names) == set(git(repository, "ls-files", "-z").split("\0")) - {""}
     (repository / ".git" / "index").write_bytes(b"DIRC\0\0\0\4")
     assert HostFacts("/", {}).tracked(f"{repository}/.git") is None
+
+
+def loose(repository: Path, kind: str, body: bytes) -> str:
+    """Put an object into the repository; its name."""
+    data = f"{kind} {len(body)}".encode() + b"\0" + body
+    name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    path = repository / ".git/objects" / name[:2] / name[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(zlib.compress(data))
+    return name
+
+
+@pytest.mark.parametrize(("large", "known"), [(20, False), (2, True)])
+def test_only_so_much_is_unpacked(repository: Path, large: int, known: bool) -> None:
+    """Trees of a megabyte take a few kilobytes, so a small repository may hold any number of them."""
+    trees = [b"", b""]
+    for number in range(large):
+        many = b"".join(b"100644 f%05d\0" % name + number.to_bytes(20) for name in range(25_000))
+        for side in range(2):
+            body = many + b"100644 last\0" + bytes([side]) * 20
+            trees[side] += b"40000 d%02d\0" % number + bytes.fromhex(loose(repository, "tree", body))
+    who = "a <a@example.org> 0 +0000"
+    commits = []
+    for body in trees:
+        header = f"tree {loose(repository, 'tree', body)}\nauthor {who}\ncommitter {who}\n\nx\n"
+        commits.append(loose(repository, "commit", header.encode()))
+    (repository / ".git/HEAD").write_text(commits[0] + "\n")
+    assert said(repository, commits[1]) == ({f"d{number:02}/last" for number in range(large)} if known else None)
