@@ -16,6 +16,8 @@ from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import split
 from cbx_sandbox.linux import files
 
+# What a new file takes over from a default ACL of its directory, acl(5).
+_INHERITED = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
 # Descriptors of files without a name, by inode and change time of what they have the content of.
 Contents = Mapping[tuple[int, int], int]
 
@@ -113,7 +115,10 @@ def copy_metadata(source_dir: int, source: bytes, target_dir: int, target: bytes
     """Owner, attributes, mode and times, in the order in which the kernel lets them stand."""
     status = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     os.chown(target, status.st_uid, status.st_gid, dir_fd=target_dir, follow_symlinks=False)
-    for stored, value in files.xattrs(source_dir, source).items():
+    attributes = files.xattrs(source_dir, source)
+    for inherited in files.xattrs(target_dir, target).keys() & _INHERITED - attributes.keys():
+        files.remove_xattr(target_dir, target, inherited)
+    for stored, value in attributes.items():
         key = inodes.unescape(stored)
         if key == stored and key.startswith(inodes.OVERLAY):
             continue  # overlayfs' own
