@@ -137,7 +137,10 @@ class Stage:
             if directory in self.ways:
                 continue
             if "/" + "/".join(names[: depth - 1]) in self.ways:
-                os.mkdir(self.path(directory), 0o755)
+                try:
+                    os.mkdir(self.path(directory), 0o755)
+                except FileExistsError:
+                    continue  # where another way has ended: what was attached there goes on
             elif depth == len(names) or self._passable(directory):
                 continue
             else:

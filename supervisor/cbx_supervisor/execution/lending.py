@@ -74,6 +74,10 @@ def opened(paths: Sequence[str], who: Identity) -> dict[str, int]:
         for path in paths:
             try:
                 found[f"show:{path}"] = files.openat2(-1, path, flags, resolve=resolve)
-            except (PermissionError, FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if not (isinstance(error, PermissionError) or files.leads_elsewhere(error)):
+                    for fd in found.values():
+                        os.close(fd)
+                    raise
                 continue  # the job fails where it asks for it, as it would as its submitter
     return found

@@ -99,6 +99,26 @@ def test_what_a_job_user_writes_is_its_submitters(pool, home, tier, submitter):
     assert not (project / "private").exists()
 
 
+def test_a_directory_within_the_project_is_written(pool, home):
+    """The way to it leads through what of the project is seen."""
+    project = home(NOBODY) / "project"
+    (project / "sub").mkdir()
+    os.chown(project / "sub", NOBODY, NOBODY)
+    ran = pool.run(
+        "--user",
+        "pool",
+        "--commit",
+        "auto",
+        "-c",
+        "cp private sub/copy && cat sub/copy",
+        tier=None,
+        uid=NOBODY,
+        cwd=project,
+    )
+    assert (ran.returncode, ran.stdout) == (0, b"source\n"), ran
+    assert (project / "sub/copy").stat().st_uid == NOBODY
+
+
 def test_root_s_job_user_writes_nothing_in_place(pool, home):
     """A setuid file of root's would be there at once; it comes before a reviewer instead."""
     project = home(0) / "project"
