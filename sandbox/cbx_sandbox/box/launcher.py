@@ -9,7 +9,8 @@ with the BoxSpec as JSON, the others in the order of its ``descriptors``. Answer
 connects, with the version of this protocol; ``adopted`` for each job that runs and ``ready``, once a connection;
 ``started`` (as ``adopted``: with the control socket and a pidfd), ``failed``, ``reaped``.
 
-One that ends in order leaves word of what it started (box/testament): the next one knows it as its own.
+A supervisor that has decided on all jobs of earlier launchers says ``recovered``. A launcher that ends in order after
+that leaves word of what it started (box/testament): the next one knows it as its own.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, notify, privileges
 
 REQUEST_FD = 3
-VERSION = 1  # of the protocol; a supervisor that speaks another one ends this launcher and starts its own
+VERSION = 2  # of the protocol; a supervisor that speaks another one ends this launcher and starts its own
 REMEMBERED = 4096  # jobs that were started: more than can be on their way when a supervisor dies
 MAX_DESCRIPTORS = 250  # SCM_MAX_FD is 253
 
@@ -65,7 +66,9 @@ class Launcher:
         self.listener = listener
         self.stays = connection is None  # a service of its own: waits for supervisors for ever
         self.report: dict[str, object] = {}
-        self.heir = False  # to one that ended in order
+        # Whether jobs that are not named in `started` are known not to have been started, by no launcher before either:
+        # one that ended in order said so, or a supervisor has closed the books on them.
+        self.complete = False
         self.started: collections.deque[str] = collections.deque(maxlen=REMEMBERED)
         self.groups = groups
         self.namespaces = userns.Pool()
@@ -110,7 +113,8 @@ class Launcher:
             self._reap(nursery)
         if self.listener is not None:
             # Before the socket closes: who finds it closed starts the next launcher, which reads this.
-            testament.leave(self.listener.getsockname(), self.started)
+            if self.complete:
+                testament.leave(self.listener.getsockname(), self.started)
             self.listener.close()
         nursery.close()
         os.waitpid(nursery.pid, 0)
@@ -119,12 +123,11 @@ class Launcher:
         """Know what the launcher before this one started; None: nobody can say what that was."""
         if started is not None:
             self.started.extend(started)
-            self.heir = True
+            self.complete = True
 
-    def serve_first(self) -> None:
-        """Tell the supervisor that started this process, if one did, that it is ready."""
-        known = {"known": list(self.started), "kept": True} if self.heir else {}
-        self.send({"event": "ready", **self.report, **known})
+    def tell_ready(self) -> None:
+        """Tell the supervisor, if there is one, what this host can do and what has been started."""
+        self.send({"event": "ready", **self.report, "known": list(self.started), "kept": self.complete})
 
     def _hung_up(self) -> None:
         assert self.connection is not None
@@ -147,7 +150,7 @@ class Launcher:
             message: dict[str, object] = {"event": "adopted", "job": job.job, "pid": pid}
             self.send(message | {"missing": job.group.missing}, [job.control.fileno(), pidfd])
             os.close(pidfd)
-        self.send({"event": "ready", **self.report, "known": list(self.started), "kept": True})
+        self.tell_ready()
         return connection
 
     def try_shifting(self) -> str | None:
@@ -182,6 +185,9 @@ class Launcher:
             return False
         spec: BoxSpec | None = None
         try:
+            if data == b"recovered":
+                self.complete = True
+                return True
             if data == b"standard":
                 standard = _read_json(fds[0])
                 self.spares.prepare(standard["beginnings"], standard["limits"])
@@ -490,7 +496,7 @@ def main() -> None:
         "ended": stale,
         "cgroup": name,
     }
-    launcher.serve_first()
+    launcher.tell_ready()
     if service:
         notify.tell("READY=1")
     launcher.run()

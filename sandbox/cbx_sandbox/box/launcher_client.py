@@ -26,9 +26,9 @@ class Ready:
     """The launcher serves.
 
     ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
-    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``kept``: it, or
-    one before it that ended in order, served another supervisor, for which it started the jobs ``known``, the last
-    few thousand. ``cgroup`` is what its groups are called.
+    with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``known``: the last
+    few thousand jobs that it started, or one before it that ended in order; ``kept``: no other one was started.
+    ``cgroup`` is what its groups are called.
     """
 
     missing: dict[str, str]
@@ -112,6 +112,10 @@ class LauncherClient:
     def prepare(self, beginnings: list[list[dict[str, Any]]], limits: LimitSpec | None = None) -> None:
         """Keep boxes in waiting that begin with one of these (box/plan: standard, overlaid) and these limits."""
         self._send(b"standard", {"beginnings": beginnings, "limits": limits}, [])
+
+    def recovered(self) -> None:
+        """All jobs of launchers before this one are decided on: what it does not name, none has started."""
+        self._send(b"recovered", {}, [])
 
     def _send(self, order: bytes, value: object, fds: list[int]) -> None:
         memory = os.memfd_create("cbx-order", os.MFD_CLOEXEC)

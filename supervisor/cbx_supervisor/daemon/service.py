@@ -106,6 +106,7 @@ class Service:
             found = await asyncio.to_thread(recovery.recover, self.database, self.paths, report, launching.adopted)
             await self._call_off(launching, found)
             recovery.remove_records(self.paths, found)
+            launching.recovered()
             left = await asyncio.to_thread(
                 recovery.unrecorded, self.database, self.paths, self._first_settings.history, first=True
             )

@@ -40,6 +40,11 @@ class Launching:
         self._on_lost = on_lost
         asyncio.get_running_loop().add_reader(client.fileno(), self._receive)
 
+    def recovered(self) -> None:
+        """Tell the launcher that all jobs of launchers before it are decided on."""
+        with contextlib.suppress(OSError):  # it has ended, which is found out when it is listened to
+            self.client.recovered()
+
     async def start(self, spec: BoxSpec, fds: Sequence[int]) -> Started:
         """Start one job. Raises CbxError: it was not started, and nothing of it is left."""
         job = spec["job"]

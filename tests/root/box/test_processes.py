@@ -436,6 +436,21 @@ def test_case_079_a_killed_launcher_takes_its_jobs_groups_over_at_the_next_start
         job.close()
 
 
+@pytest.mark.parametrize("recovered", [True, False])
+def test_word_is_left_only_by_a_launcher_whose_supervisor_had_recovered(tmp_path, recovered):
+    """Else it knows nothing of what the one before it started: a job without an end could be taken for never begun."""
+    with launcher() as harness:
+        path = str(tmp_path / "launcher.sock")
+        for _ in range(2):
+            harness.client.close()
+            harness.client.process.wait(20 * SCALE)
+            harness.client = LauncherClient(harness.name, path)
+            ready = harness._ready()
+            if recovered:
+                harness.client.recovered()
+        assert (ready.kept, ready.known) == (recovered, [])
+
+
 def test_case_080_a_program_with_privileges_does_not_get_away(any_box):
     """Executing a setuid program clears a process's death signal: the PID namespace's end does not depend on it."""
     directory = any_box.sacrifice()
