@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 
@@ -82,6 +83,17 @@ def test_a_parked_job_is_steered_as_any_other(parking, tmp_path):
     assert parking.get(f"/v1/jobs/{kept}")["state"] == "queued"
     parking.post(f"/v1/jobs/{kept}/resume")
     assert ended(parking, kept)["status"] == 4
+
+
+def test_a_job_that_is_cancelled_on_its_way_to_be_parked_is_cancelled(parking):
+    """Wherever it is then: that of a batch is on disk long before it is known what it does."""
+    job = {"line": "; ".join(f"cat {number}" for number in range(5000)), "cwd": "/", "env": ENVIRONMENT}
+    with concurrent.futures.ThreadPoolExecutor(1) as client:
+        answer = client.submit(parking.http, "POST", "/v1/batches", {"jobs": [job]})
+        (listed,) = until(lambda: parking.get("/v1/jobs")["jobs"])
+        assert parking.post(f"/v1/jobs/{listed['job']}/cancel")["cancelled"]
+        assert answer.result()[0] == 201
+    assert ended(parking, listed["job"])["state"] == "cancelled"
 
 
 def test_a_parked_job_is_planned_by_what_is_there_when_it_is_started(parking, tmp_path):

@@ -25,4 +25,5 @@ def possible(job: Progress) -> bool:
         and asked.lock_timeout is None
         and asked.transaction is None
         and asked.view is None
+        and not job.live.withdrawn.done()  # it was cancelled meanwhile: it ends here, parked it would forget that
     )
