@@ -2,7 +2,8 @@
 
 A thread that waits for a dead server cannot be ended. So every user has a bounded number of them, and who waits for
 one gives up after a time; the thread goes on waiting, and what it brings then is thrown away. The threads are daemonic:
-they do not keep the process from ending.
+they do not keep the process from ending. Who has only to wait for a thread, because many ask at once, does not give up
+as long as those before him get on.
 
 Python runs one thread at a time, so many that all have work only take turns, and each turn costs two switches. That is
 why a pool begins with as few as it is told, and has one more for each that has been at the same call for long.
@@ -15,6 +16,7 @@ import collections
 import functools
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,7 +25,6 @@ from cbx_supervisor.execution.mailbox import Mailbox
 
 T = TypeVar("T")
 _Told = Callable[[Any, BaseException | None], None]
-_Call = tuple[Callable[[], Any], _Told | None]
 _Finished = tuple[_Told | None, Any, BaseException | None]
 
 EACH = 8  # calls of one user at once
@@ -36,9 +37,9 @@ class Workers:
     """A pool of threads, made as they are needed. All methods are for the event loop."""
 
     def __init__(self, name: str, patience: float | None, *, at_once: int = MOST) -> None:
-        """``patience`` is how long a caller waits at most, in seconds; None: as long as it takes.
+        """``patience`` is how long a call may take, in seconds from its begin; None: as long as it takes.
 
-        ``at_once``: so many threads are enough as long as none of them is stuck.
+        Of a call that has not begun: how long none of those that it waits for has begun or ended. ``at_once``: so many threads are enough as long as none of them is stuck.
         """
         self._name = name
         self._patience = patience
@@ -46,7 +47,7 @@ class Workers:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._rooms: dict[int, _Room] = {}
-        self._asked: dict[asyncio.Future[Any], float] = {}  # until when each call may take, the oldest first
+        self._asked: dict[asyncio.Future[Any], _Call] = {}  # those that somebody waits for, and not for ever
         self._watch: asyncio.TimerHandle | None = None
         self._finished: Mailbox[_Finished] = Mailbox(self._take)
         self._busy = 0
@@ -66,17 +67,19 @@ class Workers:
 
         def told(value: Any, error: BaseException | None) -> None:
             room.left += 1
+            room.moved = time.monotonic()
             self._let_in(room)
             if not answer.done():
                 answer.set_result(value) if error is None else answer.set_exception(error)
             elif error is None and late is not None:
                 self.soon(functools.partial(late, value))
 
-        room.waiting.append((answer, function, told))
+        call = _Call(function, told, room)
+        room.waiting.append((answer, call))
         self._let_in(room)
         if self._patience is None:
             return await answer
-        self._asked[answer] = self._loop.time() + self._patience
+        self._asked[answer] = call
         if self._watch is None:
             self._watch = self._loop.call_later(self._patience, self._give_up)
         try:
@@ -86,36 +89,43 @@ class Workers:
 
     def soon(self, function: Callable[[], object], then: Callable[[], None] | None = None) -> None:
         """Call ``function`` in a thread, and ``then`` in the loop; nobody waits for it."""
-        self._put(function, None if then is None else lambda *_: then())
+        self._put(_Call(function, None if then is None else lambda *_: then()))
 
     def _let_in(self, room: _Room) -> None:
         while room.left and room.waiting:
-            answer, function, told = room.waiting.popleft()
+            answer, call = room.waiting.popleft()
             if not answer.done():  # nobody waits any more for one that is
                 room.left -= 1
-                self._put(function, told)
+                call.queued = True
+                self._put(call)
 
     def _give_up(self) -> None:
-        """Tell those who have waited for too long, and look again when the next one will have."""
-        now, self._watch = self._loop.time(), None
-        for answer, end in self._asked.items():
-            if end > now:
-                self._watch = self._loop.call_at(end, self._give_up)
-                return
-            if not answer.done():
-                answer.set_exception(
-                    NotStartedError(
-                        f"cannot go on: a file system has not answered for {self._patience:g} s",
-                        hint="the command, its directory or its output lies on a mount that hangs; try again when it"
-                        " answers",
-                    )
+        """Tell those who have waited for too long, and look again when the next one may have."""
+        assert self._patience is not None
+        now, left, self._watch = time.monotonic(), None, None
+        waits = {answer: call for answer, call in self._asked.items() if not answer.done()}
+        pool = max((thread.moved for thread in self._threads), default=0.0)
+        behind = {call.room for call in waits.values() if call.queued and call.begun is None}
+        for answer, call in waits.items():
+            wait = call.since(pool if call.room in behind else 0.0) + self._patience - now
+            if wait > 0:
+                left = wait if left is None else min(left, wait)
+                continue
+            answer.set_exception(
+                NotStartedError(
+                    f"cannot go on: a file system has not answered for {self._patience:g} s",
+                    hint="the command, its directory or its output lies on a mount that hangs; try again when it"
+                    " answers",
                 )
+            )
+        if left is not None:
+            self._watch = self._loop.call_later(left, self._give_up)
 
     # ── threads ──
 
-    def _put(self, function: Callable[[], Any], told: _Told | None) -> None:
+    def _put(self, call: _Call) -> None:
         self._busy += 1
-        self._queue.put((function, told))
+        self._queue.put(call)
         if len(self._threads) < min(self._busy, self._at_once):
             self._one_more()
         elif self._relief is None and len(self._threads) < min(self._busy, MOST):
@@ -147,7 +157,38 @@ class _Room:
 
     def __init__(self, left: int) -> None:
         self.left = left
-        self.waiting: collections.deque[tuple[asyncio.Future[Any], Callable[[], Any], _Told]] = collections.deque()
+        self.waiting: collections.deque[tuple[asyncio.Future[Any], _Call]] = collections.deque()
+        self.moved = 0.0  # when a call of that user last began or ended, by the monotonic clock
+
+
+class _Call:
+    """One call, from when it is asked for."""
+
+    __slots__ = ("asked", "begun", "function", "queued", "room", "told")
+
+    def __init__(self, function: Callable[[], Any], told: _Told | None, room: _Room | None = None) -> None:
+        self.function = function
+        self.told = told
+        self.room = room
+        self.queued = False  # it had room, and waits for a thread at most
+        self.asked = time.monotonic()
+        self.begun: float | None = None  # when a thread took it, by the same clock
+
+    def begin(self) -> float:
+        """Say when."""
+        now = self.begun = time.monotonic()
+        if self.room is not None:
+            self.room.moved = now
+        return now
+
+    def since(self, pool: float) -> float:
+        """Since when it, or all that it waits for, stands still.
+
+        ``pool`` is when any thread last began or ended a call, if that is what its user waits for; else 0.
+        """
+        if self.begun is not None:
+            return self.begun
+        return max(self.asked, pool, 0.0 if self.queued or self.room is None else self.room.moved)
 
 
 class _Thread(threading.Thread):
@@ -157,6 +198,7 @@ class _Thread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._calls = calls
         self._finished = finished
+        self.moved = 0.0  # when it last began or ended a call, by the monotonic clock
         self._count = 0  # of calls begun and calls ended: odd while it is at one
         self._seen = 0
 
@@ -168,13 +210,15 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         """For ever."""
         while True:
-            function, told = self._calls.get()
+            call = self._calls.get()
+            self.moved = call.begin()
             self._count += 1
             value, error = None, None
             try:
-                value = function()
+                value = call.function()
             except BaseException as raised:  # noqa: BLE001  # it belongs to who asked
                 error = raised
             self._count += 1
-            self._finished.put((told, value, error))
-            del function, told, value, error
+            self.moved = time.monotonic()
+            self._finished.put((call.told, value, error))
+            del call, value, error

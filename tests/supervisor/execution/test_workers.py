@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_one_user_takes_no_room_from_another():
                 break
             except NotStartedError:
                 await patient.run(1, answer.wait)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("users", [1, EACH * 5])
+def test_who_only_waits_for_others_is_patient_while_these_get_on(users):
+    """For room, or for a thread: together they take longer than each may."""
+
+    async def main():
+        workers = Workers("test", 2, at_once=1)
+        calls = [workers.run(1 + number % users, lambda: time.sleep(0.04) or "made") for number in range(EACH * 8)]
+        assert set(await asyncio.gather(*calls)) == {"made"}
 
     asyncio.run(main())
 
