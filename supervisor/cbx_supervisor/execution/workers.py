@@ -39,7 +39,9 @@ class Workers:
     def __init__(self, name: str, patience: float | None, *, at_once: int = MOST) -> None:
         """``patience`` is how long a call may take, in seconds from its begin; None: as long as it takes.
 
-        Of a call that has not begun: how long none of those that it waits for has begun or ended. ``at_once``: so many threads are enough as long as none of them is stuck.
+        Of a call that has not begun: how long none of those that it waits for has begun or ended.
+
+        ``at_once``: so many threads are enough as long as none of them is stuck.
         """
         self._name = name
         self._patience = patience
