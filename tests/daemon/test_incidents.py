@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.daemon.conftest import until
 
+from cbx_supervisor.model.redaction import REDACTED
+
 pytestmark = pytest.mark.root
 
 # It gets into the group of a job, as somebody with root's rights could, and calls from there.
@@ -28,7 +30,8 @@ with socket.socket(socket.AF_UNIX) as caller:
 
 def begin(made, project):
     """A job that changes its project and waits, and its group, once it does."""
-    line = f"echo text > made; until [ -e {project}.go ]; do sleep 0.1; done"
+    words = "_ --password hunter2hunter2"
+    line = f"echo text > made; sh -c 'until [ -e {project}.go ]; do sleep 0.1; done' {words}"
     job = made.run(line, ("cwd", os.fsencode(project)), ("detach", b"1"), fds={}).job()
     return job, until(lambda: group_of(f"{project}.go"))
 
@@ -75,6 +78,9 @@ def test_a_job_that_calls_is_frozen_and_looked_at_and_its_changes_are_held(super
         until(lambda: (group / "cgroup.freeze").read_text() == "1\n")
         kept = supervisor.get(f"/v1/incidents/{job}")
         assert any(f"{project}.go" in " ".join(process["command"]) for process in kept["processes"])
+        commands = str([process["command"] for process in kept["processes"]])
+        assert f"--password {REDACTED}" in commands
+        assert "hunter2hunter2" not in commands
         assert any(process["open"] for process in kept["processes"])
         assert any(f" {project} " in line for line in kept["mounts"]), "its overlay"
         assert kept["counters"], kept

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox.box import evidence
 from cbx_supervisor.execution.live import BY_HAND
-from cbx_supervisor.model.redaction import redacted_values
+from cbx_supervisor.model.redaction import redacted_values, redacted_words
 from cbx_supervisor.store import audit, steering
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def _keep(path: str, head: dict[str, object], init: int) -> None:
         found = evidence.collect(init)
     except OSError as error:
         found = {"gone": str(error)}  # it ended meanwhile
+    for process in found.get("processes", ()):
+        process["command"] = redacted_words(process["command"])
     beside = f"{path}.new"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
         json.dump(redacted_values({**head, **found}), file, indent=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,8 @@ from cbx_sandbox import environment, runner
 from cbx_sandbox.policy import LockMode
 from cbx_supervisor.execution import secrets
 from cbx_supervisor.execution.submission import Submission
-from cbx_supervisor.model.redaction import REDACTED, redacted, redacted_values
+from cbx_supervisor.model.redaction import REDACTED, redacted, redacted_values, redacted_words
+from cbx_supervisor.model.redaction import secrets as secrets_in
 from cbx_supervisor.scheduling.lock_modes import LockKey, Want
 from cbx_supervisor.store import kept
 from cbx_supervisor.store.database import Database
@@ -73,8 +75,12 @@ def launch_text(submission: Submission, planned: runner.Plan, wants: Sequence[Wa
     policy = replace(planned.policy, environment={})
     decided = msgspec.to_builtins(replace(planned, request=bare.request, policy=policy))
     if bare.request.text != submission.request.text:
-        decided["argv"] = redacted_values(decided["argv"])
-        decided["analysis"] |= {part: redacted_values(decided["analysis"][part]) for part in _QUOTING}
+        known = _known(submission.request)
+        decided["argv"] = redacted_values(planned.argv if bare.request.argv is None else redacted_words(planned.argv))
+        decided["reasons"] = _without(redacted_values(decided["reasons"]), known)
+        said = decided["analysis"]
+        said |= {part: _without(redacted_values(said[part]), known) for part in _QUOTING}
+        said["effects"] = _without(said["effects"], known)
     value: dict[str, Any] = {
         "submission": msgspec.to_builtins(bare),
         "planned": decided,
@@ -93,6 +99,7 @@ def launch_of(text: str) -> Launch:
 
 
 _INCOMPLETE = "without secrets"
+_SAYING = ("text", "name", "host")  # fields of parts that may hold a word of it
 _QUOTING = ("text", "reasons", "checks", "calls")  # parts of an analysis that repeat the command
 
 
@@ -101,7 +108,7 @@ def _without_secrets(submission: Submission) -> Submission:
     request, options = submission.request, submission.request.options
     given = {name: _value(name, value) for name, value in options.set_environment.items()}
     line = None if request.line is None else redacted(request.line)
-    argv = None if request.argv is None else _argv(request.argv)
+    argv = None if request.argv is None else redacted_words(request.argv)
     around = {name: redacted(value) for name, value in request.environment.items()}
     if (line, argv, around, given) == (request.line, request.argv, request.environment, options.set_environment):
         return submission
@@ -111,11 +118,23 @@ def _without_secrets(submission: Submission) -> Submission:
     )
 
 
-def _argv(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Words tell secrets together (`--password X`): if there is one, the words are those of the redacted line."""
-    text = shlex.join(argv)
-    bare = redacted(text)
-    return argv if bare == text else (bare,)
+def _known(request: runner.Request) -> re.Pattern[str]:
+    """What finds the secrets of a command where they are whole words: what is used again after a restart stays."""
+    found = secrets_in(request.text if request.argv is None else shlex.join(request.argv))
+    words = "|".join(map(re.escape, sorted(found, key=len, reverse=True))) or "(?!)"
+    return re.compile(rf"(?<![^\s:=@/'\"])(?:{words})(?![^\s:=@/'\"])")
+
+
+def _without(value: Any, known: re.Pattern[str]) -> Any:
+    """The same value with nothing of ``known`` in what it says of the command; of a path the last name is looked at."""
+    if isinstance(value, dict):
+        bare = {name: _without(inner, known) for name, inner in value.items()}
+        bare |= {name: known.sub(REDACTED, value[name]) for name in _SAYING if isinstance(value.get(name), str)}
+        if isinstance(path := value.get("path"), str):
+            directory, slash, last = path.rpartition("/")
+            bare["path"] = f"{directory}{slash}{known.sub(REDACTED, last)}"
+        return bare
+    return [_without(inner, known) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _value(name: str, value: str) -> str:

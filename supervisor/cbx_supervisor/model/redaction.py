@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import shlex
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cbx_sandbox.shell import bundled
 
@@ -48,6 +49,23 @@ def _redacted(text: str) -> str:
 
 
 _remembered = functools.lru_cache(maxsize=REMEMBERED)(_redacted)
+
+
+def redacted_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Do the same for words that belong together (`--password X`): if one is a secret, one text stands for all."""
+    text = shlex.join(words)
+    bare = redacted(text)
+    return tuple(words) if bare == text else (bare,)
+
+
+def secrets(text: str) -> frozenset[str]:
+    """What would be taken out of a text, without the quotes around it."""
+    found, (_, _, rules) = set(), _in_force()
+    for rule in rules:
+        if any(word in text.lower() for word in rule.before):
+            found |= {match["secret"] or "" for match in rule.pattern.finditer(text)}
+            text = rule.pattern.sub(_replaced, text)
+    return frozenset(filter(None, (secret.strip("\"'") for secret in found))) - {REDACTED}
 
 
 def redacted_values(value: object) -> object:

@@ -90,6 +90,28 @@ def test_secrets_are_forgotten_with_the_end_of_their_job(busy, database):
     assert rows(busy, "SELECT count(*) FROM kept") == 0
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"argv": ["sh", "-c", "sleep 60", "--password", "hunter2hunter2"]},
+        {"line": "sleep 60; mysqldump --password hunter2hunter2"},
+    ],
+)
+def test_what_is_kept_of_a_job_that_runs_has_no_secrets(supervisor, asked):
+    """Neither what it is called with nor what it is said to do; the rest is there for the next supervisor."""
+    status, answer = supervisor.http("POST", "/v1/jobs", {"cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, **asked})
+    assert status == 201
+    job = answer["job"]
+    until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
+    assert holding(supervisor, b"hunter2hunter2") == [f"{supervisor.paths.secrets}/{job}"]
+    supervisor.stop(9)
+    supervisor.start("--idle-exit", "120")
+    assert supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
+    supervisor.post(f"/v1/jobs/{job}/cancel")
+    assert ended(supervisor, job)["state"] != "exited"
+    assert holding(supervisor, b"hunter2hunter2") == []
+
+
 def holding(supervisor, secret):
     """The files of a supervisor that hold some bytes."""
     places = (supervisor.paths.state, supervisor.paths.runtime, os.path.dirname(supervisor.log))
