@@ -76,6 +76,7 @@ def test_a_job_that_calls_is_frozen_and_looked_at_and_its_changes_are_held(super
         assert (entry["subject"], entry["detail"]["frozen"]) == (f"job {job}", True)
         assert "called the supervisor" in entry["detail"]["what"]
         until(lambda: (group / "cgroup.freeze").read_text() == "1\n")
+        until(lambda: "processes" in supervisor.http("GET", f"/v1/incidents/{job}")[1])
         kept = supervisor.get(f"/v1/incidents/{job}")
         assert any(f"{project}.go" in " ".join(process["command"]) for process in kept["processes"])
         commands = str([process["command"] for process in kept["processes"]])
@@ -110,4 +111,20 @@ def test_the_changes_are_held_also_after_a_supervisor_was_killed(made, project):
         made.start("--idle-exit", "120", INCIDENTS_FREEZE="false")
         Path(f"{project}.go").touch()
         ended = until(lambda: (found := made.get(f"/v1/jobs/{job}"))["state"] == "exited" and found)
+        assert ended["checkpoint"]["state"] == "held", ended
+
+
+def test_an_incident_is_told_also_where_nothing_can_be_kept_of_it(supervisor, project):
+    """It is frozen all the same, which is written down: a person who resumes it has it go on for good."""
+    job, group = begin(supervisor, project)
+    os.mkdir(f"{supervisor.paths.incidents}/{job}.json.new")
+    with caller_in(group, supervisor.paths.exec_socket):
+        (entry,) = until(lambda: incidents(supervisor))
+        assert (entry["subject"], entry["detail"]["frozen"]) == (f"job {job}", True)
+        until(lambda: (group / "cgroup.freeze").read_text() == "1\n")
+        until(lambda: "incident not looked at" in supervisor.log.read_text())
+        assert supervisor.http("GET", f"/v1/incidents/{job}")[0] == 404
+        Path(f"{project}.go").touch()
+        assert supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+        ended = until(lambda: (found := supervisor.get(f"/v1/jobs/{job}"))["state"] == "exited" and found)
         assert ended["checkpoint"]["state"] == "held", ended

@@ -5,13 +5,17 @@ What is looked at is kept in a file of its own for each, of root's alone, whose 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import sqlite3
 import time
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox.box import evidence
+from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution.live import BY_HAND
 from cbx_supervisor.model.redaction import redacted_values, redacted_words
 from cbx_supervisor.store import audit, steering
@@ -56,14 +60,28 @@ class Incidents:
             live.freeze(BY_HAND, on=True)
         path = f"{self._directory}/{live.number}.json"
         detail: dict[str, object] = {"what": what, "frozen": frozen, "evidence": path}
-        at = time.time()
-        head = {"job": live.number, "uid": live.submission.uid, "at": at, **detail}
+        at, init = time.time(), live.init.pid
+        head = {"job": live.number, "uid": live.uid, "at": at, **detail}
         head["log"] = self._executor.paths.log_of(live.number, live.attempt) if live.submission.detached else None
-        await self._executor.on_files(0, _keep, path, head, live.init.pid)
+        # It is told first: to look at a job may take long, and there may be no room for what is seen.
         self._executor.log("incident", job=live.number, what=what, frozen=frozen, evidence=path)
+        await asyncio.gather(
+            self._try(live, "not recorded", self._record(live, at, detail)),
+            self._try(live, "not kept", self._executor.on_files(0, _keep, path, head)),  # the next supervisor knows it
+        )
+        await self._try(live, "not looked at", self._executor.on_files(0, _look, path, head, init))
+
+    async def _record(self, live: LiveJob, at: float, detail: dict[str, object]) -> None:
         await self._executor.recorded()
-        entry = audit.record(at, "incident", f"job {live.number}", uid=live.submission.uid, detail=detail)
-        await self._executor.write(*([steering.pause(live.number)] if frozen else []), entry)
+        entry = audit.record(at, "incident", f"job {live.number}", uid=live.uid, detail=detail)
+        await self._executor.write(*([steering.pause(live.number)] if detail["frozen"] else []), entry)
+
+    async def _try(self, live: LiveJob, failed: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do one part of it: what fails is told, and the rest is done all the same."""
+        try:
+            await work
+        except (CbxError, sqlite3.Error) as error:
+            self._executor.log(f"incident {failed}", job=live.number, error=str(error))
 
 
 def read(directory: str, job: int) -> dict[str, Any] | None:
@@ -85,20 +103,24 @@ def _in_box(box: str, jobs: dict[LiveJob, int]) -> LiveJob | None:
     return None
 
 
-def _keep(path: str, head: dict[str, object], init: int) -> None:
+def _look(path: str, head: dict[str, object], init: int) -> None:
     try:
         found = evidence.collect(init)
     except OSError as error:
         found = {"gone": str(error)}  # it ended meanwhile
     for process in found.get("processes", ()):
         process["command"] = redacted_words(process["command"])
-    beside = f"{path}.new"
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        json.dump(redacted_values({**head, **found}), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    _keep(path, {**head, **found})
     directory = os.path.dirname(path)
     names = sorted((int(name.partition(".")[0]), name) for name in os.listdir(directory) if name.endswith(".json"))
     for _, name in names[:-KEPT]:
         os.unlink(f"{directory}/{name}")
+
+
+def _keep(path: str, value: dict[str, object]) -> None:
+    beside = f"{path}.new"
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+        json.dump(redacted_values(value), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
