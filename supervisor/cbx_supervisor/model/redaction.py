@@ -35,14 +35,14 @@ class Rule:
 
 def redacted(text: str) -> str:
     """Return ``text`` without the secrets that are known by their form; most texts come back as they are."""
-    return _remembered(text) if len(text) <= USUAL else _redacted(text)
+    return _remembered(text, _in_force()) if len(text) <= USUAL else _redacted(text, _in_force())
 
 
-def _redacted(text: str) -> str:
-    small, (_, hints, rules) = text.lower(), _in_force()
-    if hints.search(small) is None:
+def _redacted(text: str, by: _InForce) -> str:
+    small = text.lower()
+    if by.hints.search(small) is None:
         return text
-    for rule in rules:
+    for rule in by.rules:
         if any(word in small for word in rule.before):
             text = rule.pattern.sub(_replaced, text)
     return text
@@ -60,8 +60,8 @@ def redacted_words(words: Sequence[str]) -> tuple[str, ...]:
 
 def secrets(text: str) -> frozenset[str]:
     """What would be taken out of a text, without the quotes around it."""
-    found, (_, _, rules) = set(), _in_force()
-    for rule in rules:
+    found = set()
+    for rule in _in_force().rules:
         if any(word in text.lower() for word in rule.before):
             found |= {match["secret"] or "" for match in rule.pattern.finditer(text)}
             text = rule.pattern.sub(_replaced, text)
@@ -108,19 +108,27 @@ def use(added: Iterable[Rule]) -> None:
     _remembered.cache_clear()
 
 
-_InForce = tuple[tuple[Rule, ...], re.Pattern[str], tuple[Rule, ...]]
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _InForce:
+    """What goes for a text: what is remembered of it goes for these rules, even if others came in the meantime."""
+
+    added: tuple[Rule, ...]
+    hints: re.Pattern[str]  # finds any word of any rule in one pass: most texts have none
+    rules: tuple[Rule, ...]
+
+
 _added: tuple[Rule, ...] = ()
 _last: _InForce | None = None
 
 
 def _in_force() -> _InForce:
-    """The added rules, what finds any word of any rule in one pass (most texts have none), and all rules."""
+    """One object, until others are added."""
     global _last  # noqa: PLW0603  # made again when others are added
     last, added = _last, _added
-    if last is None or last[0] is not added:
+    if last is None or last.added is not added:
         rules = (*_own(), *added)
         words = sorted({word for rule in rules for word in rule.before})
-        last = _last = (added, re.compile("|".join(map(re.escape, words))), rules)
+        last = _last = _InForce(added, re.compile("|".join(map(re.escape, words))), rules)
     return last
 
 

@@ -52,6 +52,23 @@ def test_rules_of_the_house_count_besides():
     assert redaction.redacted(text) == before
 
 
+def test_rules_that_come_while_a_text_is_looked_at_count_for_it_the_next_time():
+    """What was found by the old ones is not remembered as what the new ones say."""
+
+    class Meanwhile:
+        def sub(self, _replaced, text):
+            redaction.use(redaction.checked(HOUSE))
+            return text
+
+    text = "open --with badge-67890"
+    redaction.use([redaction.Rule("slow", ("badge",), Meanwhile())])
+    try:
+        assert redaction.redacted(text) == text
+        assert redaction.redacted(text) == f"open --with badge-{redaction.REDACTED}"
+    finally:
+        redaction.use(())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
