@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 
 import pytest
 from tests.daemon.conftest import until
+
+from cbx_supervisor.store import steering as store
 
 pytestmark = pytest.mark.root
 
@@ -30,6 +34,18 @@ def test_a_paused_job_stands_still_and_its_time_limit_too(supervisor, tmp_path):
     assert supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
     assert call.end()["status"] == 0
     assert not supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+
+
+def test_a_job_that_is_resumed_is_paused_on_no_record(supervisor):
+    """Also where it goes on already, and only the record says that it does not; the control is not resumed."""
+    jobs = [supervisor.run("sleep 60").job() for _ in range(2)]
+    until(lambda: {supervisor.get(f"/v1/jobs/{job}")["state"] for job in jobs} == {"running"})
+    with contextlib.closing(sqlite3.connect(supervisor.paths.database, timeout=60)) as connection:
+        with connection:
+            for job in jobs:
+                store.pause(job)(connection)
+        assert not supervisor.post(f"/v1/jobs/{jobs[0]}/resume")["changed"]
+        assert store.find(connection).jobs == {jobs[1]}
 
 
 def test_a_paused_job_can_be_ended(supervisor):

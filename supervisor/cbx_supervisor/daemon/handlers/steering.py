@@ -52,6 +52,9 @@ async def resume(request: Request) -> Response:
         changed = BY_HAND in live.frozen or admission.engine.holds(live.number)
         live.freeze(BY_HAND, on=False)
         admission.unhold(live.number)
+        if not changed:
+            # What is written down may have outlived the pause: the next supervisor would go by it.
+            await service_of(request).executor.write(store.resume(live.number))
     return await _answer(request, "resumed", row, live, store.resume(row.job.number), changed=changed)
 
 
