@@ -147,7 +147,7 @@ def test_a_commit_that_gets_no_lock_is_held_and_never_rolled_back(made, tmp_path
     until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
     # Where it writes cannot be read off its text, so no lock keeps it from running.
     (other / "text").write_text(f"echo x > {busy}/file\n")
-    last = supervisor.run('eval "$(cat text)"', DANGEROUS, ("commit", b"auto"), cwd(other)).end()
+    last = supervisor.run('eval "$(sed "" text)"', DANGEROUS, ("commit", b"auto"), cwd(other)).end()
     checkpoint = last["result"]["checkpoint"]
     assert checkpoint["state"] == "held", last["result"]
     assert not (busy / "file").exists()

@@ -142,9 +142,13 @@ def test_a_log_is_followed_past_the_death_of_its_supervisor(supervisor, project)
     follower = client(supervisor, "logs", "-f", job)
     tail = client(supervisor, "logs", "-f", "--tail", 1, job)
     assert follower.stdout.readline() == b"before it\n"
+    for process in (follower, tail):
+        process.send_signal(signal.SIGSTOP)  # root's clients would start the next supervisor themselves
     supervisor.stop(signal.SIGKILL)
     supervisor.hang_up()
     supervisor.start()
+    for process in (follower, tail):
+        process.send_signal(signal.SIGCONT)
     until(lambda: supervisor.get(f"/v1/jobs/{job}")["state"] == "running")
     (project / "go").touch()
     assert (follower.communicate(timeout=PATIENCE)[0], follower.returncode) == (b"after it\n", 0)

@@ -56,7 +56,7 @@ def test_jobs_stay_when_the_supervisor_is_stopped(made, launcher, project):
         jobs = jobs.replace("/sys/fs/cgroup/", "/sys/fs/cgroup/unified/")
     payloads = [f"{jobs}/{name}/payload/cgroup.procs" for name in os.listdir(jobs)]
     [procs] = [path for path in payloads if os.path.exists(path) and b"sleep" in commands(path)]
-    assert refused(made, procs)
+    assert refused(made, procs, job)
     (project / "go").touch()
     assert made.http("GET", f"/v1/jobs/{job}/wait?timeout=60")[1]["status"] == 7
     assert launcher.poll() is None
@@ -75,8 +75,8 @@ def commands(procs):
     return found
 
 
-def refused(made, procs):
-    """Whether a process in that group gets no answer; the control does, from outside."""
+def refused(made, procs, job):
+    """Whether a process in that job's group gets no answer; the control does, from outside."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -89,6 +89,8 @@ def refused(made, procs):
         finally:
             os._exit(status)
     assert made.http("GET", "/v1/status")[0] == 200
+    until(lambda: made.get("/v1/incidents")["incidents"])  # the job is frozen for it, until somebody lets it go on
+    assert made.http("POST", f"/v1/jobs/{job}/resume", {})[0] == 200
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -122,7 +122,7 @@ def edited(shell, project):
     edit = project.parent / "edit"
     edit.write_text(f"echo new > {project}/file")
     ran = shell.run(
-        "--commit", "hold", "--lock-timeout", "5", "-c", f'eval "$(cat {edit})"', tier="dangerous", cwd="/var/tmp"
+        "--commit", "hold", "--lock-timeout", "5", "-c", f'eval "$(sed "" {edit})"', tier="dangerous", cwd="/var/tmp"
     )
     assert b"held" in ran.stderr, ran.stderr
     number = shell.supervisor.get("/v1/checkpoints")["checkpoints"][0]["id"]
@@ -360,7 +360,7 @@ def test_restrictions_hold_against_tricks(shell, place):
     for tier in ("conditional", "sequential", "dangerous"):
         options = ["--rw", project, "--ro", project / "kept", "--hide", project / "secret", "--commit", "never"]
         # By a way that the analysis does not see: it would refuse to change mounts.
-        ran = shell.run(*options, "sh", "-c", 'eval "$(cat attack)"', tier=tier, cwd=project)
+        ran = shell.run(*options, "sh", "-c", 'eval "$(sed "" attack)"', tier=tier, cwd=project)
         assert ran.returncode == 0, ran.stderr
         assert b"secret\n" not in ran.stdout.replace(b"secret/", b"")
         assert (project / "kept/file").read_text() == "precious"
