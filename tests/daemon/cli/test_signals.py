@@ -10,12 +10,17 @@ import pytest
 pytestmark = pytest.mark.root
 
 
-def until_listening(pid):
-    """The client's handlers are in place once its request was sent; nothing tells this side when."""
+def until_listening(client):
+    """The client's handlers are in place once its request was sent; nothing tells this side when.
+
+    It may have sent it before who started it has put it into the list.
+    """
     caught = 0
+    while not client:
+        time.sleep(0.01)
     while not caught >> (signal.SIGCONT - 1) & 1:  # the last that it makes
         time.sleep(0.01)
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{client[0].pid}/status").read_text().splitlines()
         caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
 
 
@@ -24,7 +29,7 @@ def relaying(seen, client, *numbers):
 
     def behave(job):
         job.send("accepted", job=1)
-        until_listening(client[0].pid)
+        until_listening(client)
         for number in numbers:
             client[0].send_signal(number)
             seen.append(job.next())
@@ -60,7 +65,7 @@ def test_a_third_interrupt_leaves(supervisor):
 
     def behave(job):
         job.send("accepted", job=1)
-        until_listening(client[0].pid)
+        until_listening(client)
         for _ in range(2):
             client[0].send_signal(signal.SIGINT)
             job.next()
@@ -77,20 +82,20 @@ def test_a_third_interrupt_leaves(supervisor):
 
 def test_an_ignored_signal_stays_ignored(supervisor, client):
     """nohup means: the hangup is not for us, so it is not for the job."""
-    seen = []
+    seen, started = [], []
 
     def behave(job):
         job.send("accepted", job=1)
-        until_listening(process.pid)
-        process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGTERM)
+        until_listening(started)
+        started[0].send_signal(signal.SIGHUP)
+        started[0].send_signal(signal.SIGTERM)
         seen.append(job.next())
         job.send("result", status=0, line="", json="{}")
 
     supervisor.behave = behave
     script = 'trap "" HUP; exec "$0" run -- x'
-    process = subprocess.Popen(["sh", "-c", script, client], env=supervisor.environment)
-    assert process.wait(10) == 0
+    started.append(subprocess.Popen(["sh", "-c", script, client], env=supervisor.environment))
+    assert started[0].wait(10) == 0
     assert seen == ["signal TERM"]
 
 
@@ -100,7 +105,7 @@ def test_stop_and_continue_reach_the_job(supervisor):
 
     def behave(job):
         job.send("accepted", job=1)
-        until_listening(client[0].pid)
+        until_listening(client)
         client[0].send_signal(signal.SIGTSTP)
         seen.append(job.next())
         stat = Path(f"/proc/{client[0].pid}/stat")
