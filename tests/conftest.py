@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 # A shell starts what it puts into the background with these ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # No property is judged by the clock: the machine may be busy, and the guest is emulated. In CI the same examples are
 # tried each time: what a change breaks shows, and what is found by luck is found where somebody can look into it.
@@ -24,4 +26,4 @@ settings.register_profile(
 )
 settings.load_profile("cbx")
 
-pytest_plugins = ["tests.vm.places", "tests.vm.plugin"]
+pytest_plugins = ["tests.vm.places", "tests.vm.plugin", "tests.crash.states"]

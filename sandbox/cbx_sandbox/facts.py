@@ -7,8 +7,9 @@ import os
 import posixpath
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from cbx_sandbox.linux import credentials
 
@@ -144,8 +145,7 @@ class HostFacts:
         return git_trees.tracked(git, _opened)
 
 
-@dataclass
-class StaticFacts:
+class StaticFacts(Struct):
     """Facts from a table: paths that exist, nothing looked up; for tests, simulation and replay."""
 
     cwd: str = "/work/project"

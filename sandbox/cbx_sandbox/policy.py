@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import TypeVar
 
 from msgspec import Struct
 
+from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.tiers import Tier
 
+T = TypeVar("T")
 POOL = "pool"  # in the place of a user's name: whoever of the job users is free
 USUAL_PORTS = (80, 443)  # of an allowed host that names none
 
@@ -88,6 +91,38 @@ class Grant(Struct, frozen=True):
         return self.mode is LockMode.X and not self.overlay
 
 
+class Placement(Struct, frozen=True, omit_defaults=True):
+    """Where a job runs and what it weighs; what is None is left as it is.
+
+    Weights are 1 to 10000, or 0: idle (cbx_sandbox/placement).
+    """
+
+    cpus: tuple[int, ...] | None = None
+    nodes: tuple[int, ...] | None = None
+    nice: int | None = None
+    cpu_weight: int | None = None
+    io_weight: int | None = None
+
+    def over(self, other: Placement) -> Placement:
+        """This one, and what it leaves open as in the other."""
+        if other == NOWHERE:
+            return self
+        return Placement(
+            cpus=_first(self.cpus, other.cpus),
+            nodes=_first(self.nodes, other.nodes),
+            nice=_first(self.nice, other.nice),
+            cpu_weight=_first(self.cpu_weight, other.cpu_weight),
+            io_weight=_first(self.io_weight, other.io_weight),
+        )
+
+
+NOWHERE = Placement()  # in particular
+
+
+def _first(own: T | None, other: T | None) -> T | None:
+    return other if own is None else own
+
+
 class Published(Struct, frozen=True):
     """A port of the host's that leads to one in the job's own network: where it listens, and to which port."""
 
@@ -121,6 +156,13 @@ class Policy(Struct, frozen=True):
     seccomp_log: bool = False  # system calls that no profile has are allowed and logged
     allow: tuple[str, ...] = ()  # of an allowlist: its entries, with their ports
     publish: tuple[Published, ...] = ()
+    placement: Placement = NOWHERE
+    host_effects: frozenset[HostKind] = frozenset()  # layers that are lifted: nothing takes back what is done then
+
+    @property
+    def shows_run(self) -> bool:
+        """True if the sockets of the host's daemons in /run are to be seen."""
+        return bool(self.host_effects & {HostKind.SERVICE, HostKind.DAEMON})
 
     @property
     def relayed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from msgspec import Struct
 
@@ -60,8 +61,14 @@ def read(directory: str) -> Loaded:
 
 def text_of(path: str) -> str:
     """Return the text of a file that is root's own. Raises OSError, or CbxError that says what is wrong with it."""
-    with open(path, "rb") as file:
-        check_owner(path, os.fstat(file.fileno()))
+    # A fifo would have whoever opens it wait for a writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CbxError(
+                f"cannot use {path}: it is not a regular file", hint=f"remove it, or rename it: mv {path} {path}.off"
+            )
+        check_owner(path, status)
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise CbxError(f"cannot use {path}: it is longer than {MAX_BYTES >> 20} MiB")

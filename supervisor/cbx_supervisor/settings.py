@@ -12,7 +12,8 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from cbx_sandbox.policy import USUAL_PORTS, Limits
+from cbx_sandbox.placement import HEAVIEST, IDLE, LEAST_NICE, NICEST, numbers
+from cbx_sandbox.policy import USUAL_PORTS, Limits, Placement
 from cbx_sandbox.shell.tiers import Tier
 
 Count = Annotated[int, Meta(ge=1)]
@@ -70,7 +71,9 @@ class Timeouts(Section, frozen=True):
     commit_reader_grace_seconds: Annotated[
         SecondsOrNever, Meta(description="a commit waits so long for readers of its paths, then goes on beside them")
     ] = 2.0
-    health_check_interval_seconds: Annotated[Seconds, Meta(description=f"between health checks {LATER}")] = 10.0
+    health_check_interval_seconds: Annotated[
+        Seconds, Meta(description="between two looks at the host's heat and at the memory of what runs")
+    ] = 10.0
     cleanup_timeout_seconds: Annotated[Seconds, Meta(description="for running jobs to end when the daemon stops")] = (
         60.0
     )
@@ -111,6 +114,7 @@ class Access(Section, frozen=True):
     viewers: Annotated[Names, Meta(description="users and @groups who see everybody's jobs")] = ()
     operators: Annotated[Names, Meta(description="who see and steer everybody's jobs, and the queue")] = ()
     auditors: Annotated[Names, Meta(description="who see everybody's jobs and the audit trail")] = ()
+    host_effects: Annotated[Names, Meta(description="who may have a job change the host itself: --host-effects")] = ()
     admins: Annotated[Names, Meta(description="who may all that root may; their own jobs run as themselves")] = ()
 
 
@@ -229,6 +233,19 @@ class Incidents(Section, frozen=True):
     freeze: Annotated[bool, Meta(description="it is frozen until somebody resumes or kills it")] = True
 
 
+class Health(Section, frozen=True):
+    """What is looked at while jobs run."""
+
+    slow_down: Annotated[bool, Meta(description="use fewer slots while the host is too hot, where it shows that")] = (
+        True
+    )
+    sysfs: Annotated[str, Meta(description="where the host's /sys is", min_length=1)] = "/sys"
+    memory_window_seconds: Annotated[
+        Seconds, Meta(description="a job whose memory grows for so long, steadily, is told of")
+    ] = 600.0
+    memory_growth_mb_per_minute: Annotated[float, Meta(gt=0, description="by so much in MiB at the least")] = 1.0
+
+
 class Learning(Section, frozen=True):
     """What earlier runs teach."""
 
@@ -269,6 +286,47 @@ class Tiers(Section, frozen=True):
     dangerous_isolated: TierLimits = TierLimits()
 
 
+class Place(Section, frozen=True):
+    """One kind of jobs: where they run and what they weigh."""
+
+    cpus_allowed: Annotated[str, Meta(description="CPUs that they run on, as 0-3,8; empty: all")] = ""
+    mems_allowed: Annotated[str, Meta(description="memory nodes that they take memory from; empty: all")] = ""
+    nice: (
+        Annotated[int, Meta(ge=LEAST_NICE, le=NICEST, description="nice value; their groups weigh as it says")] | None
+    ) = None
+    cpu_weight: Annotated[int, Meta(ge=IDLE, le=HEAVIEST, description="1 to 10000, 100 is usual; 0: idle")] | None = (
+        None
+    )
+    io_weight: Annotated[int, Meta(ge=IDLE, le=HEAVIEST, description="the same for disks with weights")] | None = None
+
+    def __post_init__(self) -> None:
+        """Read the lists. Raises ValueError."""
+        self.placement()
+
+    def placement(self) -> Placement:
+        """As a job takes it."""
+        return Placement(
+            cpus=numbers(self.cpus_allowed) if self.cpus_allowed else None,
+            nodes=numbers(self.mems_allowed) if self.mems_allowed else None,
+            nice=self.nice,
+            cpu_weight=self.cpu_weight,
+            io_weight=self.io_weight,
+        )
+
+
+class Placements(Section, frozen=True):
+    """Where jobs run that do not ask for it: the first of deferred, low, detached, their tier and usual that says."""
+
+    usual: Place = Place()
+    safe_parallel: Place = Place()
+    conditional_parallel: Place = Place()
+    sequential_required: Place = Place()
+    dangerous_isolated: Place = Place()
+    detached: Place = Place()
+    low: Place = Place()
+    deferred: Place = Place()
+
+
 class Settings(Section, frozen=True):
     """All of it."""
 
@@ -285,8 +343,15 @@ class Settings(Section, frozen=True):
     sandbox: Sandbox = Sandbox()
     network: Network = Network()
     incidents: Incidents = Incidents()
+    health: Health = Health()
     learning: Learning = Learning()
     tiers: Tiers = Tiers()
+    placement: Placements = Placements()
+
+    def placed(self, tier: Tier) -> Placement:
+        """Where jobs of ``tier`` run that do not ask for it, whatever else they are."""
+        own: Place = getattr(self.placement, tier.value.lower())
+        return own.placement().over(self.placement.usual.placement())
 
     def limits(self, tier: Tier) -> Limits:
         """The limits of a job of ``tier`` that asked for none."""

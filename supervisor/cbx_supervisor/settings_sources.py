@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 import msgspec
 
 from cbx_sandbox.errors import CbxError
-from cbx_supervisor.settings import Section, Settings, TierLimits
+from cbx_supervisor.settings import Place, Section, Settings, TierLimits
 from cbx_supervisor.trusted_files import check_owner
 
 ENVIRONMENT_PREFIX = "CBX_"
@@ -85,16 +84,23 @@ def _merge(into: Table, table: Table) -> None:
 
 
 def _convert(table: Table, source: str) -> Settings:
+    if not table:
+        return Settings()  # what msgspec has to look up to convert takes a while
     unknown = _unknown_key(table, Settings, ())
     if unknown:
         raise CbxError(f"cannot use {source}: there is no setting {unknown[0]}", hint=unknown[1])
     try:
         return msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        problem, _, where = str(error).partition(" - at `$.")
-        key = where.rstrip("`") or "the file"
-        message = f"cannot use {source}: {key}: {problem[:1].lower()}{problem[1:]}"
-        raise CbxError(message, hint=f"set {key} to a value of that kind, or remove it for the default") from error
+        problem, _, where = str(error).partition(" - at `")
+        key = where.rpartition("$.")[2].rstrip("`") or "the file"
+        said = f"{problem[:1].lower()}{problem[1:]}"
+        if where.startswith("key` in"):
+            message, hint = f"cannot use {source}: a name in {key}: {said}", "give it another name"
+        else:
+            message = f"cannot use {source}: {key}: {said}"
+            hint = f"set {key} to a value of that kind, or remove it for the default"
+        raise CbxError(message, hint=f"{hint}; `cbx-supervisor --print-settings` shows all") from error
 
 
 def _unknown_key(table: Table, section: type[Section], at: tuple[str, ...]) -> tuple[str, str] | None:
@@ -102,8 +108,8 @@ def _unknown_key(table: Table, section: type[Section], at: tuple[str, ...]) -> t
     for key, value in table.items():
         name = ".".join((*at, key))
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            guess = ".".join((*at, near[0])) if near else None
+            near = _near(key, known)
+            guess = ".".join((*at, near)) if near else None
             return name, f"did you mean {guess}?" if guess else f"known there: {', '.join(known)}"
         inner = known[key].type
         if isinstance(inner, type) and issubclass(inner, Section) and isinstance(value, dict):
@@ -113,17 +119,23 @@ def _unknown_key(table: Table, section: type[Section], at: tuple[str, ...]) -> t
     return None
 
 
+def _near(word: str, known: Iterable[str]) -> str:
+    """Return what may have been meant, or nothing."""
+    import difflib  # noqa: PLC0415 -- only where something is wrong
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
+
+
 def _overrides(environment: Mapping[str, str]) -> Table:
-    names = _environment_names(Settings, ())
-    sections = tuple(f"{ENVIRONMENT_PREFIX}{field.name.upper()}_" for field in msgspec.structs.fields(Settings))
+    sections = tuple(f"{ENVIRONMENT_PREFIX}{name.upper()}_" for name in Settings.__struct_fields__)
+    given = {name: text for name, text in environment.items() if name.startswith(sections) and name not in _NO_SETTINGS}
+    names = _environment_names(Settings, ()) if given else {}
     table: Table = {}
-    for variable, text in environment.items():
-        if variable in _NO_SETTINGS or not variable.startswith(sections):
-            continue
+    for variable, text in given.items():
         path = names.get(variable)
         if path is None:
-            near = difflib.get_close_matches(variable, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else "unset it"
+            near = _near(variable, names)
+            hint = f"did you mean {near}?" if near else "unset it"
             raise CbxError(f"cannot use the environment's {variable}: there is no such setting", hint=hint)
         single: Any = _value(variable, text, *_field(path))
         for key in reversed(path):
@@ -169,6 +181,9 @@ def reference() -> str:
         if field.name == "tiers":
             lines += _tiers(field.type)
             continue
+        if field.name == "placement":
+            lines += _placements(field.type)
+            continue
         lines += [f"# {_summary(field.type)}", f"[{field.name}]"]
         single = [item for item in _fields(field.type) if item.default is not msgspec.NODEFAULT]
         lines += [f"# {item.name} = {_toml(item.default)}{_described(item.type)}" for item in single]
@@ -205,6 +220,14 @@ def _tiers(section: type[Any]) -> list[str]:
         lines.append(f"# [tiers.{tier.name}]")
         lines += [f"# {item.name} =" for item in _fields(TierLimits)]
         lines.append("")
+    return lines
+
+
+def _placements(section: type[Any]) -> list[str]:
+    lines = [f"# {_summary(section)}"]
+    lines += [f"#   {item.name}: {_described(item.type).removeprefix('  # ')}" for item in _fields(Place)]
+    for kind in _fields(section):
+        lines += [f"# [placement.{kind.name}]", *(f"# {item.name} =" for item in _fields(Place)), ""]
     return lines
 
 

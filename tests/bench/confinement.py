@@ -4,6 +4,7 @@ Boxes are built from nothing here, straight by a launcher: a supervisor makes mo
 itself adds for containment's sake (entries of the audit trail, redaction, the leak audit) is measured by itself.
 """
 
+import itertools
 import os
 import statistics
 import sys
@@ -44,24 +45,27 @@ def confinement(_world: World, report: Report, runs: int) -> None:
         samples = in_turns(variants, runs)
     report.samples |= samples
     print_samples("boxes from nothing: `true`, each alone", samples, "SAFE, all layers")
-    # On a machine that others use the fastest runs tell more than the medians: what is added is added to them, too.
-    print("what a layer adds to the start (difference of the fastest):")
+    # Differences within a round: its boxes met the same machine. Where their middle half has both signs, the layer
+    # costs less than starts differ here anyhow.
+    print("what a layer adds to the start (median of the differences in each round, and their middle half):")
     for name, values in samples.items():
         whole = f"{name.partition(',')[0]}, all layers"
         if name != whole:
-            added = min(samples[whole]) - min(values)
-            print(f"  {name.replace(', without', ':'):<46} {added:8.2f} ms")
-            report.facts[f"added by {name.partition('without ')[2]}"] = added
+            differences = [every - without for every, without in zip(samples[whole], values, strict=True)]
+            low, median, high = statistics.quantiles(differences, n=4)
+            print(f"  {name.replace(', without', ':'):<46} {median:8.2f} ms  {low:8.2f} to {high:.2f}")
+            report.facts[f"added by {name.partition('without ')[2]}"] = median
     _own_parts(report, runs)
 
 
 def _own_parts(report: Report, runs: int) -> None:
+    numbers = itertools.count()
     with tempfile.TemporaryDirectory() as directory:
         database = Database(f"{directory}/cbx.db")
         entry = audit.record(1.0, "started", "job 1", uid=0, detail={"command": COMMAND, "tier": "SAFE_PARALLEL"})
         parts: dict[str, Callable[[], object]] = {
             "an audit entry, in a transaction with others": lambda: _many(database, entry),
-            "a command redacted": lambda: redacted.__wrapped__(COMMAND),
+            "a command redacted": lambda: redacted(f"{COMMAND}/{next(numbers)}"),  # what it knows is only looked up
             "a job's namespaces noted": lambda: leaks.namespaces(os.getpid()),
             "a look for what is left (not on the way)": lambda: leaks.sweep(
                 [leaks.Marks("1", frozenset({"net:[1]"}), 0)]

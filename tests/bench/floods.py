@@ -1,10 +1,11 @@
-"""How long another job takes to start while one floods the host: processes, memory, files, inodes, descriptors, caches.
+"""How long another job takes to start while one floods the host: processes, memory, files, inodes, caches, output.
 
 Each flood is held by the limits of its job (512 processes, 512 MiB, half a core); the goal is twice the time alone.
 """
 
 import select
 import time
+from collections.abc import Callable
 
 from figures import Report, in_turns, print_samples
 from world import World
@@ -84,8 +85,23 @@ FLOODS = {
     "page cache": (CACHE, "safe"),
     "writeback": (WRITEBACK, "sequential"),
 }
+OUTPUT = "output"
 FLOOD_SECONDS = "60"
 GOAL = 2.0
+
+
+def in_turns_beside_output(world: World, start: Callable[[], object], runs: int) -> dict[str, list[float]]:
+    """Beside a detached job that writes all the time: its init copies that into a log of bounded size."""
+    flood = world.submit(["yes"], tier="safe", timeout=FLOOD_SECONDS, detach="1")
+    while not flood.accepted:
+        flood.step()
+    time.sleep(1.0)
+    samples = in_turns({f"beside {OUTPUT}": start}, runs)
+    if (state := world.shown(flood.job)["state"]) != "running":
+        raise SystemExit(f"bench: the flood of {OUTPUT} did not last: {state}")
+    world.command("kill", str(flood.job))
+    flood.close()
+    return samples
 
 
 def floods(world: World, report: Report, runs: int) -> None:
@@ -103,7 +119,8 @@ def floods(world: World, report: Report, runs: int) -> None:
             if flood.step():
                 raise SystemExit(f"bench: the flood of {name} did not last: {flood.result}")
         flood.close()
+    samples |= in_turns_beside_output(world, start, runs)
     report.samples |= samples
     print_samples("floods: `true` in SAFE, each alone", samples, "alone")
-    for name in FLOODS:
+    for name in (*FLOODS, OUTPUT):
         report.goal(f"start beside a flood of {name} / alone", report.ratio(f"beside {name}", "alone"), GOAL)

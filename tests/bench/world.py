@@ -59,6 +59,11 @@ class World:
         argv = [str(PROGRAM), "status", "--json"]
         return json.loads(subprocess.run(argv, env=self.environment, check=True, capture_output=True).stdout)
 
+    def shown(self, job: int) -> dict[str, Any]:
+        """What is known of a job."""
+        argv = [str(PROGRAM), "show", "--json", str(job)]
+        return json.loads(subprocess.run(argv, env=self.environment, check=True, capture_output=True).stdout)
+
     def launcher(self) -> int:
         """The pid of its launcher."""
         for child in children(self.pid):
@@ -69,6 +74,16 @@ class World:
     def submit(self, argv: Sequence[str], *, project: str = "", **options: str) -> "Call":
         """Send one request, from ``project`` or the common one; :meth:`Call.wait` waits for the answer."""
         return Call(self, argv, options, project)
+
+    def begin_anew(self) -> float:
+        """Kill the supervisor; the seconds until the next one answers, which a client starts."""
+        handle = os.pidfd_open(self.pid)
+        began = time.monotonic()
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        select.select([handle], [], [], PATIENCE)
+        os.close(handle)
+        self.pid = self.status()["supervisor"]["pid"]
+        return time.monotonic() - began
 
     def stop(self) -> None:
         """End the supervisor and wait for it."""
@@ -86,6 +101,7 @@ class Call:
     def __init__(self, world: World, argv: Sequence[str], options: dict[str, str], project: str) -> None:
         self.result: dict[str, Any] | None = None
         self.accepted = False
+        self.job = 0
         self._splitter = frame.Splitter()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         lease, self._lease = os.pipe2(os.O_CLOEXEC)
@@ -117,7 +133,8 @@ class Call:
             fields = dict(frame.decode(payload))
             if fields["kind"] == b"error":
                 raise SystemExit(f"bench: {fields['text'].decode()}")
-            self.accepted |= fields["kind"] == b"accepted"
+            if fields["kind"] == b"accepted":
+                self.accepted, self.job = True, int(fields["job"])
             if fields["kind"] == b"result":
                 self.result = json.loads(fields["json"])
         return self.result is not None

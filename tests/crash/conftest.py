@@ -4,7 +4,7 @@ import pytest
 from tests.crash import faults
 from tests.root.checkpoint.conftest import images, own_mounts
 
-__all__ = ["mounted", "own_mounts", "pytest_terminal_summary"]
+__all__ = ["mounted", "own_mounts"]
 
 
 @pytest.fixture(scope="module")
@@ -12,10 +12,3 @@ def mounted(own_mounts):
     """Mount points by kind of file system, whose disks are in memory: they are waited for at each of many syncs."""
     with images(faults.MEMORY) as get:
         yield get
-
-
-def pytest_terminal_summary(terminalreporter):
-    """How many states there were; those of the controls are none."""
-    if faults.STATES:
-        whole = sum(found in {"old", "new"} for found in faults.STATES)
-        terminalreporter.write_line(f"crash: {len(faults.STATES)} states, {len(faults.STATES) - whole} not whole")

@@ -2,30 +2,29 @@
 
 import errno
 import os
-import traceback
 
+from tests.crash import child
 from tests.root.checkpoint import checkpoint, harness
 
 from cbx_sandbox.checkpoint import levels, recover
 from cbx_sandbox.checkpoint.undo import redo, undo
-from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 
 # Every way in which cbx changes anything on a disk.
 CALLS = [
     *((os, name) for name in (
         "mkdir", "rmdir", "unlink", "rename", "link", "symlink", "mknod", "write", "fsync", "utime", "chmod", "chown",
-        "fchown", "ftruncate", "setxattr", "removexattr",
+        "fchown", "ftruncate", "pwrite", "setxattr", "removexattr",
     )),
     *((files, name) for name in ("renameat2", "syncfs", "change_attributes")),
 ]  # fmt: skip
 STOPPED = 86
 MEMORY = "/dev/shm"  # for the disks: every sync would wait for whatever else this machine writes
 ALL = bool(os.environ.get("CBX_CRASH"))  # make crash: every state, not a sample
-STATES: list[str] = []  # what became of each, for the count at the end
 
 LIVE = """
 mkdir -p d/sub e keep; echo a > a; echo b > b; echo x > d/x; echo y > d/sub/y; ln -s a link; echo h > h; ln h h2
+mkdir in; echo 1 > in/a; head -c 9000 /dev/zero | tr '\\0' o > in/b; echo l > in/h; ln in/h in/h2; echo log > log
 echo s > swap1; echo t > swap2; echo z > typ; echo k > keep/k; mkdir gone; echo 1 > gone/1; chmod 600 b
 find . -depth -exec touch -h -d 2020-01-01 {} +
 """
@@ -33,7 +32,24 @@ JOB = """
 echo job > a; rm b; mkdir -p n/m; echo n > n/m/n; rm -r gone; mkdir gone; echo 2 > gone/2; chmod 640 h; mv d/sub moved
 echo y2 > moved/y; rm typ; mkdir typ; echo in > typ/in; ln -sfn swap1 link; mv swap1 tmp; mv swap2 swap1; mv tmp swap2
 ln swap1 third; touch -d 2021-02-03 keep; echo new > new; ln new new2; setfattr -n user.k -v v keep/k; mkfifo e/fifo
+echo 2 >> in/a; head -c 7000 /dev/zero | tr '\\0' n > in/b; chmod 600 in/b; echo m >> in/h; echo more >> log
 """
+
+# Immutable files and directories, which the job has cleared, changed and marked again, or marked; and a capability.
+MARKED = (
+    """
+mkdir d k t m; echo f > fixed; echo l > log; echo a > a; echo p > p; echo i > k/i; cp /bin/true c; setcap cap_kill+p c
+echo 1 > m/1; echo w > w
+find . -depth -exec touch -h -d 2020-01-01 {} +
+chattr +i fixed k m
+""",
+    """
+chattr -i fixed; chmod 600 fixed; chattr +i fixed; chattr -a log; chmod 600 log; chattr +a log; chattr +i a
+mv p d/p; chattr +i d/p; mkdir n; echo n > n/n; chattr +i n/n; chattr -i k; rm -r k; chattr +i t
+echo 1 >> c; setcap cap_kill+p c; echo 2 >> w; chattr +i w; chattr -i m; mv m m2; echo 2 > m2/2; chattr +i m2
+""",
+    "c w",
+)
 
 
 class Counter:
@@ -71,11 +87,6 @@ def points(count, wanted):
     return range(1, count + 1, step)
 
 
-def told(found) -> None:
-    """Count states."""
-    STATES.extend(found)
-
-
 def stop() -> None:
     os._exit(STOPPED)
 
@@ -92,31 +103,17 @@ EIO, ENOSPC = fail(errno.EIO), fail(errno.ENOSPC)
 
 def in_child(work, counter=None, before=None) -> tuple[int, str]:
     """Run ``work`` in a process of its own; its exit status, and what it returned or raised, in a word."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            os.close(reading)
-            tell = os.write
-            if before is not None:
-                before()
-            if counter is not None:
-                counter.install()
-            try:
-                word = work()
-            except (CbxError, OSError) as error:
-                word = f"{type(error).__name__}: {error}"
-            tell(writing, f"{0 if counter is None else counter.count} {word}".encode())
-            status = 0
-        except BaseException:  # noqa: BLE001  # nothing may come back into the tests from here
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as file:
-        text = file.read().decode()
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), text
+
+    def body(writing) -> None:
+        tell = os.write
+        if before is not None:
+            before()
+        if counter is not None:
+            counter.install()
+        word = child.word_of(work)
+        tell(writing, f"{0 if counter is None else counter.count} {word}".encode())
+
+    return child.ended(*child.forked(body))
 
 
 def syncfs(path) -> None:
@@ -129,22 +126,26 @@ def syncfs(path) -> None:
 class Trial:
     """One tree with one job's changes, ready to be committed."""
 
-    def __init__(self, where, who=harness.ROOT, *, on_disk=False, levelled=False) -> None:
+    def __init__(self, where, who=harness.ROOT, *, on_disk=False, levelled=False, of=(LIVE, JOB, "in")) -> None:
+        live, job, in_place = of
         self.levelled = levelled  # the job's lines as those of a transaction, with savepoints between them
         self.box = harness.Box(where, who=who)
-        self.box.shell(LIVE)
+        self.box.shell(live)
         if not who.is_root:
             self.box.shell(f"chown -Rh {who.uid}:{who.gid} .; chmod 500 keep")
+        else:
+            self.box.shell("chattr +a log")  # which nobody else could take back
         if on_disk:
             syncfs(self.box.live)
         self.session = self.box.begin()
         self.began = self.session.clocks[0]
-        lines = JOB.strip().splitlines() if levelled else [JOB]
+        lines = job.strip().splitlines() if levelled else [job]
         for number, line in enumerate(lines):
             if number:
                 levels.save(self.session, number)
             assert self.box.inside(line) == 0
         self.old = self.state()
+        self.in_place = [os.fsencode(f"{self.box.live}/{path}") for path in in_place.split()]  # these keep their inodes
 
     def state(self):
         return harness.manifest(self.box.live, times_since=self.began)
@@ -152,7 +153,9 @@ class Trial:
     def commit(self, on_conflict=checkpoint.OnConflict.ABORT):
         if self.levelled:
             levels.join(self.session)
-        result = checkpoint.commit(self.session, allow_privileged=True, keep=True, on_conflict=on_conflict)
+        result = checkpoint.commit(
+            self.session, allow_privileged=True, keep=True, on_conflict=on_conflict, in_place=self.in_place
+        )
         return result.state.value
 
     def undo(self):

@@ -7,7 +7,7 @@ opened, read, listed and closed.
 import contextlib
 
 import pytest
-from tests.crash import faults, tracing
+from tests.crash import faults, states, tracing
 from tests.crash.faults import Counter, Trial, in_child, recovered
 
 from cbx_sandbox.checkpoint import journal, transaction
@@ -84,7 +84,7 @@ def test_at_system_calls(mounted, kind, phase, fault):
     some = calls_of(where, phase, changes=fault != "EIO")
     some = faults.some(some, WANTED[fault][faults.ALL], shift=KINDS.index(kind))
     seen = {str(call): state(where, phase, fault, call) for call in some}
-    faults.told(seen.values())
+    states.told(seen.values())
     assert {call: found for call, found in seen.items() if found not in {"old", "new"}} == {}
 
 
@@ -113,12 +113,23 @@ def test_control_a_journal_that_comes_too_late(mounted):
     assert any(found.startswith(("torn", "lost")) for found in bad)
 
 
-def test_a_layer_that_cannot_be_looked_at_is_not_empty(mounted):
-    """The very first look at a layer fails: its changes stay, they are not taken for none."""
+@pytest.mark.parametrize("name", ["newfstatat", "llistxattr"])
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(mounted, name):
+    """Early looks at a layer, and at what lies under it, fail: no change is taken for none, or for done."""
     where = mounted("ext4")
-    for number in range(1, 4):
+    for number in range(1, 5):
         with phase_of(where, "commit") as made:
-            _, said = tracing.failed_at(tracing.Call(("newfstatat", number)), "EIO", made.trial.commit)
+            _, said = tracing.failed_at(tracing.Call((name, number)), "EIO", made.trial.commit)
             found = made.after(said)
-            faults.told([found])
-            assert found in {"old", "new"}, said
+            states.told([found])
+            assert found in {"old", "new"}, (number, said)
+
+
+def test_an_undo_that_cannot_shorten_a_file(mounted):
+    """It is refused, and the file is append-only as before."""
+    where = mounted("ext4")
+    cutting = [call for call in calls_of(where, "undo", changes=True) if call[0] == "ftruncate"]
+    seen = {str(call): state(where, "undo", "ENOSPC", call) for call in cutting}
+    states.told(seen.values())
+    assert seen
+    assert {call: found for call, found in seen.items() if found not in {"old", "new"}} == {}

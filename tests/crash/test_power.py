@@ -12,19 +12,19 @@ import struct
 import subprocess
 
 import pytest
-from tests.crash import faults
+from tests.crash import faults, states
 from tests.crash.faults import Counter, Trial, in_child, points
 from tests.root.checkpoint import harness
 
-from cbx_sandbox.checkpoint import transaction
+from cbx_sandbox.checkpoint import syncing
 from cbx_sandbox.checkpoint.diff import diff
-from cbx_sandbox.checkpoint.undo import undo
 
 pytestmark = [pytest.mark.root, pytest.mark.crash]
 
 _SHUTDOWN = 0x8004587D
 # Whether what the file system has logged so far still gets to the disk; what it has not logged never does.
 FLAGS = {"log written": 1, "log lost": 2}
+HALF_WAY = 70  # changes: after the record
 
 
 class Disk:
@@ -38,6 +38,17 @@ class Disk:
         fd = os.open(self.where, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.ioctl(fd, _SHUTDOWN, struct.pack("=I", flag))
         os.close(fd)
+
+    def remount(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", self.where], check=True)
+
+    def error(self) -> None:
+        """Have ext4 find an error in itself."""
+        number = os.stat(self.where).st_dev
+        device = os.path.basename(os.path.realpath(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
+        assert device.startswith("loop")  # and not the host's own disk
+        with open(f"/sys/fs/ext4/{device}/trigger_fs_error", "w", encoding="ascii") as file:
+            file.write("cbx test")
 
     def again(self) -> None:
         """The next boot: mounted again, with what is on the disk."""
@@ -56,15 +67,32 @@ class Disk:
             trial.close()
 
     def expected(self):
-        """The tree after a commit, how many changes that is, and how many an undo is."""
+        """The tree after a commit, and how many changes there are in each phase."""
         if not self._new:
             with self.trial() as trial:
-                committing, undoing = Counter(-1, None), Counter(-1, None)
-                _, said = in_child(trial.commit, committing)
-                self._new["tree"], self._new["commit"] = trial.state(), int(said.split()[0])
-                _, said = in_child(lambda: undo(trial.session), undoing)
-                self._new["undo"] = int(said.split()[0])
-        return self._new["tree"], self._new["commit"], self._new["undo"]
+                counts = {phase: changes(work) for phase, work in list(phases(trial).items())[:3]}
+                self._new = {"tree": trial.state(), **counts}
+            with self.trial() as trial:
+                stopped_half_way(trial)
+                self._new["recovery"] = changes(trial.recover)
+        return self._new
+
+
+def phases(trial):
+    """What can be interrupted, in an order in which all of it can be done."""
+    return {"commit": trial.commit, "undo": trial.undo, "redo": trial.redo, "recovery": trial.recover}
+
+
+def changes(work) -> int:
+    """How many ``work`` makes, which it does."""
+    status, said = in_child(work, Counter(-1, None))
+    assert (status, "Error" in said) == (0, False), said
+    return int(said.split()[0])
+
+
+def stopped_half_way(trial) -> None:
+    """A commit whose process ends among its steps, so that recovery has something to do."""
+    assert in_child(trial.commit, Counter(HALF_WAY, faults.stop))[0] == faults.STOPPED
 
 
 @pytest.fixture(params=["ext4", "xfs"])
@@ -77,14 +105,14 @@ def looked_at(disk, trial, said) -> str:
     """Boot, recover, look."""
     disk.again()
     status, what = in_child(trial.recover)
-    now, (new, *_) = trial.state(), disk.expected()
+    now, new = trial.state(), disk.expected()["tree"]
     if status != 0 or " UnfinishedError" in what:
         return f"not recovered: {what}"
     if now == new:
-        return "new"
+        return "lost: it was called undone" if what == "0 undone" else "new"
     if now != trial.old:
         return f"torn: new but for {[path for path in now.keys() | new.keys() if now.get(path) != new.get(path)][:6]}"
-    return "lost: it was called committed" if said.endswith("committed") or what.endswith("COMMITTED") else "old"
+    return "lost: it was called committed" if said.endswith("committed") or what == "0 committed" else "old"
 
 
 def commit_cut(disk, at, flag, before=None) -> str:
@@ -108,31 +136,52 @@ def commit_cut(disk, at, flag, before=None) -> str:
 @pytest.mark.parametrize("flag", FLAGS)
 def test_commit(disk, flag):
     """At any change of a commit; and what was called committed has lasted."""
-    _, count, _ = disk.expected()
+    count = disk.expected()["commit"]
     seen = {at: commit_cut(disk, at, FLAGS[flag]) for at in [*points(count, 7), count + 1]}
-    faults.told(seen.values())
+    states.told(seen.values())
     assert {at: found for at, found in seen.items() if found not in {"old", "new"}} == {}
     assert (seen[1], seen[count + 1]) == ("old", "new")
 
 
-def test_undo(disk):
-    """At any change of an undo."""
-    _, _, count = disk.expected()
-    bad = {}
-    for at in points(count, 5):
+@pytest.mark.parametrize("disk", ["ext4"], indirect=True)
+def test_its_own_error(disk):
+    """The file system finds an error in itself and lets nobody write: pending, and whole after the next mount."""
+    seen = {}
+    for at in points(disk.expected()["commit"], 5):
+        with disk.trial() as trial:
+            disk.remount("errors=remount-ro")
+            status, said = in_child(trial.commit, Counter(at, disk.error))
+            assert status == 0
+            with pytest.raises(OSError, match="Read-only"):  # and it is no longer written to
+                os.mkdir(f"{disk.where}/control")
+            seen[at] = looked_at(disk, trial, said)
+    states.told(seen.values())
+    assert {at: found for at, found in seen.items() if found not in {"old", "new"}} == {}
+
+
+@pytest.mark.parametrize("flag", FLAGS if faults.ALL else ["log lost"])
+@pytest.mark.parametrize("phase", ["undo", "redo", "recovery"])
+def test_what_comes_after_a_commit(disk, phase, flag):
+    """At any change of its undo, of the redo, and of the recovery of one that was stopped, which is recovered again."""
+    seen = {}
+    for at in faults.some(range(1, disk.expected()[phase] + 1), 25 if faults.ALL else 4):
         with disk.trial() as trial:
 
             def stop() -> None:
-                disk.cut(FLAGS["log lost"])
+                disk.cut(FLAGS[flag])
                 os._exit(faults.STOPPED)
 
-            assert in_child(trial.commit)[1] == "0 committed"
-            in_child(lambda trial=trial: undo(trial.session), Counter(at, stop))
-            found = looked_at(disk, trial, "")
-            faults.told([found])
-        if found not in {"old", "new"}:
-            bad[at] = found
-    assert bad == {}
+            if phase == "recovery":
+                stopped_half_way(trial)
+            else:
+                assert in_child(trial.commit)[1] == "0 committed"
+            if phase == "redo":
+                assert in_child(trial.undo)[1] == "0 undone"
+            status, said = in_child(phases(trial)[phase], Counter(at, stop))
+            assert status == faults.STOPPED, said
+            seen[at] = looked_at(disk, trial, "")
+    states.told(seen.values())
+    assert {at: found for at, found in seen.items() if found not in {"old", "new"}} == {}
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -141,7 +190,7 @@ def test_large_contents_are_synced_ahead(disk, ahead):
     with disk.trial() as trial:
         assert trial.box.inside("head -c 8388608 /dev/urandom > large; head -c 8388608 /dev/urandom > a") == 0
         if ahead:
-            transaction.sync_ahead(trial.session, diff(trial.session))
+            syncing.sync_ahead(trial.session, diff(trial.session))
         upper = trial.session.layers[0].upper
         before = [_content(f"{upper}/{name}") for name in ("large", "a")]
         disk.cut(FLAGS["log lost"])
@@ -159,9 +208,10 @@ def test_control_without_a_sync(disk):
     """The harness sees a sync that is missing: a record that is on disk before what it promises."""
 
     def without():
-        transaction.sync_layers = lambda *_: None
+        syncing.sync_layers = lambda *_: None
+        syncing.Beside._run = lambda _: None
 
-    _, count, _ = disk.expected()
+    count = disk.expected()["commit"]
     bad = 0
     for at in range(count, 1, -max(1, count // 8)):
         found = commit_cut(disk, at, FLAGS["log written"], without)

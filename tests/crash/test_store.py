@@ -5,13 +5,13 @@ import os
 import tempfile
 
 import pytest
-from tests.crash import blocklog, faults
+from tests.crash import blocklog, faults, states
 
 from cbx_supervisor.store.database import Database
 
 pytestmark = [pytest.mark.root, pytest.mark.crash]
 
-WANTED = (8, 120)  # states of each file system: in a sample, and in a full run
+WANTED = (8, 80)  # states of each file system: in a sample, and in a full run
 ROWS = 40  # of one transaction, on several pages
 WRITES = 10
 
@@ -61,7 +61,7 @@ def looked_at(kind, base, mount_point, acknowledged) -> str:
     return "old" if len(counts) == acknowledged else "new"
 
 
-def states(kind, wanted, *, synced=True):
+def after_cuts(kind, wanted, *, synced=True):
     with recording(kind, synced=synced) as (base, mount_point, writes):
         marks = {index: int(write.mark) for index, write in enumerate(writes) if write.mark}
         disks = blocklog.Disks(f"{base}/first", base, writes)
@@ -76,13 +76,13 @@ def states(kind, wanted, *, synced=True):
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"] if faults.ALL else ["ext4"])
 def test_what_was_acknowledged_is_there(own_mounts, kind):
     """Whole transactions, at least those that were acknowledged, in a database that SQLite finds sound."""
-    seen = states(kind, WANTED[faults.ALL])
-    faults.told(seen.values())
+    seen = after_cuts(kind, WANTED[faults.ALL])
+    states.told(seen.values())
     assert {cut: found for cut, found in seen.items() if found not in {"old", "new"}} == {}
 
 
 def test_control_without_syncs(own_mounts):
     """The harness sees a database that acknowledges what is not on disk."""
     # A host that stands still for half a minute syncs by itself: once more, then.
-    attempts = (states("ext4", 8, synced=False) for _ in range(3))
+    attempts = (after_cuts("ext4", 8, synced=False) for _ in range(3))
     assert any(found.startswith("lost") for seen in attempts for found in seen.values())

@@ -6,9 +6,10 @@ import re
 import select
 import subprocess
 import tempfile
-import traceback
 
-from cbx_sandbox.errors import CbxError
+from tests.crash import child
+
+from cbx_sandbox.linux import xattr
 
 # No disk makes these fail: memory, signals, clocks, threads, ends, whose rights a thread has; and a close() fails on
 # network file systems alone. Killed there, a process leaves what it leaves at the call before or after.
@@ -72,29 +73,19 @@ def failed_at(call, error, work) -> tuple[int, str]:
 def _traced(work, options) -> tuple[int, str]:
     """The exit status of a process that does ``work`` under strace, and what that returned or raised, in a word."""
     go, wait = os.pipe()[::-1]
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            os.close(reading)
-            os.close(go)
-            waiting = select.poll()
-            waiting.register(wait, 0)  # its end is always told
-            waiting.poll()
-            try:
-                word = str(work())
-            except (CbxError, OSError) as error:
-                word = f"{type(error).__name__}: {error}"
-            os.getppid()
-            os.write(writing, word.encode("utf-8", "backslashreplace"))
-            status = 0
-        except BaseException:  # noqa: BLE001  # nothing may come back into the tests from here
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+
+    def body(writing) -> None:
+        os.close(go)
+        waiting = select.poll()
+        waiting.register(wait, 0)  # its end is always told
+        waiting.poll()
+        xattr.by_directory = lambda: False  # strace before 6.13 has no name for those calls, and cannot fail them
+        word = child.word_of(work)
+        os.getppid()
+        os.write(writing, word.encode("utf-8", "backslashreplace"))
+
+    pid, reading = child.forked(body)
     os.close(wait)
-    os.close(writing)
     with subprocess.Popen(
         ["strace", "-f", *options, "-p", str(pid)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as strace:
@@ -102,9 +93,7 @@ def _traced(work, options) -> tuple[int, str]:
         attached = strace.stderr.readline()
         with os.fdopen(go, "wb"):  # closed: the child reads its end
             pass
-        with os.fdopen(reading, "rb") as file:
-            said = file.read().decode()
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status, said = child.ended(pid, reading)
         strace.stderr.read()
     assert "attached" in attached, attached
     return status, said

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import dataclasses
+import http.client
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 
@@ -12,7 +17,10 @@ from tests.crash.faults import STOPPED, Counter, in_child, stop
 from tests.daemon.conftest import until
 from tests.daemon.law.conftest import CLIENT
 
+from cbx_sandbox.checkpoint import leftovers, parting
 from cbx_sandbox.checkpoint.commit import commit
+from cbx_sandbox.checkpoint.parting import Apart
+from cbx_sandbox.checkpoint.select import Selection
 from cbx_sandbox.checkpoint.session import Session
 
 pytestmark = pytest.mark.root
@@ -226,6 +234,199 @@ def test_a_part_is_committed_and_the_rest_still_held(supervisor, project):
     assert content.decode() == f"A\t{project}/two\n"
     assert supervisor.http("POST", f"/v1/checkpoints/{number}/rollback", {})[0] == 200
     assert not (project / "two").exists()
+
+
+def test_a_log_that_a_process_writes_to_keeps_its_inode(supervisor, project):
+    """A job writes in place what somebody has open for writing, and the result says so; and what was asked for."""
+    (project / "log").write_text("1\n")
+    (project / "asked").write_text("1\n")
+    fields = (("tier", b"SEQUENTIAL_REQUIRED"), cwd(project), ("rw", os.fsencode(project)))
+    inodes = [(project / name).stat().st_ino for name in ("log", "asked")]
+    with open(project / "log", "a") as log:
+        result = supervisor.run("echo 2 >> log", *fields).end()["result"]
+        number = result["checkpoint"]["id"]
+        said = supervisor.get(f"/v1/checkpoints/{number}")["message"]
+        assert "log was written in place: another process has it open for writing" in said
+        log.write("3\n")
+    assert (project / "log").read_text() == "1\n2\n3\n"
+    number = held(supervisor, project, "echo 2 > asked")
+    body = {"in_place": [f"{project}/asked"]}
+    assert supervisor.http("POST", f"/v1/checkpoints/{number}/commit", body)[0] == 200
+    assert [(project / name).stat().st_ino for name in ("log", "asked")] == inodes
+    supervisor.post(f"/v1/checkpoints/{number}/undo")
+    assert (project / "asked").read_text() == "1\n"
+
+
+def test_names_that_mount_options_could_not_hold(supervisor, project):
+    """Colons, commas and backslashes in the names of directories that overlays are mounted over."""
+    odd = project / "a:b,c\\d=e" / "lowerdir=\\054x"
+    odd.mkdir(parents=True)
+    fields = (("tier", b"SEQUENTIAL_REQUIRED"), cwd(odd), ("rw", os.fsencode(odd)))
+    result = supervisor.run("echo 1 > file", *fields).end()["result"]
+    assert result["checkpoint"]["state"] == "committed", result
+    assert (odd / "file").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_of_a_commit(supervisor, project, number):
+    """It is finished or taken back, never half: what the supervisor says afterwards is what is there."""
+    held_as = held(supervisor, project, "mkdir d; for i in $(seq 3000); do echo $i > d/$i; echo $i > $i; done")
+    journal = f"{supervisor.paths.layers}/{held_as}/journal"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(asked, supervisor, held_as)
+        until(lambda: os.path.exists(journal) or answer.done())
+        supervisor.stop(number)
+        answer.result()
+    supervisor.start()
+    names = {path.name for path in project.iterdir()} - {".git"}
+    state = supervisor.get(f"/v1/checkpoints/{held_as}")["state"]
+    assert (state, len(names)) in {("held", 0), ("committed", 3001)}
+
+
+def asked(supervisor, number):
+    """Ask for a commit; the answer may never come."""
+    with contextlib.suppress(OSError, http.client.HTTPException, AssertionError, ValueError):
+        supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})
+
+
+def test_a_part_is_undone(supervisor, project):
+    """What was committed is a checkpoint of its own, in the log and in the list; the rest stays held."""
+    number = held(supervisor, project, "echo 1 > one; echo 2 > two")
+    _, decided = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {"only": [f"{project}/one"]})
+    [entry] = supervisor.get("/v1/checkpoints/log")["operations"]
+    part = entry["checkpoint"]
+    assert f"as checkpoint {part}," in decided["message"]
+    assert (entry["kind"], entry["undoable"], part != number) == ("commit", True, True)
+    supervisor.stop()
+    supervisor.start()
+    assert supervisor.get(f"/v1/checkpoints/{part}")["state"] == "committed"
+    supervisor.post(f"/v1/checkpoints/{part}/undo")
+    assert not (project / "one").exists()
+    supervisor.post(f"/v1/checkpoints/{number}/commit")
+    supervisor.post(f"/v1/checkpoints/{part}/redo")
+    assert ((project / "one").read_text(), (project / "two").read_text()) == ("1\n", "2\n")
+
+
+def test_a_directory_that_is_away(supervisor, project):
+    """An undo says which it misses, and works when it is back."""
+    number = held(supervisor, project)
+    supervisor.post(f"/v1/checkpoints/{number}/commit")
+    project.rename(project.with_name("elsewhere"))
+    status, problem = supervisor.http("POST", f"/v1/checkpoints/{number}/undo", {})
+    assert (status, problem["exit_status"]) == (409, 125), problem
+    assert f"cannot lock the directories of checkpoint {number}: No such file" in json.dumps(problem)
+    assert str(project) in json.dumps(problem)
+    project.with_name("elsewhere").rename(project)
+    assert supervisor.post(f"/v1/checkpoints/{number}/undo")["state"] == "undone"
+
+
+def test_a_full_disk(supervisor, tmp_path):
+    """A commit that finds no room says so in words, leaves everything as it is, and works when there is some."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=100", "tmpfs", str(place)], check=True)
+    try:
+        project = place / "project"
+        (project / ".git").mkdir(parents=True)
+        number = held(supervisor, project)
+        with contextlib.suppress(OSError):
+            for filler in range(100):
+                (place / str(filler)).touch()
+        status, problem = supervisor.http("POST", f"/v1/checkpoints/{number}/commit", {})
+        assert (status, "no room is left where the changes are kept" in json.dumps(problem)) == (500, True), problem
+        assert supervisor.get(f"/v1/checkpoints/{number}")["state"] == "held"
+        assert not (project / "file").exists()
+        for filler in range(50):
+            (place / str(filler)).unlink()
+        assert supervisor.post(f"/v1/checkpoints/{number}/commit")["state"] == "committed"
+        supervisor.post(f"/v1/checkpoints/{number}/remove")
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_part_that_a_crash_has_left_on_no_record(supervisor, project):
+    """The next start writes it down as a checkpoint of its own: it can be undone, and the rest is still held."""
+    (project / "gone").write_text("old\n")
+    number = held(supervisor, project, "echo 1 > one; echo 2 > two; rm gone")
+    supervisor.stop()
+    commit_and_die(supervisor, project, number + 5, "one", "gone")
+    supervisor.start()
+    part = supervisor.get(f"/v1/checkpoints/{number + 5}")
+    assert (part["state"], part["changes"]["added"], part["changes"]["deleted"]) == ("committed", 1, 1)
+    rest = supervisor.get(f"/v1/checkpoints/{number}")
+    assert (rest["state"], f"as checkpoint {number + 5}," in rest["message"]) == ("held", True)
+    supervisor.post(f"/v1/checkpoints/{number + 5}/undo")
+    assert ((project / "gone").read_text(), (project / "one").exists()) == ("old\n", False)
+    supervisor.post(f"/v1/checkpoints/{number}/commit")
+    assert {path.name for path in project.iterdir()} - {".git"} == {"gone", "two"}
+
+
+def commit_and_die(supervisor, project, part, *names):
+    """A commit of some names of the one checkpoint there is, killed before anything was written into the database."""
+    with contextlib.closing(sqlite3.connect(supervisor.paths.database)) as database:
+        session = Session.from_json(json.loads(database.execute("SELECT session FROM checkpoints").fetchone()[0]))
+
+    def work():
+        parting.clear = lambda *_: stop()
+        only = tuple(os.fsencode(project / name) for name in names)
+        apart = Apart(part, leftovers.identity(supervisor.paths.database))
+        return commit(session, selection=Selection(only=only), keep=True, apart=apart)
+
+    assert in_child(work)[0] == STOPPED
+    return session
+
+
+def test_a_part_that_cannot_be_written_down_yet_is_kept(supervisor, project):
+    """Other layers on no record are removed by that start: the control."""
+    (project / "gone").write_text("old\n")
+    number = held(supervisor, project, "echo 1 > one; rm gone")
+    supervisor.stop()
+    part, other = number + 5, f"{supervisor.paths.layers}/{number + 6}"
+    session = commit_and_die(supervisor, project, part, "gone")
+    spec = dataclasses.replace(session.layers[0], root=f"{other}/0")
+    leftovers.make([spec], leftovers.identity(supervisor.paths.database))
+    upper = session.layers[0].upper
+    subprocess.run(["chattr", "+i", upper], check=True)
+    try:
+        supervisor.start()
+        until(lambda: not os.path.exists(other))
+        supervisor.stop()
+    finally:
+        subprocess.run(["chattr", "-i", upper], check=True)
+    supervisor.start()
+    supervisor.post(f"/v1/checkpoints/{part}/undo")
+    assert (project / "gone").read_text() == "old\n"
+
+
+def test_a_part_whose_disk_is_read_only_at_the_next_start(supervisor, project, tmp_path):
+    """It holds up nobody, loses neither its undo nor its number, and is written down by the first start that can."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+    try:
+        away = place / "project"
+        (away / ".git").mkdir(parents=True)
+        (away / "gone").write_text("old\n")
+        number = held(supervisor, away, "echo 1 > one; echo 2 > two; rm gone")
+        supervisor.stop()
+        part = number + 5
+        commit_and_die(supervisor, away, part, "one", "gone")
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        supervisor.start()
+        assert supervisor.http("GET", f"/v1/checkpoints/{part}")[0] == 404
+        assert held(supervisor, project) > part
+        until(lambda: f'"checkpoint": {part}, "error": "[Errno 30]' in supervisor.log.read_text())
+        supervisor.stop()
+        subprocess.run(["mount", "-o", "remount,rw", str(place)], check=True)
+        supervisor.start()
+        assert supervisor.get(f"/v1/checkpoints/{part}")["state"] == "committed"
+        supervisor.post(f"/v1/checkpoints/{part}/undo")
+        assert ((away / "gone").read_text(), (away / "one").exists()) == ("old\n", False)
+        supervisor.post(f"/v1/checkpoints/{number}/commit")
+        assert {path.name for path in away.iterdir()} - {".git"} == {"gone", "two"}
+    finally:
+        supervisor.stop()
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def steady(shared):
     before = descriptors(shared)
     yield shared
     shared.hang_up()
-    until(lambda: descriptors(shared) <= before, 10)
+    until(lambda: descriptors(shared) <= before)
 
 
 def null_fds(count):

@@ -12,15 +12,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.crash import faults, tracing
+from tests.crash import faults, states, tracing
 from tests.crash.faults import STOPPED, Counter, in_child, stop
 from tests.daemon.conftest import lock_domain
 from tests.daemon.law.conftest import CLIENT
 from tests.daemon.test_checkpoints import SEQUENTIAL, cwd, held
 
-from cbx_sandbox.checkpoint import levels
+from cbx_sandbox.checkpoint import leftovers, levels, parting
 from cbx_sandbox.checkpoint.commit import commit
+from cbx_sandbox.checkpoint.parting import Apart
 from cbx_sandbox.checkpoint.resolve import OnConflict
+from cbx_sandbox.checkpoint.select import Selection
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.checkpoint.undo import redo, undo
 from cbx_supervisor.cli.commands.fsck import command
@@ -29,7 +31,7 @@ from cbx_supervisor.store.database import looking
 
 pytestmark = pytest.mark.root
 
-HELD = 8
+HELD = 9
 
 
 class Stopped:
@@ -128,7 +130,7 @@ def test_a_repair_that_is_killed_is_done_again(stopped):
         assert stopped.fsck() == (0, [])
         assert stopped.state(stopped.committed) == ("undone" if back else "committed")
         assert (stopped.project / "made").exists() is not back
-        faults.told(["old" if back else "new"])
+        states.told(["old" if back else "new"])
         back = not back
     if not back:
         half_done(stopped, back=False)
@@ -202,6 +204,29 @@ def test_layers_without_a_row(stopped):
     stopped.mends("layer-without-row")
     assert (place.exists(), foreign.exists()) == (False, True)
     foreign.rmdir()
+
+
+def test_a_part_without_a_row(stopped):
+    """What was committed of a checkpoint just before a crash is written down: it can be undone, and the rest waits."""
+    number, part = stopped.held[8], 900
+    part_committed(stopped, number, part, f"{stopped.project}/file8")
+    stopped.mends("part-without-row")
+    assert (stopped.state(part), stopped.state(number)) == ("committed", "held")
+    in_child(lambda: undo(stopped.session(part)))
+    assert not (stopped.project / "file8").exists()
+    assert stopped.fsck("--repair") == (1, [("row-behind", "mended")])
+
+
+def part_committed(stopped, number, part, path):
+    """A commit of one path that was killed before anything of it was written into the database."""
+
+    def work():
+        parting.clear = lambda *_: stop()
+        apart = Apart(part, leftovers.identity(stopped.supervisor.paths.database))
+        return commit(stopped.session(number), selection=Selection(only=(os.fsencode(path),)), keep=True, apart=apart)
+
+    status, said = in_child(work)
+    assert status == STOPPED, said
 
 
 def test_a_layer_of_what_was_decided(stopped):

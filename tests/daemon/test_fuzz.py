@@ -19,5 +19,13 @@ def test_commands_are_analysed_whatever_they_are():
 @pytest.mark.root
 def test_a_supervisor_outlives_hostile_callers(supervisor):
     """The same process, with the descriptors that it had, ready for the next job."""
-    counts = campaign.outlived(supervisor, 300, seed=7)
+    counts = campaign.outlived(supervisor, lambda: campaign.live(supervisor, 300, seed=7))
     assert sum(counts.values()) == 300
+
+
+@pytest.mark.root
+def test_a_supervisor_plans_whatever_it_is_asked_about(supervisor, project):
+    """Each has an answer: a plan, or a refusal."""
+    counts = campaign.outlived(supervisor, lambda: campaign.asked(supervisor, 200, 7, project))
+    assert sum(counts.values()) == 200
+    assert counts["result"] > 20, counts

@@ -66,6 +66,7 @@ def incidents(made):
     return made.get("/v1/incidents")["incidents"]
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("door", ["exec_socket", "http_socket"])
 def test_a_job_that_calls_is_frozen_and_looked_at_and_its_changes_are_held(supervisor, project, door):
     """By either door. A person lets it go on; the control, which calls nobody, is committed."""

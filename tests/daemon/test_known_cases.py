@@ -7,8 +7,7 @@ import os
 import pytest
 from tests.daemon.conftest import until
 from tests.daemon.durable.conftest import detached, ended, state
-from tests.daemon.test_access import OWNER, STRANGER, acting, asks, job_of
-from tests.daemon.test_roles import shared  # noqa: F401
+from tests.daemon.people import OWNER, STRANGER, acting, asks, job_of
 
 pytestmark = pytest.mark.root
 
@@ -23,7 +22,7 @@ def configure(supervisor, text):
     assert supervisor.http("POST", "/v1/config/reload")[0] == 200
 
 
-def test_more_jobs_than_a_user_may_have_are_refused(shared):  # noqa: F811
+def test_more_jobs_than_a_user_may_have_are_refused(shared):
     """With a status that says to try again later, and the number; others, and he himself later, are served."""
     configure(shared, "queue_per_user_max = 2\n")
     shared.post("/v1/queue", {"paused": True})

@@ -230,3 +230,15 @@ def test_old_jobs_are_forgotten_but_not_held_changes(made, project):
     made.start("--idle-exit", "120", HISTORY_JOBS_MAX="2")
     until(lambda: [job["job"] for job in made.get("/v1/jobs")["jobs"]] == [last, last - 1, held])
     assert made.run("true").end()["result"]["job"] == last + 1
+
+
+def test_it_does_not_start_where_others_can_write(made):
+    """Not beside a directory that they could rename away; once that is mended it does (the control)."""
+    above = Path(made.paths.state).parent
+    above.chmod(0o777)
+    refused = made.spawn()
+    assert refused.wait(60) == 125
+    assert "others than root can write" in made.log.read_text()
+    assert not os.path.exists(made.paths.exec_socket)
+    above.chmod(0o755)
+    assert made.start().run("true").end()["status"] == 0

@@ -113,6 +113,39 @@ def test_it_says_that_it_lives_while_its_loop_and_its_store_do(made, manager):
     assert manager.heard("WATCHDOG=1")
 
 
+# Its scheduler breaks when the file is there.
+BREAKS = """
+import os, sys
+from cbx_supervisor.daemon import main
+from cbx_supervisor.scheduling.engine import Engine
+real = Engine.decide
+def decide(engine, now):
+    if os.path.exists(os.environ["BROKEN"]):
+        raise RuntimeError("it breaks")
+    return real(engine, now)
+Engine.decide = decide
+main.main(sys.argv[1:])
+"""
+
+
+def test_it_says_nothing_while_its_scheduler_cannot_decide(made, manager, tmp_path):
+    """Though its loop turns, and its store writes; before and afterwards, the control, it does."""
+    broken = tmp_path / "broken"
+    manager.start("-I", "-c", BREAKS, WATCHDOG_USEC="300000", BROKEN=str(broken))
+    assert manager.heard("WATCHDOG=1")
+    broken.touch()
+    until(lambda: "it breaks" in made.log.read_text())
+    manager.socket.settimeout(1.0)
+    with pytest.raises(TimeoutError):
+        manager.heard("what it never says")
+    assert made.get("/v1/status")["jobs"]["running"] == 0
+    broken.unlink()
+    manager.socket.settimeout(PATIENCE)
+    manager.seen.clear()
+    assert manager.heard("WATCHDOG=1")
+    assert made.run("exit 3").end()["status"] == 3
+
+
 def test_settings_are_read_anew_at_sighup(made, manager, project):
     """The manager is told; jobs that come later get the new limits; a broken file changes nothing and is named."""
     configure(made, "[instances]\nsafe_parallel_max = 3\n")

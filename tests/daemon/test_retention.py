@@ -74,9 +74,19 @@ def test_filters_labels_and_what_it_takes(supervisor, project):
     assert listed("limit=1") == [done]
     assert listed(f"job={supervisor.get(f'/v1/checkpoints/{large}')['job']}") == [large]
     usage = supervisor.get("/v1/checkpoints/usage")
-    assert [entry["id"] for entry in usage["checkpoints"]] == [large, small]
+    held_ones = [entry["id"] for entry in usage["checkpoints"] if entry["state"] == "held"]
+    assert held_ones == [large, small]
     assert 3 << 20 <= usage["checkpoints"][0]["bytes"] < 4 << 20
     assert usage["users"] == {"0": usage["bytes"]}
+    # What a commit has replaced counts as long as it can be undone.
+    big = held(supervisor, project, "head -c 2M /dev/zero | tr '\\0' b > big")
+    supervisor.post(f"/v1/checkpoints/{big}/commit")
+    over = held(supervisor, project, "echo small > big")
+    supervisor.post(f"/v1/checkpoints/{over}/commit")
+    kept = {entry["id"]: entry for entry in supervisor.get("/v1/checkpoints/usage")["checkpoints"]}
+    assert (kept[over]["state"], kept[over]["bytes"] >= 2 << 20) == ("committed", True)
+    supervisor.http("POST", f"/v1/checkpoints/{over}/remove", {})
+    assert over not in {entry["id"] for entry in supervisor.get("/v1/checkpoints/usage")["checkpoints"]}
     assert supervisor.http("POST", f"/v1/checkpoints/{done}/mark", {"pinned": True})[0] == 400
     assert supervisor.http("POST", f"/v1/checkpoints/{small}/mark", {"label": "x" * 500})[0] == 400
 

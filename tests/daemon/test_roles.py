@@ -9,20 +9,21 @@ import socket
 
 import pytest
 from tests.daemon.conftest import PATIENCE, until
-from tests.daemon.test_access import ADMIN, AUDITOR, OPERATOR, SETTINGS, STRANGER, VIEWER, acting
+from tests.daemon.people import ADMIN, AUDITOR, CHANGER, OPERATOR, STRANGER, VIEWER, acting
 
 from cbx_supervisor.daemon.routes import PAGES
 
 pytestmark = pytest.mark.root
 
-ROLES = {"stranger": STRANGER, "viewer": VIEWER, "auditor": AUDITOR, "operator": OPERATOR, "admin": ADMIN}
+ROLES = {"stranger": STRANGER, "changer": CHANGER, "viewer": VIEWER}
+ROLES |= {"auditor": AUDITOR, "operator": OPERATOR, "admin": ADMIN}
 SERVED, DENIED, UNKNOWN = "served", "denied", "not found"
 
 
 def _allowed(*roles, otherwise=DENIED, stranger=None):
     """What each role is answered: it is served, told that it may not, or that there is no such thing."""
     rest = {name: SERVED if name in roles else otherwise for name in ROLES}
-    return rest if stranger is None else rest | {"stranger": stranger}
+    return rest if stranger is None else rest | {"stranger": stranger, "changer": stranger}
 
 
 EVERYBODY = _allowed(*ROLES)  # what is about nobody's jobs, or about one's own only
@@ -92,16 +93,6 @@ TABLE = {
     "incidents show": (AUDIT | {"auditor": UNKNOWN, "admin": UNKNOWN}, OVER, None),  # it had none
     "audit": (AUDIT, None, None),
 }
-
-
-@pytest.fixture
-def shared(made):
-    """A supervisor that some users may reach, with roles."""
-    os.makedirs(made.paths.config, mode=0o755)
-    with open(f"{made.paths.config}/cbx.toml", "w") as file:
-        file.write(SETTINGS)
-    os.chmod(file.name, 0o644)
-    return made.start("--idle-exit", "120")
 
 
 @pytest.fixture
@@ -175,6 +166,9 @@ def test_only_root_and_admins_loosen_over_the_exec_socket(shared):
 
         statuses = acting(shared, user, ask)
         if role == "admin":
-            assert statuses["user"] == statuses["priority"] == 0, statuses
+            assert statuses["user"] == statuses["priority"] == statuses["host effects"] == 0, statuses
+        elif role == "changer":
+            assert statuses.pop("host effects") == 0, statuses
+            assert set(statuses.values()) == {126}, statuses
         else:
             assert set(statuses.values()) == {126}, (role, statuses)

@@ -28,6 +28,8 @@ def test_a_paused_job_stands_still_and_its_time_limit_too(supervisor, tmp_path):
     control = supervisor.run("sleep 60", limit)
     assert supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
     assert not supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
+    assert [why["kind"] for why in supervisor.get(f"/v1/jobs/{job}/why")["waits_for"]] == ["resume"]
+    assert "it is paused" in supervisor.get(f"/v1/jobs/{job}")["message"]
     assert control.end()["status"] == 124  # by now more time has passed than the paused one may run
     assert supervisor.get(f"/v1/jobs/{job}")["state"] == "running"
     go.touch()
@@ -66,12 +68,40 @@ def test_a_critical_job_takes_the_slot_of_a_lesser_one(made, tmp_path):
     critical = supervisor.run("sleep 60", ("priority", b"critical"))
     critical.job()
     assert supervisor.get("/v1/queue")["frozen"] == [job]
+    assert "for a critical job" in supervisor.get(f"/v1/jobs/{job}/why")["waits_for"][0]["text"]
     assert supervisor.get("/v1/queue")["running"] == 2
     critical.send(("kind", b"kill"))
     critical.end()
     (tmp_path / "go").touch()
     assert lesser.end()["status"] == 0
     assert supervisor.get("/v1/queue")["frozen"] == []
+
+
+@pytest.mark.parametrize("secret", [b"NAME=plain", b"API_TOKEN=secret"])
+def test_another_priority_outlives_the_supervisor(made, secret):
+    """Also of a job whose text is kept apart; the control is the job that came first, and starts last."""
+    settings = {"INSTANCES_TOTAL_CAPACITY_MAX": "1"}
+    supervisor = made.start("--idle-exit", "120", **settings)
+    supervisor.post("/v1/queue", {"paused": True})
+    first, urgent = (supervisor.run("true", ("detach", b"1"), ("setenv", secret), fds={}).job() for _ in range(2))
+    assert supervisor.post(f"/v1/jobs/{urgent}/priority", {"priority": "high"})["changed"]
+    supervisor.stop(9)
+    supervisor.start("--idle-exit", "120", **settings)
+    until(lambda: supervisor.get("/v1/queue")["waiting"] == 2)
+    supervisor.post("/v1/queue", {"paused": False})
+    ended = [supervisor.get(f"/v1/jobs/{job}/wait?timeout=60") for job in (first, urgent)]
+    assert [result["status"] for result in ended] == [0, 0]
+    assert ended[1]["started"] < ended[0]["started"]
+    assert not supervisor.post(f"/v1/jobs/{urgent}/priority", {"priority": "low"})["changed"]
+
+
+def test_states_that_there_are_not_are_no_empty_list(supervisor):
+    """Who asks for one is told which there are; those that there are, the control, are listed."""
+    job = supervisor.run("exit 3").end()["result"]["job"]
+    status, told = supervisor.http("GET", "/v1/jobs?state=running,finished")
+    assert (status, told["title"]) == (400, "there is no state finished")
+    assert "exited" in told["hint"]
+    assert [one["job"] for one in supervisor.get("/v1/jobs?state=running,exited")["jobs"]] == [job]
 
 
 def test_without_preemption_a_critical_job_waits(made):
@@ -145,3 +175,41 @@ def test_a_drained_queue_takes_nothing_and_ends_what_it_took(made, tmp_path):
     assert [running.end()["status"], waiting.end()["status"]] == [0, 0]
     assert not supervisor.post("/v1/queue", {"draining": False})["draining"]
     assert supervisor.run("true").end()["status"] == 0
+
+
+def test_a_job_is_paused_and_goes_on_wherever_it_is(made, tmp_path):
+    """Being analysed, waiting for others, or for its turn; each keeps that until it is resumed, and twice is once."""
+    supervisor = made.start("--idle-exit", "120", INSTANCES_TOTAL_CAPACITY_MAX="1")
+    holder = supervisor.run(until_told(tmp_path / "go"))
+    before = holder.job()
+    waits = supervisor.run("exit 3", ("detach", b"1"), fds={}).job()
+    after = supervisor.run("exit 4", ("detach", b"1"), ("after", str(before).encode()), fds={}).job()
+    long = "; ".join(f"cat {number}" for number in range(4000)) + "; exit 5"
+    analysed = supervisor.http("POST", "/v1/jobs", {"cwd": str(tmp_path), "line": long, "env": {"PATH": "/usr/bin"}})
+    jobs = {waits: 3, after: 4, analysed[1]["job"]: 5}
+    for job in jobs:
+        assert supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
+        assert not supervisor.post(f"/v1/jobs/{job}/pause")["changed"]
+    (tmp_path / "go").touch()
+    assert holder.end()["status"] == 0
+    for job in jobs:
+        until(lambda job=job: [why["kind"] for why in supervisor.get(f"/v1/jobs/{job}/why")["waits_for"]] == ["resume"])
+    for job, status in jobs.items():
+        assert supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+        assert not supervisor.post(f"/v1/jobs/{job}/resume")["changed"]
+        assert supervisor.get(f"/v1/jobs/{job}/wait?timeout=60")["status"] == status
+
+
+def test_very_little_of_a_processor_is_no_error(supervisor):
+    """The kernel counts in periods, of which so little would be less than nothing if they were the usual ones."""
+    for cpus in (b"0.009", b"0.5"):
+        assert supervisor.run("true", ("cpus", cpus)).end()["status"] == 0
+
+
+def test_the_output_of_an_attempt_that_there_was_not_is_named(supervisor):
+    """The one that there was, the control, has one."""
+    job = supervisor.run("echo here", ("detach", b"1"), fds={}).job()
+    supervisor.get(f"/v1/jobs/{job}/wait?timeout=60")
+    assert supervisor.get(f"/v1/jobs/{job}/log?attempt=1") == b"here\n"
+    status, problem = supervisor.http("GET", f"/v1/jobs/{job}/log?attempt=7")
+    assert (status, problem["title"]) == (404, f"no output was kept of attempt 7 of job {job}"), problem

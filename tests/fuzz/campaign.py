@@ -1,14 +1,17 @@
 """Hostile input in bulk: `make fuzz-input`. Frames and requests for the daemon, and commands for the analysis.
 
 Frames go through the daemon's own parsers in this process, as fast as those are, and a part of them to a supervisor
-over its sockets, in pieces, with descriptors, and hung up in the middle. Whatever comes, the answer is an error for
-people or none; nothing else may be raised, and the supervisor must be the same afterwards: alive, with the descriptors
-it had, and ready for the next job. Each input is made from the seed and its number, so each can be made again.
+over its sockets, in pieces, with descriptors, and hung up in the middle. Commands go through the analysis in this
+process, and all of them to a supervisor, which is asked what it would do: it looks at files, plans, and runs nothing.
+Whatever comes, the answer is an error for people or none; nothing else may be raised, and the supervisor must be the
+same afterwards: alive, with the descriptors it had, and ready for the next job. Each input is made from the seed and
+its number, so each can be made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import os
 import random
@@ -17,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.daemon.conftest import Supervisor, until
+from tests.daemon.conftest import Call, Supervisor, until
 from tests.fuzz.grammar import generate
 
 from cbx_sandbox.errors import CbxError
@@ -29,6 +33,9 @@ from cbx_supervisor.daemon import requests
 from cbx_supervisor.daemon.peers import Peer
 from cbx_supervisor.protocol import frame
 
+CALLERS = 8  # at once, of those who ask about commands
+TOLD_EVERY = 30.0  # s between two words about how far it is
+SLOWEST = 5  # commands that are told with their times
 BASE = [("kind", b"run"), ("version", b"1"), ("cwd", b"/"), ("line", b"true"), ("env", b"A=b")]
 KEYS = sorted(requests._KNOWN)
 VALUES = (
@@ -75,6 +82,23 @@ HTTP = (
 )
 
 
+class Progress:
+    """How far a part of the campaign is, on standard error, and which inputs took longest."""
+
+    def __init__(self, what: str, count: int) -> None:
+        self.what, self.count = what, count
+        self.began = self.told = time.monotonic()
+        self.slowest: list[tuple[float, int]] = []
+
+    def at(self, number: int, seconds: float = 0.0) -> None:
+        """The input with this number is done, and took so long."""
+        self.slowest = sorted([*self.slowest, (round(seconds, 3), number)], reverse=True)[:SLOWEST]
+        now = time.monotonic()
+        if now - self.told >= TOLD_EVERY:
+            self.told = now
+            print(f"{self.what}: {number} of {self.count}, {number / (now - self.began):.0f}/s", file=sys.stderr)
+
+
 def mutated(data: bytes, choose: random.Random) -> bytes:
     """A few bytes of it changed, removed, repeated or put in."""
     found = bytearray(data)
@@ -116,7 +140,7 @@ def read_frames(data: bytes, choose: random.Random, counts: Counter[str]) -> Non
             for payload in splitter.feed(data[place : place + step]):
                 fields = requests.Fields(frame.decode(payload))
                 requests.names_of_descriptors(fields)
-                requests.submission(fields, Peer(61234, 61234, 1), lambda: False)
+                requests.submission(fields, Peer(61234, 61234, 1), lambda _: False)
                 counts["accepted"] += 1
             place += step
     except (frame.FrameError, CbxError):
@@ -126,6 +150,7 @@ def read_frames(data: bytes, choose: random.Random, counts: Counter[str]) -> Non
 def frames(count: int, seed: int) -> Counter[str]:
     """At least ``count`` frames through the parsers, in callers' streams of one to three."""
     counts: Counter[str] = Counter()
+    progress = Progress("frames", count)
     number = 0
     while counts["frames"] < count:
         choose = random.Random(f"{seed} frames {number}")
@@ -133,21 +158,56 @@ def frames(count: int, seed: int) -> Counter[str]:
         counts["frames"] += len(parts)
         read_frames(b"".join(parts), choose, counts)
         number += 1
+        progress.at(counts["frames"])
     return counts
 
 
+def command(number: int, seed: int) -> str:
+    """A text that is written by the grammar, or bent, or made of what shells trip over."""
+    choose = random.Random(f"{seed} commands {number}")
+    text = generate(choose.randrange, depth=choose.choice((0, 0, 0, 1, 1, 2)))
+    if choose.random() < 0.5:
+        for _ in range(choose.randint(1, 3)):
+            place = choose.randrange(len(text) + 1)
+            text = text[:place] + choose.choice(WORDS) + text[place + choose.randrange(3) :]
+    return text
+
+
 def commands(count: int, seed: int) -> Counter[str]:
-    """``count`` texts analysed: written by the grammar, bent, or made of what shells trip over."""
+    """``count`` texts analysed in this process."""
     counts: Counter[str] = Counter()
     facts = StaticFacts()
+    progress = Progress("commands", count)
     for number in range(count):
-        choose = random.Random(f"{seed} commands {number}")
-        text = generate(choose.randrange, depth=choose.choice((0, 0, 0, 1, 1, 2)))
-        if choose.random() < 0.5:
-            for _ in range(choose.randint(1, 3)):
-                place = choose.randrange(len(text) + 1)
-                text = text[:place] + choose.choice(WORDS) + text[place + choose.randrange(3) :]
+        text = command(number, seed)
+        began = time.monotonic()
         counts[analyse(text, facts).tier.value] += 1
+        progress.at(number, time.monotonic() - began)
+    if count > SLOWEST:
+        print(f"the slowest of {count}, in seconds and by number: {progress.slowest}", file=sys.stderr)
+    return counts
+
+
+def asked(supervisor: Supervisor, count: int, seed: int, directory: Path) -> Counter[str]:
+    """The same ``count`` texts, each planned by the supervisor for a caller in ``directory``."""
+    counts: Counter[str] = Counter()
+    progress = Progress("asked", count)
+    cwd = os.fsencode(directory)
+
+    def ask(number: int) -> str:
+        text = command(number, seed).encode("utf-8", "surrogatepass").replace(b"\0", b"")  # no caller can send one
+        call = Call(supervisor.paths.exec_socket, [("dry_run", b"1"), ("cwd", cwd), ("line", text)])
+        try:
+            answer = call.end()
+        finally:
+            call.close()
+            os.close(call.output)
+        return answer["kind"].decode() if answer["status"] == 0 else f"refused with {answer['status']}"
+
+    with concurrent.futures.ThreadPoolExecutor(CALLERS) as callers:
+        for first in range(0, count, 1000):
+            counts.update(callers.map(ask, range(first, min(count, first + 1000))))
+            progress.at(first)
     return counts
 
 
@@ -179,12 +239,12 @@ def live(supervisor: Supervisor, count: int, seed: int) -> Counter[str]:
     return counts
 
 
-def outlived(supervisor: Supervisor, count: int, seed: int) -> Counter[str]:
-    """The same, and the supervisor is what it was."""
+def outlived(supervisor: Supervisor, work: Callable[[], Counter[str]]) -> Counter[str]:
+    """What ``work`` counts; the supervisor is what it was before."""
     supervisor.run("true").end()
     supervisor.get("/v1/status")
     pid, before = supervisor.process.pid, _descriptors(supervisor)
-    counts = live(supervisor, count, seed)
+    counts = work()
     assert supervisor.process.poll() is None, "the supervisor has ended"
     assert supervisor.run("true").end()["status"] == 0
     supervisor.hang_up()
@@ -207,20 +267,29 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=100_000)
     parser.add_argument("--live", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    parser.add_argument("--asked", type=int, default=100_000, help="commands that a supervisor plans")
+    given = parser.parse_args()
     for name, work in (("frames", frames), ("commands", commands)):
         began = time.monotonic()
-        counts = work(getattr(asked, name), asked.seed)
-        print(json.dumps({"what": name, **counts, "seconds": round(time.monotonic() - began, 1)}), flush=True)
-    if asked.live:
-        with tempfile.TemporaryDirectory() as directory:
-            supervisor = Supervisor(Path(directory)).start("--idle-exit", "600")
-            began = time.monotonic()
-            try:
-                counts = outlived(supervisor, asked.live, asked.seed)
-            finally:
-                supervisor.clean()
-            print(json.dumps({"what": "live", **counts, "seconds": round(time.monotonic() - began, 1)}), flush=True)
+        tell(name, work(getattr(given, name), given.seed), began)
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory, "project")
+        place.mkdir()
+        supervisor = Supervisor(Path(directory)).start("--idle-exit", "600")
+        try:
+            for name, part in (
+                ("asked", lambda: asked(supervisor, given.asked, given.seed, place)),
+                ("live", lambda: live(supervisor, given.live, given.seed)),
+            ):
+                began = time.monotonic()
+                tell(name, outlived(supervisor, part), began)
+        finally:
+            supervisor.clean()
+
+
+def tell(what: str, counts: Counter[str], began: float) -> None:
+    """One line of what was tried, as JSON."""
+    print(json.dumps({"what": what, **counts, "seconds": round(time.monotonic() - began, 1)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """From predicted effects to directories to lock."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cbx_sandbox import lockset
 from cbx_sandbox.errors import DeniedError
@@ -137,5 +136,5 @@ def test_the_order_of_effects_does_not_matter(effects):
 def test_nobody_locks_what_he_may_not_write(closed, effects, expected):
     """What lies below a closed directory and is open stays his; what is closed below an open one goes with it."""
     made = tuple(PathEffect(Access(access), path, certainty) for access, path, certainty in effects)
-    facts = dataclasses.replace(FACTS, closed=frozenset(closed))
+    facts = replace(FACTS, closed=frozenset(closed))
     assert lockset.permitted(made, facts) == expected

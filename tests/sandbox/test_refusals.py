@@ -6,14 +6,16 @@ from cbx_sandbox import refusals
 from cbx_sandbox.errors import ConfirmationError, DeniedError
 from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.shell.analysis import analyse
+from cbx_sandbox.shell.effects import HostKind
 
 FACTS = StaticFacts(env={"PATH": "/usr/bin:/bin", "HOME": "/home/user"})
 PIPED = "curl -s https://example.org/x | sh"
 
 
-def refuse(line, *, agreed=False, allowed=(), root=False):
+def refuse(line, *, agreed=False, allowed=(), root=False, granted=()):
     """Ask about one line."""
-    refusals.refuse(analyse(line, FACTS), agreed=agreed, allowed=frozenset(allowed), root=root)
+    granted = frozenset(map(HostKind, granted))
+    refusals.refuse(analyse(line, FACTS), agreed=agreed, allowed=frozenset(allowed), root=root, granted=granted)
 
 
 def test_what_a_check_denies_is_not_run_by_saying_yes():
@@ -51,6 +53,18 @@ def test_what_a_check_asks_about_runs_once_it_was_agreed_to():
 def test_isolation_alone_is_no_refusal():
     """Text that is put together from input runs, isolated."""
     refuse('read x; eval "$x"')
+
+
+def test_changes_of_the_host_that_were_granted_are_not_refused():
+    """Those alone: all that a command changes have to be among them, and checks say what they say."""
+    refuse("kill 1234", granted=["process"])
+    refuse("kill 1234; systemctl stop x", granted=["process", "service"])
+    for granted in ([], ["service"], ["process", "kernel"]):
+        with pytest.raises(DeniedError, match="changes the host itself") as denied:
+            refuse("kill 1234; systemctl stop x", granted=granted)
+        assert "--host-effects process,service" in denied.value.hint
+    with pytest.raises(DeniedError, match="from the network"):
+        refuse(PIPED, granted=[*HostKind])
 
 
 def test_changes_of_the_host_are_refused_whatever_was_agreed():

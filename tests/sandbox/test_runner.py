@@ -1,14 +1,15 @@
 """Planning a run, and what becomes of its changes afterwards."""
 
-import dataclasses
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from cbx_sandbox import runner
 from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
 from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.policy import CommitMode, Identity, LockMode, NetworkMode
+from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.tiers import Reason, Tier
 
 USER = Identity(1000, 1000, (1000,), "user", "/home/user")
@@ -32,7 +33,7 @@ def plan(line, *, identity=USER, root=False, host=HOST, defaults=None, at_least=
         identity=identity, cwd="/work/project", environment={"PATH": "/usr/bin:/bin"}, line=line,
         options=runner.Options(**options), submitter_is_root=root,
     )  # fmt: skip
-    facts = dataclasses.replace(FACTS, closed=frozenset(closed))
+    facts = replace(FACTS, closed=frozenset(closed))
     return runner.plan(request, facts, defaults or runner.Defaults(), host, at_least=at_least)
 
 
@@ -270,6 +271,21 @@ def test_options_are_told_apart_from_defaults():
     assert plan("cat file", memory=1, cpus=1.0).policy.explicit == {"memory", "cpus"}
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, None),
+        ({"host_effects": frozenset({"process"})}, None),
+        ({"host_effects": frozenset({"service"})}, "1"),
+        ({"host_effects": frozenset({"service"}), "set_environment": {"SYSTEMCTL_FORCE_BUS": "0"}}, "0"),
+    ],
+)
+def test_services_are_asked_for_by_the_bus(options, found):
+    """The service manager itself answers only whom it can see."""
+    request = runner.Request(ROOT, "/", {}, line="true", submitter_is_root=True, options=runner.Options(**options))
+    assert runner.seen(request).get("SYSTEMCTL_FORCE_BUS") == found
+
+
 # ── who may lock what ──
 
 
@@ -337,3 +353,54 @@ def test_where_nobody_is_to_be_looked_at_who_asks_is_told():
     assert not plan("rm file", defaults=never).reads
     with pytest.raises(UnavailableError, match="cannot look at what it reads"):
         plan("rm file", defaults=never, observe=True)
+
+
+# ── changes of the host itself ──
+
+
+def test_what_was_asked_for_by_name_is_lifted_and_nothing_else():
+    """Root's ids are the host's then; a job without that is as it was (the control)."""
+    made = plan("kill 1234", identity=ROOT, root=True, host_effects=frozenset({"process"})).policy
+    assert (made.host_effects, made.host_proc, made.network) == ({HostKind.PROCESS}, True, NetworkMode.NONE)
+    assert (made.overlay_all, made.shifted) == (True, False)
+    plain = plan("rm -rf /work", identity=ROOT, root=True).policy
+    assert (plain.host_effects, plain.host_proc, plain.shifted) == (frozenset(), False, True)
+
+
+@pytest.mark.parametrize("identity", [USER, ROOT])
+def test_the_processes_of_the_host_are_shared_behind_landlock_alone(identity):
+    """Nothing else keeps a user's job out of /proc/PID/root of that user's processes. Other kinds need none of it."""
+    without, effects = runner.HostReport(landlock=0), frozenset({"process", "service"})
+    with pytest.raises(UnavailableError, match="no Landlock") as refused:
+        plan("cat file", identity=identity, host=without, host_effects=effects)
+    assert (refused.value.exit_status, "lsm=" in (refused.value.hint or "")) == (125, True)
+    behind = plan("cat file", identity=identity, host=runner.HostReport(landlock=1), host_effects=effects)
+    assert HostKind.PROCESS in behind.policy.host_effects
+    other = plan("cat file", identity=identity, host=without, host_effects=frozenset({"service"}))
+    assert other.policy.host_effects == {HostKind.SERVICE}
+
+
+def test_a_job_that_may_change_the_host_is_not_safe():
+    """A socket that has a name is what services and daemons are asked by."""
+    made = plan("cat file", host_effects=frozenset({"service"}))
+    assert made.policy.tier is SEQUENTIAL
+    assert "host-effects" in {reason.code for reason in made.reasons}
+    assert plan("cat file").policy.tier is SAFE
+
+
+@pytest.mark.parametrize("kind", ["network", "kernel"])
+def test_what_changes_the_network_or_its_settings_has_the_host_s(kind):
+    """Settings are those of the network that one is in; what asks for another one contradicts itself."""
+    effects = frozenset({kind})
+    assert plan("cat file", host_effects=effects).policy.network is NetworkMode.HOST
+    for other in ({"network": NetworkMode.NONE}, {"allow_hosts": ("x.org",)}, {"publish": ("8080:80",)}):
+        with pytest.raises(UsageError):
+            plan("cat file", host_effects=effects, **other)
+
+
+def test_a_kind_that_is_not_known_or_a_look_that_changes_is_refused():
+    """So that nothing is lifted by mistake."""
+    with pytest.raises(UsageError, match="no such kind"):
+        plan("cat file", host_effects=frozenset({"processes"}))
+    with pytest.raises(UsageError, match="a look changes nothing"):
+        plan("cat file", host_effects=frozenset({"process"}), viewing=True)

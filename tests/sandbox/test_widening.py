@@ -1,10 +1,9 @@
 """What was learned joins the lock set and loosens nothing."""
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.errors import DeniedError
@@ -35,7 +34,7 @@ def plan(line, directories=(), *, root=True, closed=(), **options):
         identity=USER, cwd="/work/project", environment={"PATH": "/usr/bin:/bin"}, line=line,
         options=runner.Options(**options), submitter_is_root=root,
     )  # fmt: skip
-    facts = dataclasses.replace(FACTS, closed=frozenset(closed))
+    facts = replace(FACTS, closed=frozenset(closed))
     mark = fingerprint(runner.analysed(request, facts), facts.cwd)
     lessons = {mark: Lesson().after(Run(), missed=True, directories=directories)} if directories else {}
     host = runner.HostReport(landlock=3)

@@ -99,3 +99,14 @@ def test_the_supervisor_keeps_what_it_has_when_a_file_breaks(directory: Path) ->
     book.reload()
     assert tier("housetool") == SHORT["dangerous"]
     assert book.describe()["problems"] == []
+
+
+def test_what_is_no_file_is_a_problem_and_is_not_waited_for(directory: Path) -> None:
+    """Opening a fifo waits for who writes to it; the control is the file beside it."""
+    os.mkfifo(directory / "a.toml")
+    (directory / "b.toml").mkdir()
+    write(directory, "c.toml", GOOD)
+    loaded = rule_files.read(str(directory))
+    assert [file.source for file in loaded.files] == [str(directory / "c.toml")]
+    assert [problem.source for problem in loaded.problems] == [str(directory / name) for name in ("a.toml", "b.toml")]
+    assert "not a regular file" in loaded.problems[0].text

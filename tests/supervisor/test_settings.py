@@ -85,6 +85,8 @@ def test_a_tier_has_its_own_limits(etc):
         ("[instances]\nsafe_parallel_max = 'x'\n", ["cbx.toml", "instances.safe_parallel_max", "int"]),
         ("[instances]\nsafe_parallel_max = 0\n", ["cbx.toml", "instances.safe_parallel_max", ">= 1"]),
         ("[sandbox]\nnetwork = 'wild'\n", ["cbx.toml", "sandbox.network", "wild"]),
+        ("[scheduling.resources]\n'a b' = 1\n", ["cbx.toml", "a name in scheduling.resources"]),
+        ("[scheduling.resources]\na = 'x'\n", ["cbx.toml", "scheduling.resources", "int"]),
         ("[tiers.safe]\n", ["cbx.toml", "tiers.safe"]),
         ("[instances\n", ["cbx.toml", "not TOML"]),
     ],

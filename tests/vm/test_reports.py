@@ -66,6 +66,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(TREE / "tests/vm", tree / "tests/vm", ignore=shutil.ignore_patterns("test_*", "__pycache__"))
     shutil.copytree(TREE / "supervisor/bin", tree / "supervisor/bin")  # what the guest's environment is given
     shutil.copy(TREE / "tests/conftest.py", tree / "tests")
+    (tree / "tests/crash").mkdir()
+    shutil.copy(TREE / "tests/crash/states.py", tree / "tests/crash")
     (tree / "tests/test_tiny.py").write_text(TESTS)
     (tree / "tests/test_broken.py").write_text(BROKEN)
     return tree

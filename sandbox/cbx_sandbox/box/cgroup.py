@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from typing import Literal
 
 from cbx_sandbox.box import hybrid
@@ -16,7 +17,6 @@ from cbx_sandbox.box.spec import LimitSpec
 from cbx_sandbox.linux import cgroupfs
 from cbx_sandbox.linux.mountinfo import Mount
 
-CPU_PERIOD_US = 100_000
 SUPERVISOR = "supervisor"  # where the daemon and the launcher live, unless systemd gave them a group
 IN_GROUPS: tuple[Literal["memory", "swap", "cpus", "pids", "io_bytes_per_second"], ...] = (
     "memory",
@@ -26,6 +26,9 @@ IN_GROUPS: tuple[Literal["memory", "swap", "cpus", "pids", "io_bytes_per_second"
     "io_bytes_per_second",
 )
 LEAVES = ("payload", "init")
+# s that killed processes may take until no process is left in their group. The launcher starts nothing meanwhile, and
+# the supervisor hears within its REAP_SECONDS what is left.
+DYING_PATIENCE = 2.0
 LIMITS = ("memory", "swap", "cpus", "pids", "io")
 _CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
 
@@ -79,7 +82,7 @@ class Groups:
 
     def remove(self) -> None:
         """Remove what is empty, as the last act of a process that may live in the supervisor's own group itself."""
-        v1 = list(self.layout.v1.values())
+        v1 = self.layout.v1_mounts
         cgroupfs.remove(self.jobs, patience=0)
         for mount in (self.layout.unified, *v1):
             group = f"{mount}/{self.name}/{SUPERVISOR}"
@@ -123,6 +126,7 @@ class JobGroup:
         self.v1_procs: list[int] = []
         self.v1_directories: dict[str, int] = {}
         self.limits: LimitSpec | None = None  # those that are set
+        self.more: list[str] = []  # groups that were made for this job alone (box/placing)
 
     def make(self) -> None:
         """Make them, without limits. FileExistsError: there is a job of that name."""
@@ -190,10 +194,20 @@ class JobGroup:
             os.close(fd)
         self.descriptors.clear()
 
+    def kill(self) -> None:
+        """End what still lives of the command, and wait for that a while."""
+        with contextlib.suppress(FileNotFoundError):  # before Linux 5.14 there is no cgroup.kill
+            cgroupfs.write(f"{self.path}/payload/cgroup.kill", "1")
+            deadline = time.monotonic() + DYING_PATIENCE
+            while "populated 1" in (cgroupfs.read(f"{self.path}/payload/cgroup.events") or ""):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.001)
+
     def remove(self) -> list[str]:
         """Remove all groups of the job; returns those that something still lives in."""
         paths = [f"{self.path}/{leaf}" for leaf in LEAVES] + [self.path] + ([self.token] if self.token else [])
-        return [path for path in paths if not cgroupfs.remove(path)] + self.v1.remove()
+        return [path for path in (*paths, *self.more) if not cgroupfs.remove(path)] + self.v1.remove()
 
 
 class Meter:
@@ -215,6 +229,10 @@ class Meter:
     def populated(self) -> bool:
         """True while a process of the payload lives."""
         return cgroupfs.flat(self.files.read("cgroup.events")).get("populated", 0) == 1
+
+    def processes(self) -> list[int]:
+        """The processes of the payload, by the numbers of this process's PID namespace."""
+        return [int(pid) for pid in (self.files.read("cgroup.procs") or "").split() if pid != "0"]
 
     def kill(self) -> bool:
         """End every process of the payload in one step. False before Linux 5.14, which has no cgroup.kill."""
@@ -285,7 +303,7 @@ def _number(value: int | None) -> str | None:
 
 
 def _cpu_max(cpus: float | None) -> str | None:
-    return None if cpus is None else f"{max(1000, int(cpus * CPU_PERIOD_US))} {CPU_PERIOD_US}"
+    return None if cpus is None else " ".join(map(str, cgroupfs.bandwidth(cpus)))
 
 
 def block_devices(table: list[Mount]) -> list[str]:

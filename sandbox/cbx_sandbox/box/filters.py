@@ -32,7 +32,10 @@ def open_writable(paths: list[str]) -> list[int]:
 def apply(spec: BoxSpec, beneath: list[int]) -> None:
     """Confine the caller. Landlock before seccomp, both after no_new_privs."""
     if spec["landlock"]:
-        landlock.restrict(spec["landlock"], beneath, tcp=spec["tcp"])
+        landlock.restrict(spec["landlock"], beneath, tcp=spec["tcp"], signals=spec.get("signals", False))
+    if (wanted := spec.get("placement")) is not None:
+        for name in wanted["fixed"]:
+            seccomp.install(profiles.keepers()[name])
     if spec["seccomp"]:
         seccomp.install(profiles.programs()[spec["seccomp"]])
 

@@ -17,6 +17,8 @@ FIXES = {
     "cpu-limit": _CONTROLLERS,
     "process-limit": _CONTROLLERS,
     "io-limit": _CONTROLLERS,
+    "cpus-allowed": "a kernel with cpusets or seccomp filters",
+    "io-weight": "echo bfq > /sys/block/DISK/queue/scheduler, for each disk below a file system",
     "seccomp": "a kernel with CONFIG_SECCOMP_FILTER",
     "landlock-scopes": "Linux 6.12 or later",
     "landlock-no-tcp": "Linux 6.7 or later",

@@ -14,8 +14,6 @@ from cgroupspy.nodes import Node
 from cbx_sandbox.box.spec import LimitSpec
 from cbx_sandbox.linux import cgroupfs
 
-CPU_PERIOD_US = 100_000
-
 
 class V1Group:
     """The v1 groups of one job."""
@@ -37,8 +35,8 @@ class V1Group:
                 missing |= _limit_memory(MemoryController(node), path, limits)
             elif controller == "cpu" and limits["cpus"] is not None:
                 cpu = CpuController(node)
-                cpu.cfs_period_us = CPU_PERIOD_US
-                cpu.cfs_quota_us = int(limits["cpus"] * CPU_PERIOD_US)
+                quota, cpu.cfs_period_us = cgroupfs.bandwidth(limits["cpus"])
+                cpu.cfs_quota_us = quota
             elif controller == "pids" and limits["pids"] is not None:
                 cgroupfs.write(f"{path}/pids.max", str(limits["pids"]))
             elif controller == "blkio" and limits["io_bytes_per_second"] is not None:

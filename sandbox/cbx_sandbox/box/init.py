@@ -17,13 +17,15 @@ import socket
 import time
 from typing import Any
 
-from cbx_sandbox.box import cgroup, diskwatch, joblog, network, operations, payload, spare, terminal
+from cbx_sandbox.box import cgroup, diskwatch, joblog, network, operations, payload, spare, terminal, unmounting
 from cbx_sandbox.box.cgroup import Meter
 from cbx_sandbox.box.diskwatch import DiskWatch
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.readwatch import ReadWatch
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import keyring, mountinfo, mounts, namespaces, privileges
+from cbx_sandbox.box.stage import Stage
+from cbx_sandbox.box.timelimit import TimeLimit
+from cbx_sandbox.linux import keyring, namespaces, privileges
 
 # Nobody of the host: a root job has init's uid otherwise, and could set its scheduler, affinity, nice and limits.
 INIT_ID = 0x3FFFFFFF
@@ -134,7 +136,7 @@ class Init:
 
     def __init__(self, last_capability: int) -> None:
         self.last_capability = last_capability
-        self.stage = operations.Stage(descriptors={})
+        self.stage = Stage(descriptors={})
         self.waiting_payload: spare.WaitingPayload | None = None
         self.step = "namespaces"
         self.child = -1
@@ -143,8 +145,8 @@ class Init:
         self.failure: dict[str, object] | None = None
         self.began = time.monotonic()
         self.kill_at: float | None = None
-        self.frozen_since: float | None = None
-        self.frozen_for = 0.0  # s, before that
+        self.limit = TimeLimit(None, self.began)
+        self.out_of_memory_until = 0.0  # it is looked whether the kernel has killed a process for that
         self.give_up_at: float | None = None  # what was killed is dead by then, or cannot be killed
         self.child_pidfd = self.oom_event = self.wakeup = self.report = self.output = -1
         self.log: joblog.Writer | None = None
@@ -155,6 +157,9 @@ class Init:
     def begin(self, *, own_network: bool) -> None:
         """What no job can change any more: session, dumps, children, network."""
         os.setsid()
+        if os.getpid() != 1:
+            # It shares the host's processes: what the command leaves behind is to come to this one all the same.
+            privileges.adopt_orphans()
         keyring.join_new_session()  # here, as root: a user's share of keys could run out
         privileges.undumpable()
         _reset_priorities()
@@ -168,6 +173,7 @@ class Init:
         self.handed = handed
         self.spec = handed.spec
         self.began = time.monotonic()
+        self.limit = TimeLimit(self.spec["limits"]["timeout"], self.began)
         self.control = socket.socket(fileno=handed.control)
         if self.waiting_payload is None:
             self.meter = Meter(handed.payload_group, handed.v1_directories)
@@ -231,7 +237,7 @@ class Init:
     def _fork(self, report: int) -> tuple[int, int]:
         given = self.handed.descriptors
         if self.waiting_payload is not None:
-            named = {name: given[name] for name in ("spec", *payload.STANDARD) if name in given}
+            named = {name: given[name] for name in ("spec", "cpuset", *payload.STANDARD) if name in given}
             if self.handed.userns_fd is not None and self.spec["identity"]["shifted"]:
                 named["userns"] = self.handed.userns_fd
             return self.waiting_payload.start({**named, "report": report})
@@ -243,6 +249,7 @@ class Init:
                 report=report,
                 userns_fd=self.handed.userns_fd,
                 last_capability=self.last_capability,
+                cpuset=given.get("cpuset"),
             )
             payload.run(self.spec, standing, self.handed.v1_procs)
         return pid, pidfd
@@ -268,7 +275,7 @@ class Init:
 
     def _let_go(self) -> None:
         # Init must not hold the command's ends of pipes open: their readers wait for the end of file.
-        for name in ("stdin", "stdout", "stderr"):
+        for name in (*payload.STANDARD, "cpuset"):
             if (fd := self.handed.descriptors.pop(name, None)) is not None:
                 os.close(fd)
         for fd in self.handed.v1_procs:
@@ -279,62 +286,20 @@ class Init:
 
     def watch(self) -> None:
         """Until the command has ended: time limit, lease, orders, memory."""
-        timeout = self.spec["limits"]["timeout"]
-        deadline = None if timeout is None else self.began + timeout
-        poll = select.poll()
-        lease = self.handed.descriptors.get("lease", -1)
-        watched = (
-            self.child_pidfd,
-            self.wakeup,
-            self.control.fileno(),
-            lease,
-            self.oom_event,
-            self.report,
-            self.output,
-            -1 if self.reads is None else self.reads.group,
-        )
-        for fd in watched:
-            if fd >= 0:
-                # The lease is asked for its hang-up only: nothing is ever written to it.
-                poll.register(fd, 0 if fd == lease else select.POLLIN)
+        poll = self._watched()
         disk = DiskWatch(self.stage.uppers, self.spec["limits"]["layer_bytes"]) if self.stage.uppers else None
-        out_of_memory_until = 0.0
         while self.status is None:
             now = time.monotonic()
-            look_at = now + diskwatch.INTERVAL if disk is not None and not self.reason else None
-            count_at = now + OOM_INTERVAL if now < out_of_memory_until else None
-            ends = [at for at in (self.kill_at, self.give_up_at, look_at, count_at) if at is not None]
-            if deadline is not None and not self.reason and self.frozen_since is None:
-                ends.append(deadline + self.frozen_for)
-            wait = None if not ends else max(0.0, min(ends) - now) * 1000 + 1
-            for fd, _ in poll.poll(wait):
-                if fd == lease:
-                    poll.unregister(lease)
-                    self._stop("cancelled", gently=True)
-                elif fd == self.control.fileno():
-                    if not self._obey():
-                        poll.unregister(fd)
-                elif fd == self.oom_event:
-                    os.eventfd_read(fd)
-                    out_of_memory_until = now + OOM_PATIENCE
-                elif fd == self.wakeup:
-                    os.read(fd, 512)
-                elif fd == self.report:
-                    poll.unregister(fd)
-                    self._hear()
-                elif fd == self.output:
-                    if self._copy_output() == 0:
-                        poll.unregister(fd)  # every process has closed it
-                elif self.reads is not None and fd == self.reads.group:
-                    self.reads.take(self.child)
-            if out_of_memory_until and self.meter.oom_kills():
-                out_of_memory_until = 0.0
+            looks = disk is not None and not self.reason
+            for fd, _ in poll.poll(self._patience(now, looks=looks)):
+                self._hear_of(fd, poll, now)
+            if self.out_of_memory_until and self.meter.oom_kills():
+                self.out_of_memory_until = 0.0
                 self._stop("oom", gently=False)
-            if look_at is not None and disk is not None and disk.exceeded():
+            if looks and disk is not None and disk.exceeded():
                 self._stop("disk", gently=False)
             now = time.monotonic()
-            running = self.frozen_since is None  # the time that it was frozen is not the command's
-            if deadline is not None and not self.reason and running and now >= deadline + self.frozen_for:
+            if not self.reason and self.limit.over(now):
                 self._stop("timeout", gently=True)
             if self.kill_at is not None and now >= self.kill_at:
                 self.kill_at = None
@@ -343,6 +308,48 @@ class Init:
             if self.give_up_at is not None and now >= self.give_up_at:
                 return
         self._hear()
+
+    def _watched(self) -> select.poll:
+        poll = select.poll()
+        lease = self.handed.descriptors.get("lease", -1)
+        reads = -1 if self.reads is None else self.reads.group
+        told = (self.child_pidfd, self.wakeup, self.control.fileno(), self.oom_event, self.report, self.output, reads)
+        for fd in told:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        if lease >= 0:
+            poll.register(lease, 0)  # its hang-up only: nothing is ever written to it
+        return poll
+
+    def _patience(self, now: float, *, looks: bool) -> float | None:
+        """Milliseconds until something is due although nothing was heard; ``looks``: the disk is looked at."""
+        look_at = now + diskwatch.INTERVAL if looks else None
+        count_at = now + OOM_INTERVAL if now < self.out_of_memory_until else None
+        end = None if self.reason else self.limit.end
+        due = [at for at in (self.kill_at, self.give_up_at, look_at, count_at, end) if at is not None]
+        return max(0.0, min(due) - now) * 1000 + 1 if due else None
+
+    def _hear_of(self, fd: int, poll: select.poll, now: float) -> None:
+        """One of what is watched has something to say."""
+        if fd == self.handed.descriptors.get("lease", -1):
+            poll.unregister(fd)
+            self._stop("cancelled", gently=True)
+        elif fd == self.control.fileno():
+            if not self._obey():
+                poll.unregister(fd)
+        elif fd == self.oom_event:
+            os.eventfd_read(fd)
+            self.out_of_memory_until = now + OOM_PATIENCE
+        elif fd == self.wakeup:
+            os.read(fd, 512)
+        elif fd == self.report:
+            poll.unregister(fd)
+            self._hear()
+        elif fd == self.output:
+            if self._copy_output() == 0:
+                poll.unregister(fd)  # every process has closed it
+        elif self.reads is not None and fd == self.reads.group:
+            self.reads.take(self.child)
 
     def _hear(self) -> None:
         """Read why the command was not executed; end of file is the successful execve, which closes the pipe.
@@ -377,12 +384,7 @@ class Init:
     def _freeze(self, *, on: bool) -> None:
         """Stop or resume the command, and its time limit with it."""
         self.meter.freeze(on=on)
-        now = time.monotonic()
-        if on and self.frozen_since is None:
-            self.frozen_since = now
-        elif not on and self.frozen_since is not None:
-            self.frozen_for += now - self.frozen_since
-            self.frozen_since = None
+        self.limit.freeze(time.monotonic(), on=on)
 
     def _stop(self, reason: str, *, gently: bool) -> None:
         self.reason = self.reason or reason
@@ -391,16 +393,25 @@ class Init:
         elif self.kill_at is None:
             # To every process of the job, as a service manager would; frozen ones cannot hear it.
             self._freeze(on=False)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGTERM)
+            self._signal_all(signal.SIGTERM)
             self.kill_at = time.monotonic() + self.spec["limits"]["kill_after"]
 
     def _kill(self) -> None:
         self.give_up_at = self.give_up_at or time.monotonic() + REAP_PATIENCE
-        self.meter.kill()
-        # Everything in this PID namespace but init itself: also where the kernel has no cgroup.kill.
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
+        # Where the group was killed as a whole, in the host's namespace the numbers may be others' by now.
+        if not self.meter.kill() or os.getpid() == 1:
+            self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
+        """Signal every process of the job but init itself."""
+        if os.getpid() == 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, number)  # all that is in this PID namespace
+            return
+        # In the host's, -1 would be everything there: those of the job's group are meant.
+        for pid in self.meter.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _reap(self) -> bool:
         """Reap what has ended; True when no child is left."""
@@ -430,7 +441,7 @@ class Init:
         if self.reads is not None:
             self.reads.finish(self.child)
         usage = self.meter.usage()
-        frozen = self._unmount_overlays() if not unkillable else False
+        frozen = unmounting.overlays(self.stage) if not unkillable else False
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
         reason = self.reason or "exited"
         if usage["oom_kills"]:
@@ -474,35 +485,6 @@ class Init:
             self._kill()
         return 0
 
-    def _unmount_overlays(self) -> bool:
-        """Unmount without force: it succeeds only if nobody holds a file of the overlay open any more."""
-        if not self.stage.overlays:
-            return True
-        self.stage.finish()
-        try:
-            if "/" in self.stage.overlays:
-                # The root itself goes: step aside onto the job's own /run first.
-                os.mkdir("/run/.old")
-                os.chdir("/run")
-                mounts.pivot_root(".", ".old")
-                os.chdir("/")
-                prefix = "/.old"
-            else:
-                prefix = ""
-            with open(
-                f"{prefix}/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
-            ) as file:
-                table = mountinfo.parse(file.read())
-            roots = {prefix + path if path != "/" else prefix for path in self.stage.overlays}
-            on_top = _with_all_on_top(table, roots)
-            for target in _without_overlays(on_top):
-                # Nothing of an overlay is in there: the whole tree goes in one step, also what is still in use.
-                mounts.umount(target, mounts.MNT_DETACH)
-            _unmount_all([mount.target for mount in on_top if mount.kind == "overlay"])
-        except OSError:
-            return False
-        return True
-
 
 def _reset_priorities() -> None:
     """What a protected service passes on: a job that the kernel may not choose would hang at its memory limit."""
@@ -514,43 +496,3 @@ def _reset_priorities() -> None:
     # Where lowering it is not allowed, it is the caller's own choice that stays.
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)
-
-
-def _with_all_on_top(table: list[mountinfo.Mount], roots: set[str]) -> list[mountinfo.Mount]:
-    """The overlays on ``roots``, and everything that is mounted on them."""
-    chosen = {m.mount_id for m in table if m.kind == "overlay" and m.source == operations.SOURCE and m.target in roots}
-    grown = True
-    while grown:
-        more = {mount.mount_id for mount in table if mount.parent_id in chosen} - chosen
-        chosen |= more
-        grown = bool(more)
-    return [mount for mount in table if mount.mount_id in chosen]
-
-
-def _without_overlays(on_top: list[mountinfo.Mount]) -> list[str]:
-    """Where the largest trees without an overlay in them are mounted, the last mounted first."""
-    parents = {mount.mount_id: mount.parent_id for mount in on_top}
-    leads_to_overlay: set[int] = set()
-    for mount in on_top:
-        at = mount.mount_id
-        while mount.kind == "overlay" and at in parents and at not in leads_to_overlay:
-            leads_to_overlay.add(at)
-            at = parents[at]
-    tops = [m for m in on_top if m.mount_id not in leads_to_overlay and m.parent_id in leads_to_overlay]
-    return [mount.target for mount in sorted(tops, key=lambda mount: -mount.mount_id)]
-
-
-def _unmount_all(targets: list[str]) -> None:
-    """Unmount without force; what another mount still covers, or stands on, comes in a later round."""
-    left = sorted(targets, key=len, reverse=True)
-    while left:
-        again = []
-        for target in left:
-            try:
-                mounts.umount(target)
-            except OSError as error:
-                refused = error
-                again.append(target)
-        if len(again) == len(left):
-            raise refused
-        left = again

@@ -19,23 +19,20 @@ import collections
 import contextlib
 import dataclasses
 import errno
-import fcntl
-import functools
 import gc
 import json
 import os
 import select
 import signal
 import socket
-import stat
 import struct
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, init, operations, payload, profiles, spare, testament, userns
+from cbx_sandbox.box import cgroup, descriptors, init, placing, profiles, spare, stale, testament, userns
 from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
-from cbx_sandbox.linux import cgroupfs, files, landlock, mountinfo, mounts, namespaces, notify, privileges
+from cbx_sandbox.linux import files, landlock, mountinfo, mounts, namespaces, notify, privileges
 
 REQUEST_FD = 3
 VERSION = 2  # of the protocol; a supervisor that speaks another one ends this launcher and starts its own
@@ -54,6 +51,7 @@ class Running:
     group: cgroup.JobGroup
     userns: tuple[int, int] | None
     control: socket.socket  # the supervisor's end, for the next one; what init says waits in it meanwhile
+    among_the_hosts: bool  # its processes have no PID namespace that would end with init
 
 
 class Launcher:
@@ -205,6 +203,9 @@ class Launcher:
         return True
 
     def _launch(self, spec: BoxSpec, spec_fd: int, received: dict[str, int]) -> None:
+        if "pid" in spec.get("shared", ()) and not spec["landlock"]:
+            # /proc/PID/root of its user's own processes leads past the box, and nothing else keeps that shut.
+            raise OSError(errno.EPERM, "no job shares the host's processes without Landlock")
         waiting = self.spares.take(spec)
         group: cgroup.JobGroup | None = None
         own: dict[str, int] = {}
@@ -216,14 +217,16 @@ class Launcher:
             group = waiting.group if waiting else self.groups.create(spec["job"], spec["limits"])
             if spec["identity"]["shifted"]:
                 namespace = self.namespaces.acquire()
-            own = _prepare_descriptors(spec, received)
+            own = descriptors.prepared(spec, received)
             if (submitter := spec["identity"].get("instead_of")) is not None:
                 uid, gid = submitter
                 own["userns"] = userns.for_mounts((uid, spec["identity"]["uid"]), (gid, spec["identity"]["gid"]))
+            if (wanted := spec.get("placement")) is not None and (cpuset := placing.place(group, wanted)) is not None:
+                own["cpuset"] = cpuset
             if waiting is None:
                 own["cgroup"] = mounts.open_tree("", dir_fd=group.payload)
             own["record"] = os.open(spec["record"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            given = {name: fd for name, fd in received.items() if not name.startswith(_DIRECTORIES)} | own
+            given = {name: fd for name, fd in received.items() if not name.startswith(descriptors.DIRECTORIES)} | own
             theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
             with contextlib.ExitStack() as stack:
                 stack.enter_context(ours)
@@ -236,7 +239,7 @@ class Launcher:
                     if pid == 0:
                         ours.detach()
                         self._become_init(spec, group, given, namespace)
-                self.running[pid] = Running(spec["job"], group, namespace, theirs)
+                self.running[pid] = Running(spec["job"], group, namespace, theirs, "pid" in spec.get("shared", ()))
                 stack.pop_all()
                 ours.close()
                 self.started.append(spec["job"])
@@ -293,6 +296,8 @@ class Launcher:
                 self.spares.reaped(pid)
                 continue
             ended.control.close()
+            if ended.among_the_hosts:
+                ended.group.kill()
             left = ended.group.remove()
             if ended.userns is not None:
                 self.namespaces.release(ended.userns)
@@ -325,125 +330,14 @@ def _hand_over(waiting: spare.Spare, given: dict[str, int], namespace: tuple[int
     return waiting.pid, waiting.pidfd
 
 
+_SHARED = {"pid": namespaces.CLONE_NEWPID, "uts": namespaces.CLONE_NEWUTS, "ipc": namespaces.CLONE_NEWIPC}
+
+
 def _namespace_flags(spec: BoxSpec) -> int:
-    return _NAMESPACES | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
-
-
-_DIRECTORIES = ("lock:", "show:")  # passed as descriptors, handed on as detached mounts
-
-
-def _prepare_descriptors(spec: BoxSpec, received: dict[str, int]) -> dict[str, int]:
-    """What only a process in the host's mount namespace can make: trees of locked directories, descriptors."""
-    written = {f"lock:{value['path']}" for value in spec["operations"] if value["op"] == "DirectWrite"}
-    own = {}
-    for name, fd in received.items():
-        if name in payload.STANDARD:
-            _refuse_ways_out(name, fd)
-        if name.startswith(_DIRECTORIES):
-            own[name] = mounts.open_tree("", dir_fd=fd, recursive=name in written or name.startswith("show:"))
-        elif name in payload.STANDARD and (again := _reopened(fd, reads=name == "stdin")) is not None:
-            own[name] = again
-    for value in spec["operations"]:
-        if value["op"] == "Overlay":
-            own[f"layer:{value['layer']}"] = mounts.open_tree(value["layer"])
-    return own
-
-
-def _refuse_ways_out(name: str, fd: int) -> None:
-    """No directory (fchdir leads out of the box), disk or socket (more descriptors could come in) on 0-2."""
-    mode = os.fstat(fd).st_mode
-    for kind, found in (("directory", stat.S_ISDIR), ("block device", stat.S_ISBLK), ("socket", stat.S_ISSOCK)):
-        if found(mode):
-            raise OSError(errno.EINVAL, f"{name} is a {kind}, which no job is given")
-
-
-def _reopened(fd: int, *, reads: bool) -> int | None:
-    """The file or device ``fd`` through a read-only clone of its mount; None for pipes, and for a detached job's log.
-
-    Through the caller's own mount the owner of a file could change its mode or times by any descriptor, and open it
-    anew for writing by /proc/self/fd. Devices can be written through read-only mounts.
-    """
-    status = os.fstat(fd)
-    access = fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
-    if stat.S_ISREG(status.st_mode):
-        return _reopen_file(fd, status) if reads or access == os.O_RDONLY else None
-    if not stat.S_ISCHR(status.st_mode):
-        return None
-    name = operations.HARMLESS_DEVICES.get(status.st_rdev)
-    try:
-        tree = _device_tree(name) if name is not None else _read_only_clone(fd)
-        try:
-            again = os.open(f"/proc/self/fd/{tree}", access | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-        finally:
-            if name is None:
-                os.close(tree)
-    except OSError:
-        # A terminal of another mount namespace, or one that only its session can open (/dev/tty).
-        return None
-    if os.fstat(again).st_rdev != status.st_rdev or stat.S_IFMT(os.fstat(again).st_mode) != stat.S_IFCHR:
-        os.close(again)
-        return None
-    os.set_blocking(again, True)
-    return again
-
-
-def _reopen_file(fd: int, status: os.stat_result) -> int:
-    position = os.lseek(fd, 0, os.SEEK_CUR)
-    try:
-        tree = _read_only_clone(fd)
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.EINVAL}:
-            raise
-        if status.st_nlink:
-            raise OSError(
-                "a file on its stdin, stdout or stderr lies in another mount namespace: pass it through a pipe"
-            ) from error
-        # An unlinked file (a here-document) has no place to be mounted: nobody else can reach it either.
-        tree = os.dup(fd)
-    try:
-        again = os.open(f"/proc/self/fd/{tree}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    finally:
-        os.close(tree)
-    os.lseek(again, position, os.SEEK_SET)
-    return again
-
-
-def _read_only_clone(fd: int) -> int:
-    tree = mounts.open_tree("", dir_fd=fd)
-    mounts.mount_setattr(tree, set_=mounts.ATTR_RDONLY | mounts.ATTR_NOSUID)
-    return tree
-
-
-@functools.cache
-def _device_tree(name: str) -> int:
-    """Kept open: making and dropping a mount for each job costs more than all the rest of this."""
-    return operations.device(name, mounts.ATTR_NOSUID | mounts.ATTR_NOEXEC | mounts.ATTR_RDONLY)
-
-
-def clear_stale(groups: cgroup.Groups) -> list[str]:
-    """End what an earlier launcher left behind: no supervisor knows these jobs any more."""
-    ended = []
-    for job in _directories(groups.jobs):
-        path = f"{groups.jobs}/{job}"
-        if not job.startswith(spare.NAME):
-            ended.append(job)
-        with contextlib.suppress(OSError):
-            cgroupfs.write(f"{path}/cgroup.kill", "1")
-        for leaf in ("payload", "init"):
-            cgroupfs.remove(f"{path}/{leaf}", patience=5.0)
-        cgroupfs.remove(path)
-    for mount in groups.layout.v1.values():
-        for job in _directories(f"{mount}/{groups.name}"):
-            # The supervisor that is starting us lives in a group of its own.
-            if job != "supervisor":
-                cgroupfs.remove(f"{mount}/{groups.name}/{job}", patience=5.0)
-    return ended
-
-
-def _directories(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return []
-    return [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    flags = _NAMESPACES | (namespaces.CLONE_NEWNET if spec["own_network"] else 0)
+    for name in spec.get("shared", ()):
+        flags &= ~_SHARED[name]
+    return flags
 
 
 def listen(path: str) -> socket.socket:
@@ -480,8 +374,8 @@ def main() -> None:
     if service:
         groups.enter()
     groups.prepare()
-    profiles.programs()  # every payload is forked from here
-    stale = clear_stale(groups)
+    profiles.programs(), profiles.keepers()  # every payload is forked from here
+    ended = stale.clear(groups)
     launcher = Launcher(connection, groups, listen(rest[0]) if rest else None)
     if rest:
         launcher.inherit(testament.take(rest[0]))
@@ -493,8 +387,9 @@ def main() -> None:
         "hybrid": groups.layout.hybrid,
         "landlock": landlock.abi(),
         "unshifted": launcher.try_shifting(),
-        "ended": stale,
+        "ended": ended,
         "cgroup": name,
+        "placement": placing.report(groups),
     }
     launcher.tell_ready()
     if service:

@@ -28,7 +28,7 @@ class Ready:
     ``missing``: limits this host cannot enforce, with the reason; ``unshifted``: why root's dangerous jobs cannot run
     with shifted ids here, None if they can; ``ended``: jobs of an earlier launcher that were ended. ``known``: the last
     few thousand jobs that it started, or one before it that ended in order; ``kept``: no other one was started.
-    ``cgroup`` is what its groups are called.
+    ``cgroup`` is what its groups are called; ``placement`` what can be asked for (box/placing), {} if it is too old.
     """
 
     missing: dict[str, str]
@@ -39,6 +39,7 @@ class Ready:
     known: list[str] = dataclasses.field(default_factory=list)
     kept: bool = False
     cgroup: str = ""
+    placement: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

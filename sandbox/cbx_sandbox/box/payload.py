@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 
-from cbx_sandbox.box import filters, terminal
+from cbx_sandbox.box import filters, placing, terminal
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import files, namespaces, privileges
 
@@ -31,6 +31,7 @@ class Standing:
     report: int
     userns_fd: int | None
     last_capability: int
+    cpuset: int | None = None  # a group to join (box/placing)
 
 
 def tty_of(spec: BoxSpec) -> str | None:
@@ -41,7 +42,7 @@ def tty_of(spec: BoxSpec) -> str | None:
 def run(spec: BoxSpec, standing: Standing, v1_procs: list[int]) -> None:
     """Become the command. Never returns: the outcome of a failure is written to ``standing.report`` as JSON."""
     try:
-        enter(v1_procs, standing.last_capability)
+        enter(v1_procs, standing.last_capability, _beside(spec))
     except OSError as error:
         fail(standing.report, "session", error)
     except BaseException as error:  # noqa: BLE001  # this process must not go on as a second init
@@ -49,7 +50,12 @@ def run(spec: BoxSpec, standing: Standing, v1_procs: list[int]) -> None:
     become(spec, standing)
 
 
-def enter(v1_procs: list[int], last_capability: int) -> None:
+def _beside(spec: BoxSpec) -> frozenset[int]:
+    """The capabilities that this job keeps beside those of its kind."""
+    return frozenset(spec["identity"].get("capabilities", ()))
+
+
+def enter(v1_procs: list[int], last_capability: int, beside: frozenset[int] = frozenset()) -> None:
     """All that can be done before the job is known: its session, its groups, signals as a program expects them."""
     signal.set_wakeup_fd(-1)
     os.setsid()
@@ -59,7 +65,7 @@ def enter(v1_procs: list[int], last_capability: int) -> None:
     namespaces.unshare(namespaces.CLONE_NEWCGROUP)
     _reset_signals()
     os.umask(UMASK)
-    privileges.limit_bounding_set(privileges.SHIFTED_ROOT, last_capability)
+    privileges.limit_bounding_set(privileges.SHIFTED_ROOT | beside, last_capability)
 
 
 def become(spec: BoxSpec, standing: Standing) -> None:
@@ -72,6 +78,9 @@ def become(spec: BoxSpec, standing: Standing) -> None:
         if standing.tty is not None:
             step = "terminal"
             terminal.adopt(standing.tty)
+        if (wanted := spec.get("placement")) is not None:
+            step = "placement"
+            placing.settle(wanted, standing.cpuset)
         step = "limits"
         _limit(spec)
         step = "Landlock rules"
@@ -147,7 +156,7 @@ def _reset_signals() -> None:
 
 def _take_identity(spec: BoxSpec, standing: Standing) -> None:
     identity = spec["identity"]
-    keep: frozenset[int] = frozenset()
+    keep = beside = _beside(spec)
     if identity["shifted"]:
         assert standing.userns_fd is not None
         namespaces.setns(standing.userns_fd, namespaces.CLONE_NEWUSER)
@@ -155,7 +164,7 @@ def _take_identity(spec: BoxSpec, standing: Standing) -> None:
     # Init keeps its capabilities across a change of ids; the command must not.
     privileges.keep_capabilities_across_ids(on=False)
     # Joining a user namespace fills the bounding set again (setns(2), cap_bset): then all of it is to be dropped.
-    left = None if identity["shifted"] else privileges.SHIFTED_ROOT
+    left = None if identity["shifted"] else privileges.SHIFTED_ROOT | beside
     privileges.limit_bounding_set(keep, standing.last_capability, among=left)
     os.setgroups(identity["groups"])
     os.setresgid(identity["gid"], identity["gid"], identity["gid"])

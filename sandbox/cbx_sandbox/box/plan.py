@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from cbx_sandbox.box import operations as ops
-from cbx_sandbox.box.spec import LOGGED, BoxSpec, IdentitySpec, LimitSpec, TerminalSpec
+from cbx_sandbox.box.spec import LOGGED, RULES, BoxSpec, IdentitySpec, LimitSpec, PlacementSpec, TerminalSpec
 from cbx_sandbox.linux.mountinfo import Mount
-from cbx_sandbox.policy import Grant, Limits, NetworkMode, Policy
+from cbx_sandbox.policy import NOWHERE, Grant, Limits, NetworkMode, Placement, Policy
+from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.tiers import Tier
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Parts of the tree that every box makes anew: what is mounted there is not the host's any more.
 REPLACED = ("/proc", "/sys", "/dev", "/run")
+CAP_KILL, CAP_NET_ADMIN, CAP_NET_RAW = 5, 12, 13  # capabilities(7): numbers, since planning loads no prctl
 
 
 class OverlayPlace(Struct, frozen=True):
@@ -93,11 +95,12 @@ def overlaid() -> list[ops.Operation]:
 
 def _replaced(policy: Policy, view: HostView) -> list[ops.Operation]:
     keep = view.keep_in_run if policy.network is not NetworkMode.NONE else ()
+    replaced = tuple(path for path in REPLACED if path != "/run" or not policy.shows_run)
     return [
-        ops.RunDirectory(policy.limits.tmp_bytes, keep),
-        *(ops.Hide(path, if_there=True) for path in view.hidden if not below(path, REPLACED)),
+        ops.RunDirectory(policy.limits.tmp_bytes, keep, policy.shows_run),
+        *(ops.Hide(path, if_there=True) for path in view.hidden if not below(path, replaced)),
         ops.Devices(policy.limits.tmp_bytes),
-        ops.Proc(policy.host_proc),
+        ops.Proc(policy.host_proc, HostKind.KERNEL in policy.host_effects),
         ops.Sys(),
     ]
 
@@ -201,7 +204,8 @@ def writable_paths(policy: Policy) -> list[str]:
     """The paths of the Landlock write rules, from the same list as the mounts."""
     if policy.overlay_all:
         return ["/"]
-    return [grant.path for grant in policy.grants if _writes(grant)] + list(policy.tmpfs)
+    settings = ["/proc/sys"] if HostKind.KERNEL in policy.host_effects else []
+    return [grant.path for grant in policy.grants if _writes(grant)] + list(policy.tmpfs) + settings
 
 
 def uses_tcp(policy: Policy) -> bool:
@@ -242,9 +246,13 @@ def spec(
     log_bytes: int = 0,
     user: JobUser | None = None,
     reads: list[str] | None = None,
+    cpusets: bool = False,
 ) -> BoxSpec:
-    """The launcher's order for one job. ``user`` is the job user that is lent to it, if its policy wants one."""
-    return {
+    """The launcher's order for one job. ``user`` is the job user that is lent to it, if its policy wants one.
+
+    ``cpusets``: the host has them, and the launcher places jobs by them.
+    """
+    made: BoxSpec = {
         "job": job,
         "argv": argv,
         "environment": dict(policy.environment),
@@ -260,9 +268,43 @@ def spec(
         "record": record,
         "landlock": landlock,
         "tcp": uses_tcp(policy),
-        "seccomp": policy.tier.value + (LOGGED if policy.seccomp_log else ""),
+        "seccomp": policy.tier.value + _variant(policy),
         "log_bytes": log_bytes,
         "reads": reads or [],
+    }
+    if policy.placement != NOWHERE:
+        made["placement"] = _placement(policy.placement, cpusets=cpusets)
+    _lift(made, policy.host_effects)
+    return made
+
+
+def _variant(policy: Policy) -> str:
+    rules = RULES if HostKind.NETWORK in policy.host_effects else ""
+    return rules + (LOGGED if policy.seccomp_log else "")
+
+
+def _lift(made: BoxSpec, effects: frozenset[HostKind]) -> None:
+    """Have a job that may change the host share with it what that is about."""
+    if HostKind.PROCESS in effects:
+        made["signals"] = True
+    # Some settings are those of the namespaces that one is in.
+    shared = [(HostKind.PROCESS, "pid"), (HostKind.KERNEL, "uts"), (HostKind.KERNEL, "ipc")]
+    if names := [name for kind, name in shared if kind in effects]:
+        made["shared"] = names
+
+
+def _placement(wanted: Placement, *, cpusets: bool) -> PlacementSpec:
+    """What a cpuset does not hold, a filter keeps: I/O priorities always, since they are the process's own."""
+    cpus, nodes = wanted.cpus, wanted.nodes
+    kept = {"cpus": cpus is not None and not cpusets, "nodes": nodes is not None and not cpusets}
+    kept["io"] = wanted.io_weight is not None
+    return {
+        "cpus": None if cpus is None else list(cpus),
+        "nodes": None if nodes is None else list(nodes),
+        "nice": wanted.nice,
+        "cpu_weight": wanted.cpu_weight,
+        "io_weight": wanted.io_weight,
+        "fixed": [name for name, is_kept in kept.items() if is_kept],
     }
 
 
@@ -272,4 +314,15 @@ def _identity(policy: Policy, user: JobUser | None) -> IdentitySpec:
     if user is not None:
         return {"uid": user.uid, "gid": user.gid, "groups": [], "shifted": False, "instead_of": [own.uid, own.gid]}
     groups = [] if policy.shifted else list(own.groups)
-    return {"uid": own.uid, "gid": own.gid, "groups": groups, "shifted": policy.shifted}
+    kept = _capabilities(policy)
+    identity: IdentitySpec = {"uid": own.uid, "gid": own.gid, "groups": groups, "shifted": policy.shifted}
+    return {**identity, "capabilities": kept} if kept else identity
+
+
+def _capabilities(policy: Policy) -> list[int]:
+    """What root needs for the host's processes and its network; everybody else has the rights of a user."""
+    found: list[int] = []
+    if policy.identity.uid == 0 and not policy.shifted:
+        found += [CAP_KILL] if HostKind.PROCESS in policy.host_effects else []
+        found += [CAP_NET_ADMIN, CAP_NET_RAW] if HostKind.NETWORK in policy.host_effects else []
+    return found

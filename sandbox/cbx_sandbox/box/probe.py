@@ -11,10 +11,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 
-from cbx_sandbox.box import attacks, plan, probe_confinement, trial
+from cbx_sandbox.box import attacks, placing, plan, probe_confinement, trial
 from cbx_sandbox.box.finding import FIXES, MISSING, UNKNOWN, Finding, judged, python
 from cbx_sandbox.errors import CbxError, DeniedError
-from cbx_sandbox.policy import Grant, Limits, LockMode
+from cbx_sandbox.policy import Grant, Limits, LockMode, Placement
 from cbx_sandbox.shell.tiers import Tier
 
 
@@ -162,6 +162,20 @@ def _io(bench: trial.Bench, _: str) -> Finding:
     return judged("io-limit", holds=why is None, held="io.max can be set", broken=why or "")
 
 
+def _placed(bench: trial.Bench, _: str) -> Finding:
+    by, cpus = bench.ready.placement["by"], bench.ready.placement["cpus"]
+    code = "import os\ntry: os.sched_setaffinity(0, range(1024))\nexcept OSError: pass\nprint(os.sched_getaffinity(0))"
+    run = bench.run(python(code), placement=Placement(cpus=tuple(cpus[:1])))
+    holds = run.output.strip() == f"{{{cpus[0]}}}"
+    held = f"a job on CPU {cpus[0]} could not go elsewhere: {by}"
+    return judged("cpus-allowed", holds=holds, held=held, broken=f"a job on CPU {cpus[0]} had {run.output.strip()}")
+
+
+def _io_weight(bench: trial.Bench, _: str) -> Finding:
+    why = bench.ready.placement["missing"].get(placing.IO_WEIGHT)
+    return judged("io-weight", holds=why is None, held="every disk goes by weights", broken=why or "")
+
+
 def _cleanup(bench: trial.Bench, _: str) -> Finding:
     code = (
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)\n    os._exit(0)"
@@ -182,6 +196,8 @@ _PROBES: tuple[tuple[str, Probe], ...] = (
     ("cpu-limit", _cpu),
     ("process-limit", _pids),
     ("io-limit", _io),
+    ("cpus-allowed", _placed),
+    ("io-weight", _io_weight),
     ("process-cleanup", _cleanup),
     ("terminal-injection-refused", probe_confinement.terminal),
     ("seccomp", probe_confinement.seccomp),

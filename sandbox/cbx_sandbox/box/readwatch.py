@@ -23,8 +23,9 @@ _LAST = 1 << 16  # events that are read when all is over: more than a queue hold
 # What nearly every program reads before its own work begins: counted, not listed.
 SYSTEM = ("/usr/", "/lib/", "/lib32/", "/lib64/", "/bin/", "/sbin/", "/etc/alternatives/", "/etc/ssl/certs/")
 SYSTEM_FILES = frozenset(
-    "/usr /etc/group /etc/host.conf /etc/hosts /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.preload /etc/locale.alias"
-    " /etc/localtime /etc/nsswitch.conf /etc/passwd /etc/resolv.conf /etc/timezone".split()
+    "/usr /etc/gai.conf /etc/group /etc/host.conf /etc/hosts /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.preload"
+    " /etc/locale.alias /etc/localtime /etc/networks /etc/nsswitch.conf /etc/passwd /etc/protocols /etc/resolv.conf"
+    " /etc/services /etc/ssl/openssl.cnf /etc/timezone".split()
 )
 
 

@@ -141,7 +141,7 @@ class Pool:
         """A spare that fits this job; none if there is none, or the host's mounts have changed since."""
         if self._poll.poll(0):
             self.discard()
-        if not spec["own_network"] or not self._can_have(spec["limits"]):
+        if not spec["own_network"] or spec.get("shared") or not self._can_have(spec["limits"]):
             return None
         for built, _ in self.kinds:
             if spec["operations"][: len(built)] == built:
@@ -263,5 +263,6 @@ def _wait_for_job(connection: socket.socket, v1_procs: list[int], last_capabilit
             report=named["report"],
             userns_fd=named.get("userns"),
             last_capability=last_capability,
+            cpuset=named.get("cpuset"),
         ),
     )

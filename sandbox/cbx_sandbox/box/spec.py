@@ -6,6 +6,8 @@ from typing import Any, NotRequired, TypedDict
 
 # Behind the name of a filter: what it has no group for is allowed and written to the audit log.
 LOGGED = "+log"
+# Netlink's packet rules, too: for a job that may change the host's network.
+RULES = "+rules"
 
 
 class LimitSpec(TypedDict):
@@ -26,6 +28,7 @@ class LimitSpec(TypedDict):
 class IdentitySpec(TypedDict):
     """Credentials of the payload. ``shifted``: root of a user namespace whose ids mean nothing outside.
 
+    ``capabilities``: what is kept beside that, by number.
     ``instead_of``: the uid and gid of the submitter that a job user works for. Its files belong to the job user where
     an operation says so.
     """
@@ -35,6 +38,21 @@ class IdentitySpec(TypedDict):
     groups: list[int]
     shifted: bool
     instead_of: NotRequired[list[int]]
+    capabilities: NotRequired[list[int]]
+
+
+class PlacementSpec(TypedDict):
+    """Where a job runs and what it weighs (cbx_sandbox/placement); None is as usual.
+
+    ``fixed`` names what a filter keeps as it is: "cpus", "nodes" (where no cpuset does) and "io".
+    """
+
+    cpus: list[int] | None
+    nodes: list[int] | None
+    nice: int | None
+    cpu_weight: int | None
+    io_weight: int | None
+    fixed: list[str]
 
 
 class TerminalSpec(TypedDict):
@@ -53,7 +71,8 @@ class BoxSpec(TypedDict):
     ``reads``) and one "lock:PATH" for each locked directory, "show:PATH" for each that is only to be seen.
     ``operations`` are executed in order (box/operations); ``writable`` are the paths of the Landlock write rules, in
     the view of the job. ``landlock`` is the ABI to use, 0 for none; ``tcp`` is False where no port may be used at all.
-    ``seccomp`` names the filter (box/profiles), "" for none.
+    ``seccomp`` names the filter (box/profiles), "" for none. ``placement`` is there if something of it is asked for.
+    ``shared`` names namespaces that are the host's ("pid", "uts", "ipc"); ``signals``: Landlock lets signals out.
     """
 
     job: str
@@ -74,4 +93,7 @@ class BoxSpec(TypedDict):
     seccomp: str
     log_bytes: NotRequired[int]
     reads: NotRequired[list[str]]
+    placement: NotRequired[PlacementSpec]
     hostname: NotRequired[str]
+    shared: NotRequired[list[str]]
+    signals: NotRequired[bool]

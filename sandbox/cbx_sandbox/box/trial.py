@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import select
 from typing import Self
 
-from cbx_sandbox.box import plan
+from cbx_sandbox.box import placing, plan
 from cbx_sandbox.box.launcher_client import Control, Ended, Event, Failed, LauncherClient, Ready, Reaped, Started
 from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.environment import DEFAULT_PATH
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import mountinfo
-from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, NetworkMode, Policy
+from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.policy import NOWHERE, CommitMode, Grant, Identity, Limits, NetworkMode, Placement, Policy
 from cbx_sandbox.shell.tiers import Tier
 
 PATIENCE = 90.0  # s for one job
@@ -68,6 +69,7 @@ class Bench:
         workdir: str = "/",
         network: NetworkMode = NetworkMode.NONE,
         seccomp_log: bool = False,
+        placement: Placement = NOWHERE,
     ) -> Trial:
         """Run ``argv`` and wait. Raises CbxError if the box could not be built."""
         policy = Policy(
@@ -82,34 +84,18 @@ class Bench:
             overlay_all=tier is Tier.DANGEROUS_ISOLATED,
             shifted=shifted,
             seccomp_log=seccomp_log,
+            placement=placement,
         )
         self.jobs += 1
         record = os.path.join(self.directory, f"record-{self.jobs}")
-        locks = [os.open(grant.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for grant in grants]
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         error_read, error_write = os.pipe2(os.O_CLOEXEC)
-        names = ["stdin", "stdout", "stderr", *(f"lock:{grant.path}" for grant in grants)]
-        steps = plan.operations(policy, self.view, places or [], [])
-        spec = plan.spec(
-            policy,
-            f"trial-{self.jobs}",
-            argv,
-            steps,
-            descriptors=names,
-            record=record,
-            landlock=self.ready.landlock,
-        )
         try:
-            self.client.launch(spec, [null if stdin is None else stdin, out_write, error_write, *locks])
-            started = self._event()
-        finally:
-            for fd in (*locks, null, out_write, error_write):
-                os.close(fd)
-        try:
-            if isinstance(started, Failed):
-                raise CbxError(f"cannot start a job: {started.text}")
-            assert isinstance(started, Started)
+            try:
+                started = self._launched(policy, argv, places or [], record, (stdin, out_write, error_write))
+            finally:
+                os.close(out_write)
+                os.close(error_write)
             outcome, leaks = self._finish(started)
             error = _read(error_read)
         finally:
@@ -120,6 +106,38 @@ class Bench:
         if (failure := outcome.get("failure")) is not None and failure["step"] != "exec":
             raise CbxError(f"cannot build a box: {failure['step']}: {failure['text']}")
         return Trial(outcome, output, error, leaks)
+
+    def _launched(
+        self,
+        policy: Policy,
+        argv: list[str],
+        places: list[plan.OverlayPlace],
+        record: str,
+        streams: tuple[int | None, int, int],
+    ) -> Started:
+        """Have the box built; ``streams`` are its stdin (None: nothing), stdout and stderr."""
+        stdin, stdout, stderr = streams
+        paths = [grant.path for grant in policy.grants]
+        spec = plan.spec(
+            policy,
+            f"trial-{self.jobs}",
+            argv,
+            plan.operations(policy, self.view, places, []),
+            descriptors=["stdin", "stdout", "stderr", *(f"lock:{path}" for path in paths)],
+            record=record,
+            landlock=self.ready.landlock,
+            cpusets=self.ready.placement["by"] == placing.CPUSET,
+        )
+        with contextlib.ExitStack() as stack:
+            locks = [stack.enter_context(files.directory(path, os.O_PATH)) for path in paths]
+            if stdin is None:
+                stdin = stack.enter_context(open(os.devnull, "rb")).fileno()
+            self.client.launch(spec, [stdin, stdout, stderr, *locks])
+            started = self._event()
+        if isinstance(started, Failed):
+            raise CbxError(f"cannot start a job: {started.text}")
+        assert isinstance(started, Started)
+        return started
 
     def _finish(self, started: Started) -> tuple[Outcome, list[str]]:
         os.close(started.pidfd)

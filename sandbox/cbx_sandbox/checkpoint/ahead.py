@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, split
@@ -15,9 +15,9 @@ from cbx_sandbox.checkpoint.copying import Contents
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.inodes import open_file
 from cbx_sandbox.checkpoint.session import Session, is_gone
-from cbx_sandbox.checkpoint.transaction import sync_ahead
+from cbx_sandbox.checkpoint.syncing import sync_ahead
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import contents, files
 
 LARGE = 1 << 20  # bytes: smaller files are copied in moments under the locks, too
 MOST = 128  # files of one layer, each of which takes a descriptor
@@ -47,7 +47,7 @@ class Ahead:
         """Copy the file ``source`` to the file system of ``directory``; on disk when this returns."""
         copy = os.open(files.inside(directory, b"."), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self._closing.callback(os.close, copy)
-        files.copy_data(source, copy)
+        contents.copy_data(source, copy)
         os.fsync(copy)
         status = os.fstat(source)
         self.copies.setdefault(layer, {})[status.st_ino, status.st_ctime_ns] = copy
@@ -80,7 +80,12 @@ def _copy(session: Session, index: int, changes: Sequence[Change], made: Ahead) 
     large = [change for change in changes if change.layer == index and _is_large(change)]
     large.sort(key=_size, reverse=True)
     # No room, no such files on that file system, or no descriptors left: then it is copied under the locks.
-    with contextlib.suppress(OSError), live_root(session, index) as live_fd, _opened(session, index) as upper:
+    with (
+        contextlib.suppress(OSError),
+        live_root(session, index) as live_fd,
+        files.directory(session.layers[index].upper, os.O_PATH) as root,
+        files.Cursor(root, os.O_PATH) as upper,
+    ):
         for change in large[:MOST]:
             directory, name = split(change.path)
             source = open_file(upper.go(directory), name)
@@ -88,16 +93,6 @@ def _copy(session: Session, index: int, changes: Sequence[Change], made: Ahead) 
                 made.copy(index, source, live_fd)
             finally:
                 os.close(source)
-
-
-@contextlib.contextmanager
-def _opened(session: Session, index: int) -> Iterator[files.Cursor]:
-    fd = os.open(session.layers[index].upper, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        with files.Cursor(fd, os.O_PATH) as cursor:
-            yield cursor
-    finally:
-        os.close(fd)
 
 
 def _is_large(change: Change) -> bool:

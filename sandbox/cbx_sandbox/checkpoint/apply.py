@@ -12,9 +12,10 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import Self
 
-from cbx_sandbox.checkpoint import attributes, homes
+from cbx_sandbox.checkpoint import attributes, homes, rewriting
 from cbx_sandbox.checkpoint.changes import Kind, Meta, split
 from cbx_sandbox.checkpoint.conflicts import CHANGED, GONE, MADE, PARENT, REPLACED
 from cbx_sandbox.checkpoint.places import (
@@ -25,11 +26,12 @@ from cbx_sandbox.checkpoint.places import (
     rights_for,
     rights_to_write,
     set_time,
+    shut,
 )
-from cbx_sandbox.checkpoint.plan import Action, Step
-from cbx_sandbox.checkpoint.record import LayerWork, closed, outgoing
+from cbx_sandbox.checkpoint.plan import IN_PLACE, Action, Step
+from cbx_sandbox.checkpoint.record import LayerWork, closed, metas, outgoing
 from cbx_sandbox.checkpoint.stage import inode_at
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, xattr
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 
 
@@ -37,25 +39,32 @@ class Applier:
     """Does the steps of one layer. Use it inside ``acting_as(rights)``.
 
     ``again``: some of them may be done, by a process that was killed; change times of before are no proof then.
+    ``begun`` gets the slots of the steps that have begun to change a file in place.
     """
 
-    def __init__(self, live_fd: int, stage_fd: int, rights: Submitter, work: LayerWork, *, again: bool = False) -> None:
+    def __init__(
+        self, live_fd: int, stage_fd: int, rights: Submitter, work: LayerWork, begun: set[int], *, again: bool = False
+    ) -> None:
         self._live_fd = live_fd
         self._stage_fd = stage_fd
         self._rights = rights
         self._work = work
+        self._begun = begun
         self._again = again
         self._doors = Doors(live_fd, work, rights)
         self._touched = self._doors.opened  # inodes whose change time is our own doing
         self._parents: set[bytes] = set()
         self._entered = -1  # which move of the cursor brought the last step to its directory
         self._marked: list[tuple[bytes, int, int]] = []  # path, marks, inode
+        self._longer: list[Step] = []  # files written in place that are to be cut off
         self._actions = {
             Action.OUT: self._out,
             Action.IN: self._in,
             Action.SWAP: self._swap,
             Action.LINK: self._link,
             Action.SET: self._set,
+            Action.REWRITE: self._write,
+            Action.APPEND: self._write,
         }
 
     def __enter__(self) -> Self:
@@ -68,13 +77,14 @@ class Applier:
     def run(self) -> None:
         """Do all steps. Raises RacedError or OSError: take back what was done then."""
         for step in self._work.steps:
-            try:
+            with _naming(step):
                 self._actions[step.action](step)
-            except attributes.SwappedError as error:
-                raise RacedError(step.path, REPLACED) from error
-            except OSError as error:
-                error.filename = step.path
-                raise
+
+    def cut(self) -> None:
+        """Cut off what is longer than it is to be, when all steps of all layers are done. Raises as run does."""
+        for step in self._longer:
+            with _naming(step):
+                self._write(step, cut=True)
 
     def finish(self) -> None:
         """Give directories the times and modes that they have for the job; marks that forbid changes come last."""
@@ -127,9 +137,16 @@ class Applier:
         return status
 
     def _unprotect(self, step: Step, fd: int, name: bytes, old: Meta | None) -> None:
-        """Clear the immutable mark where the job has cleared it; only root's jobs can."""
-        if old is None or not old.attributes or (step.change.new and step.change.new.attributes):
+        """Clear the marks that forbid the step; only root's jobs can have done so. They come again at the end."""
+        new = step.change.new
+        marks = 0 if old is None else old.attributes
+        stays = step.action in {Action.SET, *IN_PLACE}
+        if self._again and stays and new is not None:
+            marks |= new.attributes  # an earlier process may have come to the end
+        if old is None or not marks or _appends(step):
             return
+        if old.is_file and old.nlink > 1 and not stays:
+            raise PermissionError(errno.EPERM, "it has other names, under which it would lose its mark")
         attributes.protect(fd, name, 0, old.inode)
         self._touched.add(old.inode)
 
@@ -223,24 +240,52 @@ class Applier:
             return False
 
     def _set(self, step: Step) -> None:
-        fd, name = self._enter(step)
-        old, new = step.change.old, step.change.new
-        assert old is not None
-        assert new is not None
-        status = self._expect(step, fd, name, old)
-        # The mode may be one that was opened up on the way; what is wanted is the difference to what the job saw.
-        self._unprotect(step, fd, name, old)
+        fd, name, status = self._staying(step)
+        old, new = metas(step)
         with rights_to_write(step, self._rights, fd, name):
-            if (
-                not self._rights.is_root
-                and old.xattrs != new.xattrs
-                and status.st_uid == self._rights.uid
-                and not (new.is_symlink or status.st_mode & stat.S_IWUSR)
-            ):
+            if old.xattrs != new.xattrs and not new.is_symlink and shut(status, self._rights):
                 attributes.chmod(fd, name, stat.S_IMODE(status.st_mode) | stat.S_IWUSR, old.inode)
+            # The mode may be one that was opened up on the way; what is wanted is the difference to what the job saw.
             attributes.change(fd, name, old, new, old.inode)
         self._doors.set(step.path)
-        if new.attributes != old.attributes and new.attributes:
+        self._mark(step)
+
+    def _write(self, step: Step, *, cut: bool = False) -> None:
+        fd, name, status = self._staying(step)
+        old, new = metas(step)
+        with rights_to_write(step, self._rights, fd, name):
+            if shut(status, self._rights):
+                self._begun.add(step.slot)
+                attributes.chmod(fd, name, stat.S_IMODE(status.st_mode) | stat.S_IWUSR, old.inode)
+
+            def begin() -> None:
+                self._begun.add(step.slot)
+                rewriting.narrow(step, self._rights, fd, name)
+
+            slot = self._work.name_of(step.slot)
+            again = self._again or cut
+            longer = rewriting.forward(self._stage_fd, slot, fd, name, step, again=again, cut=cut, begin=begin)
+            self._begun.add(step.slot)
+            if longer:
+                self._longer.append(step)
+                return
+            # What is append-only takes no other time than that of the writing, and no other metadata.
+            if not rewriting.only_appends(step):
+                attributes.change(fd, name, old, new, old.inode)
+        self._mark(step)
+
+    def _staying(self, step: Step) -> tuple[int, bytes, os.stat_result]:
+        """The live object that keeps its inode, without the mark that the job has cleared, and what it was like."""
+        fd, name = self._enter(step)
+        old, _ = metas(step)
+        status = self._expect(step, fd, name, old)
+        self._unprotect(step, fd, name, old)
+        return fd, name, status
+
+    def _mark(self, step: Step) -> None:
+        """The marks of what keeps its inode come at the end, also those that are the same as before."""
+        old, new = metas(step)
+        if new.attributes and not (_appends(step) and new.attributes == old.attributes):
             self._marked.append((step.path, new.attributes, old.inode))
 
     # -- around a rename ----------------------------------------------------------------------------------------------
@@ -274,7 +319,7 @@ class Applier:
         with acting_as(ROOT), files.Cursor(self._stage_fd) as cursor:
             cursor.enter(slot)
             for name, status in files.walk(cursor):
-                if name == LAYERS and homes.is_marked(files.xattrs(cursor.fd, name).items()):
+                if name == LAYERS and homes.is_marked(xattr.every(cursor.fd, name).items()):
                     raise RacedError(step.path, "cbx keeps the changes of jobs in it")
                 late = status.ctime_ns >= self._work.t0 and step.change.path not in self._work.wins
                 if late and status.ino not in self._touched:
@@ -291,8 +336,25 @@ class Applier:
             except OSError as error:
                 if not (self._again and error.errno in {errno.ESTALE, errno.ENOENT}):
                     raise
-        if new is not None and new.attributes and step.change.kind is not Kind.RENAMED:
+        if new is not None and new.attributes:
             self._marked.append((step.path, new.attributes, incoming))
+
+
+def _appends(step: Step) -> bool:
+    """Whether a file is written to that is append-only throughout: its mark is no matter of the step."""
+    return step.action in IN_PLACE and rewriting.only_appends(step)
+
+
+@contextlib.contextmanager
+def _naming(step: Step) -> Iterator[None]:
+    """Errors have the step's path."""
+    try:
+        yield
+    except attributes.SwappedError as error:
+        raise RacedError(step.path, REPLACED) from error
+    except OSError as error:
+        error.filename = step.path
+        raise
 
 
 def explain(error: OSError) -> str:

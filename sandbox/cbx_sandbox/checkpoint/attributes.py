@@ -13,9 +13,10 @@ import stat
 from collections.abc import Iterator
 
 from cbx_sandbox.checkpoint.changes import Meta
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, xattr
 
 _FLAGS = ((files.ATTR_IMMUTABLE, files.FS_IMMUTABLE_FL), (files.ATTR_APPEND, files.FS_APPEND_FL))
+_CAPABILITY = b"security.capability"
 
 
 class SwappedError(OSError):
@@ -60,9 +61,10 @@ def change(dir_fd: int, name: bytes, old: Meta, new: Meta, inode: int) -> None:
         for key in before.keys() - after.keys():
             _remove(fd, key)
         for key, value in after.items():
-            # A change of owner takes capabilities away, so they are set again.
-            if before.get(key) != value or (key == b"security.capability" and old.uid != new.uid):
-                files.set_xattr(fd, b"", key, value)
+            # A change of owner takes capabilities away, and so did contents that were written before this.
+            lost = key == _CAPABILITY and xattr.every(fd).get(key) != value
+            if before.get(key) != value or lost:
+                xattr.put(fd, b"", key, value)
         # After the owner, which clears setuid bits, and after access lists, which share bits with the mode.
         if not new.is_symlink:
             os.chmod(files.inside(fd), stat.S_IMODE(new.mode))
@@ -71,8 +73,8 @@ def change(dir_fd: int, name: bytes, old: Meta, new: Meta, inode: int) -> None:
 
 def _remove(fd: int, key: bytes) -> None:
     # Removing a capability twice is an error: a change of owner has already taken it.
-    if key in files.xattrs(fd):
-        files.remove_xattr(fd, b"", key)
+    if key in xattr.every(fd):
+        xattr.remove(fd, b"", key)
 
 
 def set_mtime(dir_fd: int, name: bytes, mtime_ns: int) -> None:

@@ -14,7 +14,7 @@ from typing import Self
 
 from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import split
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import contents, files, xattr
 
 # What a new file takes over from a default ACL of its directory, acl(5).
 _INHERITED = frozenset({b"system.posix_acl_access", b"system.posix_acl_default"})
@@ -99,7 +99,7 @@ class Copier:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             target = os.open(as_name, flags, 0o600, dir_fd=self._target.fd)
             try:
-                files.copy_data(source, target)
+                contents.copy_data(source, target)
             finally:
                 os.close(target)
         finally:
@@ -115,15 +115,15 @@ def copy_metadata(source_dir: int, source: bytes, target_dir: int, target: bytes
     """Owner, attributes, mode and times, in the order in which the kernel lets them stand."""
     status = os.stat(source, dir_fd=source_dir, follow_symlinks=False)
     os.chown(target, status.st_uid, status.st_gid, dir_fd=target_dir, follow_symlinks=False)
-    attributes = files.xattrs(source_dir, source)
-    for inherited in files.xattrs(target_dir, target).keys() & _INHERITED - attributes.keys():
-        files.remove_xattr(target_dir, target, inherited)
+    attributes = xattr.every(source_dir, source)
+    for inherited in xattr.every(target_dir, target).keys() & _INHERITED - attributes.keys():
+        xattr.remove(target_dir, target, inherited)
     for stored, value in attributes.items():
         key = inodes.unescape(stored)
         if key == stored and key.startswith(inodes.OVERLAY):
             continue  # overlayfs' own
         with _tolerating(errno.EOPNOTSUPP):  # the target's file system may lack this kind
-            files.set_xattr(target_dir, target, key, value)
+            xattr.put(target_dir, target, key, value)
     if not stat.S_ISLNK(status.st_mode):
         files.chmod(target_dir, target, stat.S_IMODE(status.st_mode))
     times = status.st_atime_ns, status.st_mtime_ns

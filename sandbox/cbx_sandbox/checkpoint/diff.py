@@ -55,7 +55,9 @@ def _leaves(session: Session, change: Change) -> Iterator[Change]:
     with live_root(session, change.layer) as root, files.Cursor(root) as cursor:
         try:
             cursor.go(change.live)
-        except OSError:
+        except OSError as error:
+            if not files.leads_elsewhere(error):
+                raise
             return
         start = cursor.depth
         for name, _ in files.walk(cursor):
@@ -70,7 +72,9 @@ def live_root(session: Session, index: int) -> Iterator[int]:
     layer = session.layers[index]
     try:
         fd = open_target(layer.target)
-    except OSError:
+    except OSError as error:
+        if not files.leads_elsewhere(error):
+            raise
         fd = _nothing()
     try:
         yield fd
@@ -157,7 +161,10 @@ class _Walk:
             return None
         try:
             return read_live(self._live.go(directory), name)
-        except OSError:
+        except OSError as error:
+            # A disk's error is no word about what is there: a deletion would be taken for done.
+            if not files.leads_elsewhere(error):
+                raise
             return None
 
     def _blank(self, frame: _Frame, name: bytes, entry: UpperEntry) -> Change:

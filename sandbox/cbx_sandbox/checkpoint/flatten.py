@@ -6,7 +6,6 @@ at, merging again finishes it: what was moved is no longer above, and what was n
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from cbx_sandbox.checkpoint.changes import join
 from cbx_sandbox.checkpoint.inodes import OVERLAY, unescape
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, removal, xattr
 
 _OPAQUE, _ORIGIN, _REDIRECT = OVERLAY + b"opaque", OVERLAY + b"origin", OVERLAY + b"redirect"
 _PROTECTED = OVERLAY + b"protattr"
@@ -33,7 +32,7 @@ def flatten(uppers: Sequence[str]) -> None:
     for upper in uppers[1:]:
         if not os.path.isdir(upper):
             continue
-        with _opened(upper) as top, _opened(uppers[0]) as base:
+        with files.directory(upper) as top, files.directory(uppers[0]) as base:
             _merge(top, base)
         os.rmdir(upper)
 
@@ -46,15 +45,6 @@ def translate(uppers: Sequence[str]) -> None:
     present = [upper for upper in uppers[1:] if os.path.isdir(upper)]
     for place, upper in enumerate(present):
         _translate(upper, [uppers[0], *present[:place]])
-
-
-@contextlib.contextmanager
-def _opened(directory: str) -> Iterator[int]:
-    fd = os.open(directory, _DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 # -- origins ----------------------------------------------------------------------------------------------------------
@@ -70,7 +60,7 @@ def _translate(upper: str, beneath: Sequence[str]) -> None:
         known |= {handle: origin for handle, origin in _handles_in(directory) if handle in wanted.values()}
     if not known:
         return
-    with _opened(upper) as root, files.Cursor(root) as cursor:
+    with files.directory(upper) as root, files.Cursor(root) as cursor:
         for path, handle in wanted.items():
             if handle in known:
                 parent, _, name = path.rpartition(b"/")
@@ -79,18 +69,18 @@ def _translate(upper: str, beneath: Sequence[str]) -> None:
 
 def _origins_in(upper: str) -> Iterator[tuple[bytes, bytes]]:
     """Path and origin of everything that was copied up."""
-    with _opened(upper) as root, files.Cursor(root) as cursor:
+    with files.directory(upper) as root, files.Cursor(root) as cursor:
         for name, status in files.walk(cursor):
-            if not _is_whiteout(status) and (origin := files.xattrs(cursor.fd, name).get(_ORIGIN)):
+            if not _is_whiteout(status) and (origin := xattr.every(cursor.fd, name).get(_ORIGIN)):
                 yield b"/".join([*cursor.names, name]), origin[_TYPE : _TYPE + 1] + origin[_HANDLE:]
 
 
 def _handles_in(upper: str) -> Iterator[tuple[bytes, bytes | None]]:
     """The handle of everything, and what it names as its own origin."""
-    with _opened(upper) as root, files.Cursor(root) as cursor:
+    with files.directory(upper) as root, files.Cursor(root) as cursor:
         for name, status in files.walk(cursor):
             if not _is_whiteout(status) and (handle := files.file_handle(cursor.fd, name)) is not None:
-                yield handle, files.xattrs(cursor.fd, name).get(_ORIGIN)
+                yield handle, xattr.every(cursor.fd, name).get(_ORIGIN)
 
 
 # -- merging ----------------------------------------------------------------------------------------------------------
@@ -120,10 +110,10 @@ def _moved(from_fd: int, to_fd: int, name: bytes) -> bool:
     below = _mode(to_fd, name)
     if not stat.S_ISDIR(mode):
         if below is not None and stat.S_ISDIR(below):
-            files.remove_tree(to_fd, name)
+            removal.remove_tree(to_fd, name)
         os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
         return True
-    own = files.xattrs(from_fd, name)
+    own = xattr.every(from_fd, name)
     if _REDIRECT in own:
         raise CbxError("cannot join the levels of a transaction: a directory was moved in one of them")
     if own.get(_OPAQUE) != b"y":
@@ -131,9 +121,9 @@ def _moved(from_fd: int, to_fd: int, name: bytes) -> bool:
             return False
         if below is not None:
             # It took the place of a file, or of what had been removed: nothing shows through, also without that entry.
-            files.set_xattr(from_fd, name, _OPAQUE, b"y")
+            xattr.put(from_fd, name, _OPAQUE, b"y")
     if below is not None:
-        files.remove_tree(to_fd, name)
+        removal.remove_tree(to_fd, name)
     os.rename(name, name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
     return True
 
@@ -148,23 +138,23 @@ def _mode(dir_fd: int, name: bytes) -> int | None:
 def _like(from_fd: int, to_fd: int) -> None:
     """Give the directory beneath what the one above it was given; what overlayfs noted about it stays."""
     status = os.fstat(from_fd)
-    wanted, there = _own_to_job(files.xattrs(from_fd)), _own_to_job(files.xattrs(to_fd))
+    wanted, there = _own_to_job(xattr.every(from_fd)), _own_to_job(xattr.every(to_fd))
     os.fchown(to_fd, status.st_uid, status.st_gid)
     for key in there.keys() - wanted.keys():
-        files.remove_xattr(to_fd, b"", key)
+        xattr.remove(to_fd, b"", key)
     for key, value in wanted.items():
         if there.get(key) != value:
-            files.set_xattr(to_fd, b"", key, value)
+            xattr.put(to_fd, b"", key, value)
     os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
-    accessed, modified = map(int, files.xattrs(from_fd)[_TIMES].split())
+    accessed, modified = map(int, xattr.every(from_fd)[_TIMES].split())
     os.utime(to_fd, ns=(accessed, modified))
 
 
 def _note_times(fd: int) -> None:
     """Moving what is in a directory changes its times: what they were is kept with it, also for the next try."""
-    if _TIMES not in files.xattrs(fd):
+    if _TIMES not in xattr.every(fd):
         status = os.fstat(fd)
-        files.set_xattr(fd, b"", _TIMES, b"%d %d" % (status.st_atime_ns, status.st_mtime_ns))
+        xattr.put(fd, b"", _TIMES, b"%d %d" % (status.st_atime_ns, status.st_mtime_ns))
 
 
 def _own_to_job(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
@@ -177,9 +167,9 @@ def _own_to_job(xattrs: dict[bytes, bytes]) -> dict[bytes, bytes]:
 
 def _set(dir_fd: int, name: bytes, key: bytes, value: bytes | None) -> None:
     if value is None:
-        files.remove_xattr(dir_fd, name, key)
+        xattr.remove(dir_fd, name, key)
     else:
-        files.set_xattr(dir_fd, name, key, value)
+        xattr.put(dir_fd, name, key, value)
 
 
 def _is_whiteout(status: files.Statx) -> bool:

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files, mountinfo, xattr
 from cbx_sandbox.linux.mountinfo import Mount
 
 OWN_DIRECTORY = ".cbx"  # at the root of other file systems; hidden from jobs by the box
@@ -58,7 +58,7 @@ def claim(mount: Mount, state_dir: str) -> None:
     """Mark the directory as this supervisor's. Call it when no running job can reach it; it must be empty."""
     with contextlib.suppress(OSError), _opened(mount) as home:
         if _empty(home):
-            files.set_xattr(home, b"", MARK, _mark(home, state_dir))
+            xattr.put(home, b"", MARK, _mark(home, state_dir))
 
 
 def claimed(mount: Mount, state_dir: str) -> str | None:

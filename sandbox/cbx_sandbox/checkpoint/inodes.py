@@ -9,7 +9,7 @@ import stat
 from typing import NamedTuple
 
 from cbx_sandbox.checkpoint.changes import Meta
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import contents, files, xattr
 
 OVERLAY = b"trusted.overlay."
 # What a job sets as trusted.overlay.x arrives one level deeper: its own data, never an instruction to us.
@@ -37,7 +37,7 @@ def read_upper(dir_fd: int, name: bytes = b"") -> UpperEntry:
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False) if name else os.fstat(dir_fd)
     if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
         return UpperEntry(_meta(status), whiteout=True)
-    every = files.xattrs(dir_fd, name)
+    every = xattr.every(dir_fd, name)
     if not every:
         return UpperEntry(_meta(status, _target(dir_fd, name, status)))
     marks = tuple([(key, value) for key, value in every.items() if key.startswith(OVERLAY)])
@@ -94,7 +94,7 @@ def read_live(dir_fd: int, name: bytes = b"") -> Meta | None:
         with contextlib.suppress(OSError):  # swapped in between: whoever relies on it checks the inode again
             target = os.readlink(name, dir_fd=dir_fd)
     try:
-        found = files.xattrs(dir_fd, name)
+        found = xattr.every(dir_fd, name)
     except FileNotFoundError:
         found = {}
     attributes = tuple(sorted(found.items())) if found else ()
@@ -144,7 +144,7 @@ def same_content(one_dir: int, one: bytes, other_dir: int, other: bytes) -> bool
     try:
         second = open_file(other_dir, other)
         try:
-            return files.same_data(first, second)
+            return contents.same_data(first, second)
         finally:
             os.close(second)
     finally:

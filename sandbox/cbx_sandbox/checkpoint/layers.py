@@ -12,7 +12,7 @@ from typing import Any
 
 from cbx_sandbox.checkpoint import homes
 from cbx_sandbox.errors import UnavailableError
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files, mountinfo, removal, xattr
 
 _TRUSTED = b"trusted.overlay."
 
@@ -127,7 +127,7 @@ def _try_layers(directory: str) -> bool:
         return False
     fd = os.open(probe, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        files.set_xattr(fd, b"", _TRUSTED + b"opaque", b"y")
+        xattr.put(fd, b"", _TRUSTED + b"opaque", b"y")
         os.mknod(b"old", stat.S_IFREG | 0o600, dir_fd=fd)
         files.renameat2(fd, b"old", fd, b"new", files.RENAME_WHITEOUT)
         left = os.stat(b"old", dir_fd=fd, follow_symlinks=False)
@@ -158,7 +158,7 @@ def imitate(target: str, upper: str) -> None:
     try:
         status = os.fstat(from_fd)
         os.fchown(to_fd, status.st_uid, status.st_gid)
-        for key, value in files.xattrs(from_fd).items():
+        for key, value in xattr.every(from_fd).items():
             if not key.startswith(_TRUSTED):
                 _copy_xattr(to_fd, key, value)
         os.fchmod(to_fd, stat.S_IMODE(status.st_mode))
@@ -170,7 +170,7 @@ def imitate(target: str, upper: str) -> None:
 
 def _copy_xattr(fd: int, key: bytes, value: bytes) -> None:
     try:
-        files.set_xattr(fd, b"", key, value)
+        xattr.put(fd, b"", key, value)
     except OSError as error:
         # A layer on another file system may lack a kind of attribute that the target has.
         if error.errno not in {errno.EOPNOTSUPP, errno.EPERM}:
@@ -192,6 +192,6 @@ def _remove(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        files.remove_tree(fd, os.fsencode(name))
+        removal.remove_tree(fd, os.fsencode(name))
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 
 from cbx_sandbox.checkpoint.layers import LayerSpec
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, removal, xattr
 
 MARK = b"trusted.cbx.database"
 _NEW = ".new-"  # before the number of a directory that has no mark yet
@@ -49,7 +49,7 @@ def make(layers: Iterable[LayerSpec], owner: bytes) -> None:
 def _mark(directory: str, owner: bytes) -> None:
     fd = os.open(directory, _DIRECTORY)
     try:
-        files.set_xattr(fd, b"", MARK, owner)
+        xattr.put(fd, b"", MARK, owner)
     finally:
         os.close(fd)
 
@@ -69,7 +69,7 @@ def _owner(directory: str) -> bytes:
     except OSError:
         return b""
     try:
-        return files.xattrs(fd).get(MARK, b"")
+        return xattr.every(fd).get(MARK, b"")
     finally:
         os.close(fd)
 
@@ -78,7 +78,7 @@ def remove(home: str, number: int) -> None:
     """Remove all layers of one checkpoint in ``home``."""
     fd = os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        files.remove_tree(fd, b"%d" % number)
+        removal.remove_tree(fd, b"%d" % number)
     finally:
         os.close(fd)
 

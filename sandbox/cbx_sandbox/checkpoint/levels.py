@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint.flatten import flatten
 from cbx_sandbox.checkpoint.layers import LayerSpec
 from cbx_sandbox.checkpoint.session import Session, gone, sync
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, removal
 
 SAVED = "saved"
 COPY = "trial"  # all levels once more, joined, for as long as somebody looks at them
@@ -68,12 +67,12 @@ def back(session: Session, number: int) -> None:
     """Throw away all that was changed since level ``number`` was saved; on disk when this returns."""
     _insist_there(session)
     for layer in session.layers:
-        with _opened(layer.root) as root:
-            files.remove_tree(root, b"upper")
-        with _opened(f"{layer.root}/{SAVED}") as place:
+        with files.directory(layer.root, os.O_PATH) as root:
+            removal.remove_tree(root, b"upper")
+        with files.directory(f"{layer.root}/{SAVED}", os.O_PATH) as place:
             for later in saved(layer):
                 if later > number:
-                    files.remove_tree(place, b"%d" % later)
+                    removal.remove_tree(place, b"%d" % later)
         _fresh(layer, f"{layer.root}/{SAVED}/{number}")
     sync(session)
 
@@ -88,9 +87,9 @@ def join(session: Session) -> None:
             os.rename(beneath[0], layer.upper)
         with contextlib.suppress(FileNotFoundError):
             os.rmdir(f"{layer.root}/{SAVED}")
-        with _opened(layer.root) as root:
+        with files.directory(layer.root, os.O_PATH) as root:
             for left in (_NEW, COPY):
-                files.remove_tree(root, os.fsencode(left))
+                removal.remove_tree(root, os.fsencode(left))
     sync(session)
 
 
@@ -109,8 +108,8 @@ def _fresh(layer: LayerSpec, like: str) -> None:
     """An empty upper directory that looks like the one beneath it, unless there is one."""
     if not os.path.isdir(layer.upper):
         new = f"{layer.root}/{_NEW}"
-        with _opened(layer.root) as root:
-            files.remove_tree(root, os.fsencode(_NEW))
+        with files.directory(layer.root, os.O_PATH) as root:
+            removal.remove_tree(root, os.fsencode(_NEW))
         os.mkdir(new, 0o700)
         layer_store.imitate(like, new)
         os.rename(new, layer.upper)
@@ -119,15 +118,6 @@ def _fresh(layer: LayerSpec, like: str) -> None:
 
 def _fresh_work(layer: LayerSpec) -> None:
     # The mark of a volatile mount lies in it: the kernel refuses a second one as long as it is there.
-    with _opened(layer.root) as root:
-        files.remove_tree(root, b"work")
+    with files.directory(layer.root, os.O_PATH) as root:
+        removal.remove_tree(root, b"work")
     os.mkdir(layer.work, 0o700)
-
-
-@contextlib.contextmanager
-def _opened(directory: str) -> Iterator[int]:
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

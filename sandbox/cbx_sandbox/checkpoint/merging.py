@@ -21,7 +21,7 @@ from cbx_sandbox.checkpoint.changes import Change, Kind, Meta, split
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.inodes import OVERLAY, open_file, read_live
 from cbx_sandbox.checkpoint.session import Session
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, xattr
 from cbx_sandbox.linux.credentials import Submitter, acting_as
 
 PATIENCE = 10.0  # s for one merge
@@ -164,7 +164,7 @@ def _in_memory(text: bytes) -> Iterator[int]:
 def put(session: Session, merged: Merged) -> Callable[[], None]:
     """Put the merged text into the layer in place of the job's own; returns how that comes back."""
     with _aside(session, merged) as (root, aside), _upper(session, merged.change) as (dir_fd, name):
-        _write(root, aside, merged, files.xattrs(dir_fd, name))
+        _write(root, aside, merged, xattr.every(dir_fd, name))
         _exchange(root, aside, dir_fd, name)
     return functools.partial(_take_back, session, merged)
 
@@ -198,7 +198,7 @@ def _write(root: int, aside: bytes, merged: Merged, before: dict[bytes, bytes]) 
         own = {key: value for key, value in before.items() if key.startswith(OVERLAY)}
         others = {key: value for key, value in merged.xattrs if not key.startswith(OVERLAY)}
         for key, value in {**own, **others}.items():
-            files.set_xattr(fd, b"", key, value)
+            xattr.put(fd, b"", key, value)
         os.fchmod(fd, merged.mode)
 
 

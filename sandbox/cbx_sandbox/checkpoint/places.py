@@ -12,7 +12,7 @@ import stat
 
 from cbx_sandbox.checkpoint import attributes, homes
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta
-from cbx_sandbox.checkpoint.plan import Action, Step
+from cbx_sandbox.checkpoint.plan import IN_PLACE, Action, Step
 from cbx_sandbox.checkpoint.record import LayerWork, closed
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
@@ -111,7 +111,12 @@ def rights_to_write(step: Step, rights: Submitter, fd: int, name: bytes) -> cont
     if new.uid == rights.uid and not (kept and not may_write(files.inside(fd))):
         return contextlib.nullcontext()
     if kept:
-        os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
+        try:
+            os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=fd))
+        except OSError as error:
+            # It is being executed, which comes after the question of rights; maybe nothing is to be written there.
+            if error.errno != errno.ETXTBSY or step.action not in IN_PLACE:
+                raise
         return acting_as(ROOT)
     if step.action is Action.SET:
         return contextlib.nullcontext()
@@ -123,6 +128,11 @@ def _same_but_content(old: Meta, new: Meta) -> bool:
     if (old.uid, old.gid, old.xattrs, old.attributes) != (new.uid, new.gid, new.xattrs, new.attributes):
         return False
     return old.mode & ~_SETID == new.mode & ~_SETID and not new.mode & _SETID & ~old.mode
+
+
+def shut(status: os.stat_result, rights: Submitter) -> bool:
+    """Whether its mode keeps the submitter from writing a file of his own: he could open it, so it is opened."""
+    return not rights.is_root and status.st_uid == rights.uid and not status.st_mode & stat.S_IWUSR
 
 
 def set_time(live: files.Cursor, path: bytes, mtime_ns: int) -> None:

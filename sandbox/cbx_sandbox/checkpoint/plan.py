@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cbx_sandbox.checkpoint.changes import Change, Kind, Meta
 from cbx_sandbox.linux import files
@@ -21,6 +21,11 @@ class Action(enum.StrEnum):
     SWAP = "swap"  # the two change places
     LINK = "link"  # another name for the live object at ``base``, by way of the slot
     SET = "set"  # metadata, in place
+    REWRITE = "rewrite"  # contents and metadata, in place: the slot has the new contents, and keeps them
+    APPEND = "append"  # the same, where the old contents are the beginning of the new ones
+
+
+IN_PLACE = frozenset({Action.REWRITE, Action.APPEND})  # the live file keeps its inode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,13 +49,18 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan(changes: Sequence[Change], inside: Callable[[Meta], bool]) -> Plan:
+def plan(
+    changes: Sequence[Change], inside: Callable[[Meta], bool], in_place: Mapping[bytes, Action] | None = None
+) -> Plan:
     """Order the steps of one layer's ``changes``. ``inside`` tells whether all links of a live file are in the target.
+
+    ``in_place`` has the paths whose contents are written into the live file, and how.
 
     First everything that moves leaves its old place, the deepest first; then names change, parents first; then links
     are made; metadata of directories comes last, the deepest first, since it may forbid what comes before.
     """
-    links = _Links(changes, inside)
+    in_place = in_place or {}
+    links = _Links([change for change in changes if change.path not in in_place], inside)
     slots = iter(range(len(changes) * 2))
     moved = sorted((c for c in changes if c.kind is Kind.RENAMED), key=lambda c: c.live.count(b"/"), reverse=True)
     taken = {change.path: next(slots) for change in moved}
@@ -60,6 +70,9 @@ def plan(changes: Sequence[Change], inside: Callable[[Meta], bool]) -> Plan:
     directories: list[Step] = []
     for change in changes:
         if change.carried or change.implied or change.path in links.already:
+            continue
+        if change.path in in_place:
+            late.append(Step(in_place[change.path], change.path, next(slots), change))
             continue
         swap = Action.IN if change.old is None else Action.SWAP
         if change.path in links.bases:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from cbx_sandbox.checkpoint.changes import Change, Flag, Kind, Meta
-from cbx_sandbox.checkpoint.plan import Action, Step
+from cbx_sandbox.checkpoint.plan import IN_PLACE, Action, Step
 from cbx_sandbox.linux.credentials import Submitter
 
 VERSION = 1
@@ -74,6 +74,8 @@ class LayerWork:
             return 0
         if step.action is Action.LINK:
             return step.base_inode
+        if step.action in IN_PLACE:
+            return 0 if step.change.old is None else step.change.old.inode
         if step.change.kind is Kind.RENAMED:
             return 0 if step.change.old is None else step.change.old.inode
         return self.slots[step.slot]
@@ -84,6 +86,14 @@ def outgoing(step: Step) -> Meta | None:
     if step.change.kind is Kind.RENAMED and step.action not in {Action.OUT, Action.SET}:
         return step.change.over
     return step.change.old
+
+
+def metas(step: Step) -> tuple[Meta, Meta]:
+    """What an object that keeps its inode is like before and after its step."""
+    old, new = step.change.old, step.change.new
+    assert old is not None
+    assert new is not None
+    return old, new
 
 
 def closed(mode: int, uid: int, rights: Submitter) -> bool:

@@ -11,7 +11,7 @@ import enum
 import os
 from collections.abc import Sequence
 
-from cbx_sandbox.checkpoint import journal, transaction
+from cbx_sandbox.checkpoint import journal, parting, transaction
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.journal import Entry
 from cbx_sandbox.checkpoint.places import RacedError
@@ -98,6 +98,14 @@ def _recover(session: Session, directory: str, *, keep: bool) -> Recovered:
     records = journal.read(directory)
     record = Record.from_json(records[0][1])
     last = records[-1][0]
+    if last is Entry.DONE and record.partial and os.path.isdir(session.layers[record.layers[0].index].upper):
+        # What it replaced was on its way to a checkpoint of its own: the layers have the rest.
+        for work in record.layers:
+            with live_root(session, work.index) as live_fd:
+                clear(session.layers[work.index], live_fd)
+        parting.clear(session, parting.changes_of(record))
+        journal.remove(directory)  # last: it is what says that there is something to clear
+        return Recovered.PARTLY
     if last is Entry.DONE:
         for work in record.layers if not records[-1][1] else ():
             with live_root(session, work.index) as live_fd:
@@ -136,7 +144,8 @@ def _forward(
         transaction.abandon(parts, record.rights, written)
         return Recovered.TAKEN_BACK
     transaction.sync_all(parts)
-    transaction.finished(session, parts, written, keep=keep, partial=record.partial)
+    partial = parting.changes_of(record) if record.partial else None
+    transaction.finished(session, parts, written, keep=keep, partial=partial)
     return Recovered.PARTLY if record.partial else Recovered.COMMITTED
 
 

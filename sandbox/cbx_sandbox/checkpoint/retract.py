@@ -7,39 +7,52 @@ that somebody else has put into the place of a committed object is touched: such
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
+from collections.abc import Collection, Iterator
 from typing import Self
 
 from msgspec.structs import replace
 
-from cbx_sandbox.checkpoint import attributes
+from cbx_sandbox.checkpoint import attributes, rewriting
 from cbx_sandbox.checkpoint.changes import Kind, Meta, split
 from cbx_sandbox.checkpoint.inodes import aspects, read_live
-from cbx_sandbox.checkpoint.places import Doors, protect, rights_for, rights_to_write, set_time
+from cbx_sandbox.checkpoint.places import Doors, protect, rights_for, rights_to_write, set_time, shut
 from cbx_sandbox.checkpoint.plan import Action, Step
 from cbx_sandbox.checkpoint.record import LayerWork, closed, outgoing
+from cbx_sandbox.checkpoint.rewriting import Back
 from cbx_sandbox.checkpoint.stage import inode_at
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
 
 
 class Retractor:
-    """Takes back the steps of one layer, with the rights of the calling thread; ``rights`` are the submitter's."""
+    """Takes back the steps of one layer, with the rights of the calling thread; ``rights`` are the submitter's.
 
-    def __init__(self, live_fd: int, stage_fd: int, rights: Submitter, work: LayerWork) -> None:
+    ``begun`` are the slots of what was begun to be written in place, from the process that has done so; None: anything
+    may have been. A change time is no proof: after a power cut the disk may have new contents with an old one.
+    """
+
+    def __init__(
+        self, live_fd: int, stage_fd: int, rights: Submitter, work: LayerWork, begun: Collection[int] | None = None
+    ) -> None:
         self._live_fd = live_fd
         self._stage_fd = stage_fd
         self._rights = rights
         self._work = work
+        self._begun = begun
         self._doors = Doors(live_fd, work, rights)
         self.stuck: list[bytes] = []
+        self._longer: list[Step] = []  # files written in place that are to be cut off
         self._actions = {
             Action.OUT: self._out,
             Action.IN: self._in,
             Action.SWAP: self._swap,
             Action.LINK: self._link,
             Action.SET: self._set,
+            Action.REWRITE: self._write,
+            Action.APPEND: self._write,
         }
 
     def __enter__(self) -> Self:
@@ -51,19 +64,34 @@ class Retractor:
 
     def run(self) -> None:
         """Take back everything that was done."""
-        for path, _, inode in self._work.marked:
+        for path, inode in self._marked():
             with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext(), contextlib.suppress(OSError):
                 protect(self._live, path, 0, inode)
         for step in reversed(self._work.steps):
-            try:
+            if step.action in {Action.OUT, Action.IN, Action.SWAP}:
+                self._cut()  # from here on directories change their names; what needs room is behind us
+            with _naming(step):
                 self._actions[step.action](step)
-            except OSError as error:
-                error.filename = step.path
-                raise
+        self._cut()
         for parent in sorted(self._work.parents, key=lambda parent: len(parent.source), reverse=True):
             set_time(self._live, parent.source, parent.mtime_ns)
         self._doors.close_before()
         self._protect_again()
+
+    def _marked(self) -> Iterator[tuple[bytes, int]]:
+        """What the commit may have marked and would be in the way: a directory's mark forbids all steps in it."""
+        for path, _, inode in self._work.marked:
+            yield path, inode
+        for step in self._work.steps:
+            new = step.change.new
+            if new is not None and new.is_dir and new.attributes:
+                yield step.path, self._work.incoming(step) or (step.change.old or new).inode
+
+    def _cut(self) -> None:
+        longer, self._longer = self._longer, []
+        for step in longer:
+            with _naming(step):
+                self._write(step, cut=True)
 
     def _at(self, path: bytes) -> tuple[int, bytes] | None:
         directory, name = split(path)
@@ -163,6 +191,31 @@ class Retractor:
             with rights_to_write(step, self._rights, fd, name):
                 attributes.change(fd, name, new, old, old.inode)
 
+    def _write(self, step: Step, *, cut: bool = False) -> None:
+        if self._begun is not None and step.slot not in self._begun:
+            return
+        place, old, new = self._at(step.path), step.change.old, step.change.new
+        if place is None or old is None or new is None:
+            return
+        fd, name = place
+        now = read_live(fd, name)
+        if now is None or now.inode != old.inode:
+            return  # somebody has put another object there
+        self._unprotect(step, fd, name, old.inode)
+        with contextlib.suppress(attributes.SwappedError), rights_to_write(step, self._rights, fd, name):
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if opened := shut(status, self._rights):
+                attributes.chmod(fd, name, stat.S_IMODE(status.st_mode) | stat.S_IWUSR, old.inode)
+            begin = functools.partial(rewriting.narrow, step, self._rights, fd, name)
+            slot = self._work.name_of(step.slot)
+            found = rewriting.back(self._stage_fd, slot, fd, name, step, cut=cut, begin=begin)
+            if found is Back.FOREIGN:
+                self.stuck.append(step.path)
+            elif found is Back.LONGER:
+                self._longer.append(step)
+            elif found is Back.WRITTEN or opened or aspects(old, now):
+                attributes.change(fd, name, new, old, old.inode)
+
     # -- around a rename ----------------------------------------------------------------------------------------------
 
     def _movable(self, slot: bytes, old: Meta | None) -> None:
@@ -180,6 +233,9 @@ class Retractor:
         if old is None or not old.is_dir or inode_at(fd, name) != old.inode:
             return
         with contextlib.suppress(attributes.SwappedError):
+            if old.attributes:  # an earlier process may have marked it again already
+                with acting_as(ROOT) if self._rights.is_root else contextlib.nullcontext():
+                    attributes.protect(fd, name, 0, old.inode)
             if closed(old.mode, old.uid, self._rights):
                 attributes.chmod(fd, name, stat.S_IMODE(old.mode), old.inode)
         attributes.set_mtime(fd, name, old.mtime_ns)
@@ -206,3 +262,13 @@ class Retractor:
         except OSError as error:
             if not files.leads_elsewhere(error):
                 raise
+
+
+@contextlib.contextmanager
+def _naming(step: Step) -> Iterator[None]:
+    """Errors have the step's path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = step.path
+        raise

@@ -39,9 +39,7 @@ def choose(
     if selection.whole:
         return list(changes), []
     shown = [change for change in changes if not change.implied]
-    for wanted in (*selection.only, *selection.without):
-        if not any(beneath(path, wanted.rstrip(b"/")) for change in shown for path in _places(change, targets)):
-            raise UsageError(f"cannot select {printable(wanted)}: the checkpoint changes nothing there")
+    check_named(shown, targets, (*selection.only, *selection.without), "select")
     chosen = {(c.layer, c.path) for c in shown if _is_selected(c, targets, selection)}
     _add_needed(shown, chosen)
     by_path = {(change.layer, change.path): change for change in shown}
@@ -55,6 +53,19 @@ def choose(
         at = change.layer, change.path
         (kept if at in chosen or (change.implied and at in parents) else rest).append(change)
     return kept, rest
+
+
+def check_named(
+    changes: Sequence[Change], targets: Sequence[str], paths: Sequence[bytes], verb: str, *, within: bool = False
+) -> None:
+    """Raise UsageError ("cannot ``verb`` …") for a path at which nothing changes: it was not meant so.
+
+    With ``within``, what lies beneath something that goes, or comes, as a whole counts, too.
+    """
+    for path in paths:
+        places = (place for c in changes if c.kind is not Kind.META for place in _places(c, targets))
+        if not at(changes, targets, [path]) and not (within and any(beneath(path, place) for place in places)):
+            raise UsageError(f"cannot {verb} {printable(path)}: the checkpoint changes nothing there")
 
 
 def at(changes: Sequence[Change], targets: Sequence[str], paths: Sequence[bytes]) -> list[Change]:

@@ -18,7 +18,7 @@ from cbx_sandbox.checkpoint import journal
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint.layers import LayerSpec
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files, mountinfo, removal
 from cbx_sandbox.linux.credentials import Submitter
 
 _TICK = 0.001
@@ -49,7 +49,7 @@ class Session:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "submitter": self.submitter._asdict()}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Session:
@@ -230,11 +230,12 @@ def keep_replaced(session: Session) -> None:
             root = os.open(layer.root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 for name in (b"upper", b"work"):
-                    files.remove_tree(root, name)
+                    removal.remove_tree(root, name)
             finally:
                 os.close(root)
             for entry in os.listdir(stage):
-                if not (entry.isdecimal() or entry.removeprefix("d").isdecimal()):  # of no use without the layer
-                    files.remove_tree(stage, os.fsencode(entry))
+                # Slots, directories of them ("d"), and contents of what was written in place ("k").
+                if not entry.removeprefix("d").removeprefix("k").isdecimal():  # of no use without the layer
+                    removal.remove_tree(stage, os.fsencode(entry))
         finally:
             os.close(stage)

@@ -15,14 +15,14 @@ import stat
 from collections.abc import Iterator
 from typing import Self
 
-from cbx_sandbox.checkpoint import copying, inodes
+from cbx_sandbox.checkpoint import copying, inodes, rewriting
 from cbx_sandbox.checkpoint.changes import Kind, split
 from cbx_sandbox.checkpoint.layers import LayerSpec
-from cbx_sandbox.checkpoint.plan import Step
+from cbx_sandbox.checkpoint.plan import Action, Step
 from cbx_sandbox.checkpoint.record import LayerWork
 from cbx_sandbox.checkpoint.survey import arriving, placed
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, removal, xattr
 from cbx_sandbox.linux.credentials import Submitter
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -71,6 +71,7 @@ class Staging:
         own = self._open(b"stage", root)
         if self.layer.same_filesystem:
             self._take(own)
+            self._keep()
             # On btrfs a record that is on disk says nothing of what was made beside it: the stage has to be there too.
             os.fsync(own)
             os.fsync(root)
@@ -78,15 +79,16 @@ class Staging:
             return
         # Beside the target's own entries, out of everybody's reach: 0700 root around what the submitter may rename in.
         home = b".cbx-" + secrets.token_hex(8).encode()
-        files.set_xattr(own, b"", _HOME, home)
+        xattr.put(own, b"", _HOME, home)
         os.fsync(own)  # a crash must leave nothing in the live tree that nobody knows of
         with times_kept(self._live_fd):
             os.mkdir(home, 0o700, dir_fd=self._live_fd)
         self._home = self._open(home, self._live_fd)
-        files.set_xattr(own, b"", _HOME, b"%s %d" % (home, os.fstat(self._home).st_ino))
+        xattr.put(own, b"", _HOME, b"%s %d" % (home, os.fstat(self._home).st_ino))
         os.mkdir(b"stage", 0o700, dir_fd=self._home)
         self._take(self._open(b"stage", self._home))
         self._copy()
+        self._keep()
         stage = os.fstat(self.fd).st_ino
         slots = {slot: self._inode(self.work.name_of(slot)) or 0 for slot in self.work.slots}
         marked = tuple((path, marks, self._at(self._staged(path)) or 0) for path, marks, _ in self.work.marked)
@@ -98,6 +100,13 @@ class Staging:
         for directory in self.work.directories:
             os.mkdir(directory, 0o700, dir_fd=fd)
             os.chown(directory, self._rights.uid, self._rights.gid, dir_fd=fd)
+
+    def _keep(self) -> None:
+        """Keep the contents of what is written in place: the record is worth nothing without them."""
+        with files.Cursor(self._live_fd, os.O_PATH) as live:
+            for step in self.work.steps:
+                if step.action is Action.REWRITE:
+                    rewriting.keep(live, self.fd, step)
 
     def _copy(self) -> None:
         upper = self._open(self.layer.upper)
@@ -114,7 +123,7 @@ class Staging:
                 if carrying in {step.path for step in steps}:
                     directory, name = split(self.work.name_of(self._paths[carrying]) + path[len(carrying) :])
                     with times_kept(stage.go(directory)):
-                        files.remove_tree(stage.fd, name)
+                        removal.remove_tree(stage.fd, name)
         for path, base, inode in self.work.links:
             self._relink(path, base, inode)
 
@@ -203,9 +212,9 @@ class Staging:
         fd = stage.go(directory)
         plain = inodes.unescape(key)
         if plain != key:
-            files.set_xattr(fd, name, plain, value)
+            xattr.put(fd, name, plain, value)
         try:
-            files.remove_xattr(fd, name, key)
+            xattr.remove(fd, name, key)
         except OSError as error:
             if error.errno != errno.ENODATA:  # by an earlier process, or by another name of the same file
                 raise
@@ -271,10 +280,10 @@ class Staging:
         for path, key, value in self.work.marks:
             directory, name = split(path)
             fd = upper.go(directory)
-            files.set_xattr(fd, name, key, value)
+            xattr.put(fd, name, key, value)
             plain = inodes.unescape(key)
-            if plain != key and plain in files.xattrs(fd, name):
-                files.remove_xattr(fd, name, plain)
+            if plain != key and plain in xattr.every(fd, name):
+                xattr.remove(fd, name, plain)
         for path, slot in self._paths.items():
             if slot in self.work.modes and self.work.slots[slot] == inode_at(upper.go(split(path)[0]), split(path)[1]):
                 files.chmod(upper.fd, split(path)[1], self.work.modes[slot])
@@ -294,7 +303,7 @@ class Staging:
     def _home_name(self) -> bytes:
         own = os.open(f"{self.layer.root}/stage", _DIRECTORY)
         try:
-            return files.xattrs(own).get(_HOME, b"").split(b" ")[0]
+            return xattr.every(own).get(_HOME, b"").split(b" ")[0]
         finally:
             os.close(own)
 
@@ -306,11 +315,11 @@ def clear(layer: LayerSpec, live_fd: int) -> None:
     except FileNotFoundError:
         return
     try:
-        home, _, inode = files.xattrs(own).get(_HOME, b"").partition(b" ")
+        home, _, inode = xattr.every(own).get(_HOME, b"").partition(b" ")
     finally:
         os.close(own)
     if _HOME_NAME.fullmatch(home):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), _opened(live_fd, home) as fd:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), files.directory(home, dir_fd=live_fd) as fd:
             # The owner of the target may have put something else in its place: only what was made here is emptied.
             if os.fstat(fd).st_ino == int(inode or 0):
                 _remove_home(live_fd, home, fd)
@@ -319,22 +328,13 @@ def clear(layer: LayerSpec, live_fd: int) -> None:
                     os.rmdir(home, dir_fd=live_fd)
     root = os.open(layer.root, _DIRECTORY)
     try:
-        files.remove_tree(root, b"stage")
+        removal.remove_tree(root, b"stage")
     finally:
         os.close(root)
 
 
-@contextlib.contextmanager
-def _opened(dir_fd: int, name: bytes) -> Iterator[int]:
-    fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
 def _remove_home(live_fd: int, home: bytes, home_fd: int) -> None:
-    files.remove_beneath(home_fd)
+    removal.remove_beneath(home_fd)
     with times_kept(live_fd), contextlib.suppress(OSError):
         if os.path.samestat(os.stat(home, dir_fd=live_fd, follow_symlinks=False), os.fstat(home_fd)):
             os.rmdir(home, dir_fd=live_fd)

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cbx_sandbox.checkpoint import inodes
 from cbx_sandbox.checkpoint.changes import Change, Kind, join, split
-from cbx_sandbox.checkpoint.plan import Action, Plan, Step
+from cbx_sandbox.checkpoint.plan import IN_PLACE, Action, Plan, Step
 from cbx_sandbox.checkpoint.record import LayerWork, Parent, closed
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, xattr
 from cbx_sandbox.linux.credentials import Submitter
 
 WIDTH = 256  # of more entries in one directory, each takes longer to put in
@@ -20,7 +20,7 @@ WIDTH = 256  # of more entries in one directory, each takes longer to put in
 
 def arriving(step: Step) -> bool:
     """Whether a step's object comes out of the layer. That of a RENAMED one is dropped: the live object moves."""
-    return step.action in {Action.IN, Action.SWAP}
+    return step.action in {Action.IN, Action.SWAP} or step.action in IN_PLACE
 
 
 def survey(
@@ -87,7 +87,7 @@ class _Upper:
             self._time(step.path, status)
         if step.change.kind is Kind.RENAMED:
             return
-        self._marked(step.path, files.xattrs(fd, name))
+        self._marked(step.path, xattr.every(fd, name))
         if not is_directory:
             return
         if not rights.is_root and status.st_mode & 0o300 != 0o300:
@@ -97,7 +97,7 @@ class _Upper:
                 self.whiteouts.append(path)
                 self._time(split(path)[0], os.fstat(self._upper.fd))
             else:
-                self._marked(path, files.xattrs(self._upper.fd, split(path)[1]))
+                self._marked(path, xattr.every(self._upper.fd, split(path)[1]))
 
     def _beneath(self, path: bytes) -> Iterator[tuple[bytes, files.Statx]]:
         """All beneath ``path`` that goes with it, and has no step of its own."""

@@ -5,27 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cbx_sandbox.checkpoint import parting
 from cbx_sandbox.checkpoint.apply import Applier
-from cbx_sandbox.checkpoint.changes import Change, Kind, split
+from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.conflicts import same_target
 from cbx_sandbox.checkpoint.diff import live_root
 from cbx_sandbox.checkpoint.journal import Entry, Journal
-from cbx_sandbox.checkpoint.plan import Step
+from cbx_sandbox.checkpoint.parting import Apart
 from cbx_sandbox.checkpoint.record import LayerWork, Record
 from cbx_sandbox.checkpoint.retract import Retractor
 from cbx_sandbox.checkpoint.session import Session, boot_id, change_clock, clock_offset, discard, keep_replaced
 from cbx_sandbox.checkpoint.stage import StageError, Staging
-from cbx_sandbox.checkpoint.survey import arriving
+from cbx_sandbox.checkpoint.syncing import FEW, sync_entries
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 from cbx_sandbox.linux.credentials import ROOT, Submitter, acting_as
-
-AHEAD = 4 << 20  # bytes; less is on disk within moments under the locks, too
-FEW = 32  # up to so many entries are synced one by one: syncfs waits for everybody's writes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class Part:
 
     live_fd: int
     staging: Staging
+    begun: set[int] = dataclasses.field(default_factory=set)  # slots of files that this process has written in place
 
     @property
     def work(self) -> LayerWork:
@@ -67,18 +65,22 @@ def forward(parts: Sequence[Part], rights: Submitter, *, again: bool = False, st
             part.staging.fill(again=again)
     with contextlib.ExitStack() as stack:
         appliers = [
-            stack.enter_context(Applier(part.live_fd, part.staging.fd, rights, part.work, again=again))
+            stack.enter_context(Applier(part.live_fd, part.staging.fd, rights, part.work, part.begun, again=again))
             for part in parts
         ]
         with acting_as(rights):
             for applier in appliers:
                 applier.run()
             for applier in appliers:
+                applier.cut()
+            for applier in appliers:
                 applier.finish()
 
 
-def backward(parts: Sequence[Part], submitter: Submitter, rights: Submitter = ROOT) -> None:
+def backward(parts: Sequence[Part], submitter: Submitter, rights: Submitter = ROOT, *, own: bool = False) -> None:
     """Take everything back, with the rights of ``rights``. The objects of the layers are in the stages then.
+
+    ``own``: no other process than this one has done any of it.
 
     Raises CbxError if others have put something in the way: that is left alone, and what belongs there is kept.
     """
@@ -86,7 +88,8 @@ def backward(parts: Sequence[Part], submitter: Submitter, rights: Submitter = RO
     with contextlib.ExitStack() as stack:
         stack.enter_context(acting_as(rights))
         for part in reversed(parts):
-            with Retractor(part.live_fd, part.staging.fd, submitter, part.work) as retractor:
+            begun = part.begun if own else None
+            with Retractor(part.live_fd, part.staging.fd, submitter, part.work, begun) as retractor:
                 retractor.run()
             stuck += retractor.stuck
     if stuck:
@@ -95,47 +98,6 @@ def backward(parts: Sequence[Part], submitter: Submitter, rights: Submitter = RO
             f"cannot take back {names}: somebody else has put something there meanwhile",
             hint="move it away; `cbx-sandbox fsck --repair` then puts back what was there before",
         )
-
-
-def sync_ahead(session: Session, changes: Sequence[Change]) -> None:
-    """Put large contents of the layers on disk before the commit has its locks, so that nobody waits for the disk.
-
-    The commit syncs once more: this decides nothing. Raises OSError: the disk reports an error.
-    """
-    made = [c for c in changes if c.new is not None and c.new.is_file and c.kind not in {Kind.META, Kind.RENAMED}]
-    if sum(change.new.size for change in made if change.new is not None) < AHEAD:
-        return
-    for index in sorted({change.layer for change in made}):
-        upper = os.open(session.layers[index].upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            paths = [change.path for change in made if change.layer == index]
-            if len(paths) > FEW:
-                files.syncfs(upper)
-            else:
-                _sync_entries(upper, paths)
-        finally:
-            os.close(upper)
-
-
-def sync_layers(session: Session, steps: Sequence[tuple[int, Sequence[Step]]]) -> None:
-    """Put what is to be committed on disk, where it lies. Nobody needs a lock for this. ``steps`` by layer."""
-    synced: set[int] = set()
-    for index, some in steps:
-        layer = session.layers[index]
-        upper = os.open(layer.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            device = os.fstat(upper).st_dev
-            moved = [step for step in some if arriving(step)]
-            trees = any(step.change.new is not None and step.change.new.is_dir for step in moved)
-            if device in synced:
-                continue
-            if trees or len(moved) > FEW:
-                files.syncfs(upper)
-                synced.add(device)
-            else:
-                _sync_entries(upper, {step.path for step in moved})
-        finally:
-            os.close(upper)
 
 
 def sync(parts: Sequence[Part]) -> None:
@@ -150,70 +112,60 @@ def sync(parts: Sequence[Part]) -> None:
             files.syncfs(part.staging.fd)
             synced.add(device)
             continue
-        _sync_entries(part.live_fd, paths)
+        sync_entries(part.live_fd, paths)
         os.fsync(part.staging.fd)
 
 
-def _sync_entries(root: int, paths: Iterable[bytes]) -> None:
-    with files.Cursor(root, os.O_PATH) as cursor:
-        for path in sorted({*paths, *(split(path)[0] for path in paths)}):
-            directory, name = split(path)
-            try:
-                fd = cursor.go(directory)
-            except OSError as error:
-                if not files.leads_elsewhere(error):
-                    raise
-                continue  # moved away by somebody in the meantime: no longer ours to keep
-            _sync_entry(fd, name or b".")
-
-
-def _sync_entry(dir_fd: int, name: bytes) -> None:
-    """Put one file or directory on disk; other types have nothing of their own, and missing ones need nothing."""
-    try:
-        mode = os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            return
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def finished(session: Session, parts: Sequence[Part], written: Journal, *, keep: bool, partial: bool) -> None:
+def finished(
+    session: Session,
+    parts: Sequence[Part],
+    written: Journal,
+    *,
+    keep: bool,
+    partial: Sequence[Change] | None = None,
+    apart: Apart | None = None,
+) -> Session | None:
     """Everything is in the live tree and on disk: say so in the journal, and remove what nobody needs.
 
     With ``keep`` the journal stays until session.discard: whoever keeps books writes them first. What was replaced can
-    be put back as long as it lies on its own file system, and nothing of the checkpoint still waits (``partial``).
+    be put back as long as it lies on its own file system. If something of the checkpoint still waits, ``partial`` is
+    what does not: it goes from the layers and becomes the checkpoint ``apart``, which is returned; without that it is
+    removed.
     """
-    if partial:
-        written.remove()
-        for part in parts:
+    undoable = not any(part.work.home for part in parts)
+    if partial is not None:
+        written.append(Entry.DONE, clocks(parts))
+        parted = None
+        if undoable and apart is not None:
+            with contextlib.suppress(OSError):  # no room for it: it is committed, and cannot be undone
+                parted = parting.part(session, [part.work.index for part in parts], apart)
+        for part in parts if parted is None else ():
             part.staging.remove()
-        return
+        parting.clear(session, partial)
+        if parted is None:
+            written.remove()  # last: it is what says that there is something to clear
+        return parted
     if not keep:
         for part in parts:
             part.staging.leave_home()
         discard(session)
-        return
-    undoable = not any(part.work.home for part in parts)
+        return None
     written.append(Entry.DONE, clocks(parts) if undoable else {})
     for part in () if undoable else parts:
         part.staging.remove()
     keep_replaced(session)
+    return None
 
 
-def abandon(parts: Sequence[Part], submitter: Submitter, written: Journal) -> None:
-    """Take a commit back and make the layers what they were; its journal is gone then.
+def abandon(parts: Sequence[Part], submitter: Submitter, written: Journal, *, own: bool = False) -> None:
+    """Take a commit back and make the layers what they were; its journal is gone then. ``own`` as for backward.
 
     Raises OSError, CbxError: the journal stays, and the next recovery goes on.
     """
     with acting_as(ROOT):
         with contextlib.suppress(OSError):  # without it the next recovery tries to go forward, and comes here again
             written.append(Entry.ABORT)
-        backward(parts, submitter)
+        backward(parts, submitter, own=own)
         for part in parts:
             part.staging.empty()
         sync_all(parts)

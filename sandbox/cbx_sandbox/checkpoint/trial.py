@@ -15,7 +15,7 @@ from cbx_sandbox.checkpoint.flatten import flatten, translate
 from cbx_sandbox.checkpoint.levels import COPY, SAVED, saved
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import files, removal
 
 _COPIED = (SAVED, "upper", "base")
 
@@ -52,7 +52,7 @@ def joined(session: Session) -> Iterator[Session]:
 def _check_room(root: str) -> None:
     """Raise CbxError if a copy of the layer could leave others without room. Data that is shared counts, too."""
     needed = 0
-    with _opened(root) as fd, files.Cursor(fd) as cursor:
+    with files.directory(root) as fd, files.Cursor(fd) as cursor:
         for name, _ in files.walk(cursor):
             needed += os.stat(name, dir_fd=cursor.fd, follow_symlinks=False).st_blocks * 512
     room = os.statvfs(root)
@@ -78,14 +78,5 @@ def _copy(paths: list[str], directory: str) -> None:
 
 
 def _clear(root: str) -> None:
-    with contextlib.suppress(FileNotFoundError), _opened(root) as fd:
-        files.remove_tree(fd, os.fsencode(COPY))
-
-
-@contextlib.contextmanager
-def _opened(directory: str) -> Iterator[int]:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+    with contextlib.suppress(FileNotFoundError), files.directory(root) as fd:
+        removal.remove_tree(fd, os.fsencode(COPY))

@@ -18,7 +18,7 @@ from cbx_sandbox.checkpoint import journal, transaction
 from cbx_sandbox.checkpoint.changes import Kind, absolute, join, split
 from cbx_sandbox.checkpoint.conflicts import CHANGED, CLOCK, GONE, MADE, REPLACED
 from cbx_sandbox.checkpoint.journal import Entry
-from cbx_sandbox.checkpoint.plan import Action, Step, printable
+from cbx_sandbox.checkpoint.plan import IN_PLACE, Action, Step, printable
 from cbx_sandbox.checkpoint.record import LayerWork, Record, outgoing
 from cbx_sandbox.checkpoint.session import Session, boot_id, clock_offset, directories
 from cbx_sandbox.checkpoint.survey import before
@@ -183,8 +183,9 @@ def _refuse_edited(
     if found:
         lines = [f"{printable(path)}: {reason}".removeprefix(": ") for path, reason in found[:20]]
         more = f"\nand {len(found) - 20} more" if len(found) > 20 else ""
+        paths = "1 path" if len(found) == 1 else f"{len(found)} paths"
         raise ConflictError(
-            f"cannot change back {len(found)} paths: they are not what checkpoint {session.checkpoint} left",
+            f"cannot change back {paths}: not what checkpoint {session.checkpoint} left",
             details="\n".join(lines) + more,
             hint="nothing was changed; a later checkpoint that changed the same paths has to be undone first",
         )
@@ -248,6 +249,8 @@ class _Look:
             return step.path, MADE
         if status.st_ino != wanted:
             return step.path, REPLACED
+        if step.action in IN_PLACE and status.st_size != self._size(step):
+            return step.path, CHANGED
         # The entries of a directory that only its metadata was changed of are anybody's.
         moved = step.action is not Action.SET
         if not stat.S_ISDIR(status.st_mode) and self._changed(status.st_ino, status.st_ctime_ns):
@@ -255,6 +258,11 @@ class _Look:
         if stat.S_ISDIR(status.st_mode) and moved and step.change.kind is not Kind.RENAMED:
             return self._beneath(path, status)
         return None
+
+    def _size(self, step: Step) -> int:
+        """What was appended while the commit did so, too, has no later change time than the commit's."""
+        left = step.change.new if self._back else step.change.old
+        return -1 if left is None else left.size
 
     def _beneath(self, path: bytes, status: os.stat_result) -> tuple[bytes, str] | None:
         if self._changed(status.st_ino, status.st_ctime_ns):

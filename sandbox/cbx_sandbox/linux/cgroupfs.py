@@ -9,17 +9,26 @@ import time
 
 from cbx_sandbox.linux.mountinfo import Mount
 
-V2_CONTROLLERS = ("memory", "cpu", "pids", "io")
+V2_CONTROLLERS = ("memory", "cpu", "pids", "io", "cpuset")
 V1_CONTROLLERS = ("memory", "cpu", "pids", "blkio")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """Where this host keeps its groups: the unified mount, what it controls, and the v1 mounts of the rest."""
+    """Where this host keeps its groups: the unified mount, what it controls, and the v1 mounts of the rest.
+
+    ``cpuset`` is the v1 mount of that controller: not every job has a group there.
+    """
 
     unified: str | None
     controllers: frozenset[str]
     v1: dict[str, str]
+    cpuset: str | None = None
+
+    @property
+    def v1_mounts(self) -> list[str]:
+        """Every v1 mount that jobs can have groups on."""
+        return [*self.v1.values(), *([] if self.cpuset is None else [self.cpuset])]
 
     @property
     def hybrid(self) -> bool:
@@ -33,13 +42,15 @@ def detect(table: list[Mount]) -> Layout:
     controllers: frozenset[str] = frozenset()
     if unified is not None:
         controllers = frozenset((read(f"{unified}/cgroup.controllers") or "").split())
-    v1 = {}
+    v1, cpuset = {}, None
     for mount in table:
         if mount.kind == "cgroup":
+            if "cpuset" in mount.super_options and not mount.read_only:
+                cpuset = mount.target
             for name in V1_CONTROLLERS:
                 if name in mount.super_options and name not in controllers:
                     v1[name] = mount.target
-    return Layout(unified, controllers, v1)
+    return Layout(unified, controllers, v1, cpuset)
 
 
 def read(path: str, dir_fd: int | None = None) -> str | None:
@@ -107,6 +118,15 @@ def nested_totals(text: str | None) -> dict[str, int]:
             if value.isdigit():
                 totals[key] = totals.get(key, 0) + int(value)
     return totals
+
+
+def bandwidth(cpus: float) -> tuple[int, int]:
+    """The quota and the period, in microseconds, of so many processors' time, from 0.001 on.
+
+    The kernel takes no quota below a millisecond and no period above a second. The usual period keeps pauses short.
+    """
+    period = 100_000 if cpus >= 0.01 else 1_000_000
+    return max(1000, int(cpus * period)), period
 
 
 def remove(path: str, patience: float = 1.0) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import os
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from cbx_sandbox.linux import libc
 
@@ -24,8 +24,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _HEADER = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Submitter:
+class Submitter(NamedTuple):
     """The ids with which a user touches files."""
 
     uid: int

@@ -5,8 +5,8 @@ A function per system call, named as the call. Names are bytes: a file name is n
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import dataclasses
 import errno
 import fcntl
 import os
@@ -42,7 +42,6 @@ ATTR_APPEND = 0x20
 CLOSE_RANGE_CLOEXEC = 4
 CLOSE_RANGE_MAX = 0xFFFFFFFF
 
-_FICLONE = 0x40049409
 _KEEP_SIZE = 1
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
 FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
@@ -50,7 +49,6 @@ FS_IMMUTABLE_FL, FS_APPEND_FL = 0x10, 0x20
 _OPENAT2, _CLOSE_RANGE = 437, 436  # the same number on every architecture (asm-generic)
 
 _MAX_HANDLE = 128  # MAX_HANDLE_SZ
-_CHUNK = 1 << 20
 
 
 class _OpenHow(ctypes.Structure):
@@ -189,55 +187,14 @@ def close_others(kept: set[int]) -> None:
     close_range(first, CLOSE_RANGE_MAX)
 
 
-def ficlone(source: int, target: int) -> bool:
-    """Share all data of ``source`` with ``target``; False where the file system cannot (ioctl_ficlone(2))."""
+@contextlib.contextmanager
+def directory(path: str | bytes, flags: int = os.O_RDONLY, *, dir_fd: int | None = None) -> Iterator[int]:
+    """A descriptor of the directory ``path``, which is no symlink, for the time of a with-block."""
+    fd = os.open(path, flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError as error:
-        if error.errno in {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY}:
-            return False
-        raise
-    return True
-
-
-def copy_data(source: int, target: int) -> None:
-    """Make ``target`` hold what ``source`` holds, holes included, sharing the data where that is possible."""
-    os.ftruncate(target, 0)
-    if ficlone(source, target):
-        return
-    size = os.fstat(source).st_size
-    offset = 0
-    while offset < size:
-        try:
-            offset = os.lseek(source, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole until the end
-                break
-            raise
-        end = os.lseek(source, offset, os.SEEK_HOLE)
-        while offset < end:
-            data = os.pread(source, min(_CHUNK, end - offset), offset)
-            if not data:
-                break
-            view = memoryview(data)
-            while view:
-                written = os.pwrite(target, view, offset)
-                view = view[written:]
-                offset += written
-    os.ftruncate(target, size)
-
-
-def same_data(one: int, other: int) -> bool:
-    """Whether two regular files hold the same bytes."""
-    offset = 0
-    while True:
-        first, second = os.pread(one, _CHUNK, offset), os.pread(other, _CHUNK, offset)
-        # A short read is the end of the file: regular files are read in full.
-        if first != second:
-            return False
-        if not first:
-            return True
-        offset += len(first)
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def inside(dir_fd: int, name: bytes = b"") -> bytes:
@@ -246,29 +203,6 @@ def inside(dir_fd: int, name: bytes = b"") -> bytes:
     The link in /proc leads straight to the descriptor's own inode, also of an O_PATH one and of a symlink.
     """
     return b"/proc/self/fd/%d/%s" % (dir_fd, name) if name else b"/proc/self/fd/%d" % dir_fd
-
-
-def xattrs(dir_fd: int, name: bytes = b"") -> dict[bytes, bytes]:
-    """All extended attributes of ``name`` in ``dir_fd``; never opens the file and follows no symlink."""
-    path = inside(dir_fd, name)
-    follow = not name
-    try:
-        names = os.listxattr(path, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno == errno.EOPNOTSUPP:
-            return {}
-        raise
-    return {os.fsencode(key): os.getxattr(path, key, follow_symlinks=follow) for key in names} if names else {}
-
-
-def set_xattr(dir_fd: int, name: bytes, key: bytes, value: bytes) -> None:
-    """Set one extended attribute of ``name`` in ``dir_fd``, not following a symlink."""
-    os.setxattr(inside(dir_fd, name), key, value, follow_symlinks=not name)
-
-
-def remove_xattr(dir_fd: int, name: bytes, key: bytes) -> None:
-    """Remove one extended attribute of ``name`` in ``dir_fd``, not following a symlink."""
-    os.removexattr(inside(dir_fd, name), key, follow_symlinks=not name)
 
 
 def chmod(dir_fd: int, name: bytes, mode: int) -> None:
@@ -289,11 +223,13 @@ def change_attributes(fd: int, *, add: int = 0, remove: int = 0) -> None:
     fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("=I", (flags | add) & ~remove))
 
 
-@dataclasses.dataclass(slots=True)
 class _Level:
-    name: bytes
-    fd: int  # -1: given back, to be had again from the level below by ".."
-    identity: tuple[int, int]
+    __slots__ = ("fd", "identity", "name")
+
+    def __init__(self, name: bytes, fd: int, identity: tuple[int, int]) -> None:
+        self.name = name
+        self.fd = fd  # -1: given back, to be had again from the level below by ".."
+        self.identity = identity
 
 
 class Cursor:
@@ -424,88 +360,3 @@ def walk(cursor: Cursor) -> Iterator[tuple[bytes, Statx]]:
         if not pending:
             return
         cursor.enter(pending[-1].pop())
-
-
-def remove_tree(dir_fd: int, name: bytes) -> int:
-    """Remove ``name`` and all beneath it, whatever it is; return how many entries went. Missing is no error.
-
-    For trees that nobody else changes. Follows no symlink, crosses no mount (EXDEV, EBUSY), clears immutable flags.
-    """
-    removed = _remove_entry(dir_fd, name)
-    if removed is not None:
-        return removed
-    with Cursor(dir_fd) as cursor:
-        count = remove_beneath(cursor.enter(name))
-    _insist(dir_fd, name, directory=True)
-    return count + 1
-
-
-def remove_beneath(dir_fd: int) -> int:
-    """Remove all that is in the directory, as :func:`remove_tree` does; return how many entries went."""
-    with Cursor(dir_fd) as cursor:
-        directories, count = _clear_files(cursor.fd)
-        pending = [directories]
-        names: list[bytes] = []
-        while pending:
-            if pending[-1]:
-                names.append(pending[-1].pop())
-                cursor.enter(names[-1])
-                directories, removed = _clear_files(cursor.fd)
-                pending.append(directories)
-                count += removed
-                continue
-            pending.pop()
-            if names:
-                _insist(cursor.leave(), names.pop(), directory=True)
-                count += 1
-    return count
-
-
-def _remove_entry(dir_fd: int, name: bytes) -> int | None:
-    """Remove ``name`` unless it is a directory (None)."""
-    try:
-        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return 0
-    if stat.S_ISDIR(status.st_mode):
-        return None
-    _insist(dir_fd, name, directory=False)
-    return 1
-
-
-def _clear_files(dir_fd: int) -> tuple[list[bytes], int]:
-    """Remove what is no directory in ``dir_fd``; return the directories and the number removed."""
-    directories = []
-    count = 0
-    with os.scandir(dir_fd) as entries:
-        listed = [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in listed:
-        if is_directory:
-            directories.append(name)
-        else:
-            _insist(dir_fd, name, directory=False)
-            count += 1
-    return directories, count
-
-
-def _insist(dir_fd: int, name: bytes, *, directory: bool) -> None:
-    remove = os.rmdir if directory else os.unlink
-    try:
-        remove(name, dir_fd=dir_fd)
-    except PermissionError:
-        # EPERM for root is an immutable or append-only mark, on the entry or on the directory that holds it.
-        unprotect(dir_fd)
-        unprotect(dir_fd, name)
-        remove(name, dir_fd=dir_fd)
-
-
-def unprotect(dir_fd: int, name: bytes = b"") -> None:
-    """Clear the immutable and append-only marks; only regular files and directories have them."""
-    if not statx(dir_fd, name).attributes & (ATTR_IMMUTABLE | ATTR_APPEND):
-        return
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(name or b".", flags, dir_fd=dir_fd)
-    try:
-        change_attributes(fd, remove=FS_IMMUTABLE_FL | FS_APPEND_FL)
-    finally:
-        os.close(fd)

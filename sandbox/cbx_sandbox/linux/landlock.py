@@ -66,18 +66,20 @@ def write_rights(version: int) -> int:
     return rights
 
 
-def restrict(version: int, beneath: list[int], *, tcp: bool) -> None:
+def restrict(version: int, beneath: list[int], *, tcp: bool, signals: bool = False) -> None:
     """Take away all writing but beneath the open descriptors ``beneath`` (directories or files), and ways to others.
 
     From ABI 6 on signals reach, and abstract sockets lead to, processes under this restriction only; from ABI 4 on
-    without ``tcp`` no TCP port can be bound or connected to. The caller must have set no_new_privs. Descriptors that
+    without ``tcp`` no TCP port can be bound or connected to. With ``signals`` they reach whom they may.
+    The caller must have set no_new_privs. Descriptors that
     are already open keep working; opening them anew through /proc/self/fd is an opening like any other.
     """
     rights = write_rights(version)
+    scopes = SCOPE_ABSTRACT_UNIX_SOCKET | (0 if signals else SCOPE_SIGNAL)
     attributes = _RulesetAttr(
         rights,
         BIND_TCP | CONNECT_TCP if version >= ABI_TCP and not tcp else 0,
-        SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL if version >= ABI_SCOPES else 0,
+        scopes if version >= ABI_SCOPES else 0,
     )
     # An older kernel refuses a structure that is longer than its own, even if the rest is zero.
     size = 24 if version >= ABI_SCOPES else 16 if version >= ABI_TCP else 8

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 # File systems made by the kernel out of its own state: they hold no files of the host's.
 KERNEL_FILESYSTEMS = frozenset(
@@ -19,8 +19,7 @@ _REMOTE = frozenset("afs ceph cifs coda glusterfs lustre nfs nfs4 smb3".split())
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of mountinfo. ``root`` is the path inside the file system that is mounted at ``target``."""
 
     mount_id: int

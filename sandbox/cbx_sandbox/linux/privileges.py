@@ -105,6 +105,11 @@ def default_action(signal_number: int) -> None:
     libc.syscall(_RT_SIGACTION[os.uname().machine], signal_number, ctypes.byref(action), None, 8, name="rt_sigaction")
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parents end, as PID 1 would (PR_SET_CHILD_SUBREAPER)."""
+    prctl.set_child_subreaper(1)
+
+
 def undumpable() -> None:
     """Keep ptrace, /proc/PID/{mem,fd,root,…} and core dumps away from this process (PR_SET_DUMPABLE)."""
     prctl.set_dumpable(0)

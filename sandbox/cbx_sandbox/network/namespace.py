@@ -24,7 +24,7 @@ BACKLOG = 64
 _LOOPBACK_INDEX = 1
 _NO_DAD = 0x02  # IFA_F_NODAD: at once usable, nobody else can have it
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_NFT_SECONDS = 20.0
+_NFT_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,15 +10,44 @@ from cbx_sandbox.errors import DeniedError, UnavailableError, UsageError
 from cbx_sandbox.policy import Limits, NetworkMode, Policy, Published
 from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request
 from cbx_sandbox.shell.analysis import Analysis
-from cbx_sandbox.shell.tiers import Tier
+from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.tiers import Reason, Tier
 
 _FIRST_FREE_PORT = 1024  # as net.ipv4.ip_unprivileged_port_start has it where nobody changed it
+
+
+def host_effects(options: Options) -> frozenset[HostKind]:
+    """The layers that are lifted. Raises UsageError; whether somebody may ask for that is not decided here."""
+    if not options.host_effects:
+        return frozenset()
+    known = {kind.value: kind for kind in HostKind}
+    if unknown := sorted(options.host_effects - known.keys()):
+        hint = f"there are {', '.join(sorted(known))}"
+        raise UsageError(f"cannot use --host-effects {unknown[0]}: there is no such kind", hint=hint)
+    if options.viewing:
+        raise UsageError("cannot use --host-effects with --view: a look changes nothing")
+    found = frozenset(known[name] for name in options.host_effects)
+    if found & {HostKind.NETWORK, HostKind.KERNEL} and (
+        options.network not in {None, NetworkMode.HOST} or options.allow_hosts or options.publish
+    ):
+        raise UsageError("cannot use --host-effects network or kernel with a network of the job's own")
+    return found
+
+
+def floor(effects: frozenset[HostKind]) -> Reason | None:
+    """What may change the host is not SAFE: that tier makes no socket that has a name, and is tried again."""
+    if not effects:
+        return None
+    text = f"--host-effects {','.join(sorted(effects))}"
+    return Reason("host-effects", text, Tier.SEQUENTIAL_REQUIRED)
 
 
 def network_mode(options: Options, analysis: Analysis, tier: Tier, defaults: Defaults) -> NetworkMode:
     """Which network the job has: as asked, else as its tier and what was predicted want."""
     if options.network is not None:
         return options.network
+    if options.host_effects & {HostKind.NETWORK, HostKind.KERNEL}:
+        return NetworkMode.HOST  # there is one whose state or settings are meant
     if options.allow_hosts:
         return NetworkMode.ALLOWLIST
     if tier is Tier.DANGEROUS_ISOLATED or not analysis.effects.network:
@@ -78,7 +107,17 @@ def explicit(options: Options) -> frozenset[str]:
 
 
 def refuse_unenforceable(policy: Policy, host: HostReport, *, strict: bool) -> None:
-    """Raises UnavailableError where the host lacks a limit that was asked for, or, if ``strict``, any."""
+    """Raises UnavailableError where the host lacks a limit that was asked for, or, if ``strict``, any.
+
+    Also for the host's processes without Landlock: that alone keeps /proc/PID/root of the user's own ones shut, which
+    is the host's tree as they see it, writable.
+    """
+    if HostKind.PROCESS in policy.host_effects and not host.landlock:
+        raise UnavailableError(
+            "cannot use --host-effects process: this kernel has no Landlock, or it is not switched on",
+            details="the job could write anywhere through /proc/PID/root of other processes of its user",
+            hint="add landlock to the lsm= list on the kernel command line (CONFIG_LSM)",
+        )
     asked = set(host.missing) if strict else set(host.missing) & policy.explicit
     refused = sorted(asked - policy.allow_missing)
     if refused:

@@ -9,15 +9,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from cbx_sandbox import environment, lockset, refusals, widening
+from cbx_sandbox import environment, refusals
 from cbx_sandbox.box import operations
-from cbx_sandbox.errors import DeniedError, UsageError
-from cbx_sandbox.policy import CommitMode, Grant, LockMode, Policy
-from cbx_sandbox.runner import choices, granting, pooling, watching
-from cbx_sandbox.runner.request import Defaults, HostReport, Options, Request
-from cbx_sandbox.shell import learned
+from cbx_sandbox.placement import text_of
+from cbx_sandbox.policy import CommitMode, Placement, Policy
+from cbx_sandbox.runner import choices, deciding, granting, placing, pooling
+from cbx_sandbox.runner.deciding import Decision
+from cbx_sandbox.runner.request import Defaults, HostReport, Request
 from cbx_sandbox.shell.analysis import Analysis, analyse, analyse_argv
-from cbx_sandbox.shell.effects import Facts
+from cbx_sandbox.shell.effects import Facts, HostKind
 from cbx_sandbox.shell.fingerprint import fingerprint
 from cbx_sandbox.shell.learned import Lesson
 from cbx_sandbox.shell.tiers import Reason, Tier
@@ -67,12 +67,22 @@ class Plan(Struct, frozen=True):
                 "overlay_all": policy.overlay_all,
                 "shifted": policy.shifted,
                 "job_user": policy.pooled,
+                "host_effects": sorted(policy.host_effects),
                 "limits": asdict(policy.limits),
+                "placement": _placement(policy.placement),
                 "identity": {"uid": policy.identity.uid, "gid": policy.identity.gid},
                 "workdir": policy.workdir,
             },
             "mounts": [operation.describe() for operation in operations_],
         }
+
+
+def _placement(wanted: Placement) -> dict[str, Any]:
+    return {
+        name: text_of(value) if isinstance(value, tuple) else value
+        for name, value in asdict(wanted).items()
+        if value is not None
+    }
 
 
 def _reason(reason: Reason) -> dict[str, Any]:
@@ -101,67 +111,72 @@ def plan(
     Raises DeniedError (policy says no), UnavailableError (a limit asked for cannot be enforced), UsageError.
     """
     analysis = analysis or analysed(request, facts)
+    effects = choices.host_effects(request.options)
     refusals.refuse(
         analysis,
         agreed=request.options.agreed,
         allowed=request.options.allow_checks,
         root=request.submitter_is_root,
+        granted=effects,
     )
     mark = fingerprint(analysis, facts.cwd)
     lesson = (lessons or {}).get(mark, Lesson())
-    may_write = analysis.tier is not Tier.SAFE_PARALLEL or request.options.tier is not None or lesson.directories
-    project = facts.project_root(facts.cwd) if may_write or lesson.reads or request.options.observe else "/"
-    more = widening.places(lesson, project, facts, submitter_is_root=request.submitter_is_root)
-    floor = learned.floor(lesson, more) if more or analysis.tier is not Tier.SAFE_PARALLEL else None
-    tier, reasons = _choose_tier(request, analysis, [at_least, floor])
-    directories = lockset.directories(analysis.effects.paths, facts)
-    tier, reasons = _raise_for_coarse(request, tier, reasons, directories)
-    predicted = granting.predicted_directories(request, analysis, directories, facts)
-    # A command that was taken for SAFE gets an overlay over what it was seen to write, and over nothing else.
-    fallback = not (more and analysis.tier is Tier.SAFE_PARALLEL and request.options.tier is None)
-    tier, own = granting.grants_of(request, tier, predicted, facts, fallback=fallback)
-    grants = widening.widened(tier, own, more)
-    reasons = (*reasons, *granting.withheld(request, tier, directories, grants))
-    taught = [path for path in more if widening.granted(path, grants)]
-    if floor is not None and taught and floor not in reasons:
-        reasons = (*reasons, floor)  # what it locks wants a reason, also where the tier is as it was
-    analysis = learned.corrected(analysis, lesson, taught, learned.read_places(lesson, project, facts.home))
-    options = request.options
-    observed = observe and watching.changes(options, tier, grants, defaults.observe_every, lesson)
-    if observed:
-        grants = tuple(Grant(grant.path, LockMode.U, overlay=True) for grant in grants)
-    if options.viewing:
-        tier, grants, observed = Tier.SAFE_PARALLEL, (), False
-    elif options.within:
-        tier, reasons, grants = _within(options, tier, reasons, lockset.directories(analysis.effects.paths, facts))
-        observed = False
+    floors = (at_least, choices.floor(effects))
+    found = deciding.decided(request, facts, defaults, host, analysis, lesson, floors=floors, observe=observe)
+    visible = seen(request) if visible is None else visible
+    policy = _policy(request, facts, defaults, host, found, visible, effects)
+    choices.refuse_unenforceable(policy, host, strict=request.options.strict or defaults.strict)
+    argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
+    return Plan(
+        request,
+        found.analysis,
+        policy,
+        found.reasons,
+        tuple(argv),
+        found.expected,
+        mark,
+        found.project,
+        found.observed,
+        found.reads,
+    )
+
+
+def _policy(
+    request: Request,
+    facts: Facts,
+    defaults: Defaults,
+    host: HostReport,
+    found: Decision,
+    visible: Mapping[str, str],
+    effects: frozenset[HostKind],
+) -> Policy:
+    """What is enforced of a decision, with what was asked for beside it."""
+    options, tier, isolated = request.options, found.tier, found.tier is Tier.DANGEROUS_ISOLATED
     workdir = options.workdir or request.cwd
-    if as_job_user := pooling.pooled(request, defaults, tier, host):
-        tier, grants, more_reasons = pooling.reviewed(request, tier, grants)
-        reasons, observed = (*reasons, *more_reasons), observed and not more_reasons
-    reads = watching.reads(options, tier, grants, defaults, lesson)
-    network = choices.network_mode(options, analysis, tier, defaults)
-    policy = Policy(
+    network = choices.network_mode(options, found.analysis, tier, defaults)
+    return Policy(
         tier=tier,
         identity=request.identity,
         workdir=workdir,
         network=network,
-        grants=grants,
-        environment=seen(request) if visible is None else visible,
+        grants=found.grants,
+        environment=visible,
         limits=choices.limits_of(options, defaults.limits[tier]),
-        commit=options.commit or (CommitMode.HOLD if tier is Tier.DANGEROUS_ISOLATED else CommitMode.AUTO),
-        overlay_all=tier is Tier.DANGEROUS_ISOLATED and not options.within,
+        commit=options.commit or (CommitMode.HOLD if isolated else CommitMode.AUTO),
+        overlay_all=isolated and not options.within,
         # Where ids cannot be shifted root runs without capabilities, and the result names what is missing.
         shifted=(
-            tier is Tier.DANGEROUS_ISOLATED
+            isolated
             and not options.within
             and request.identity.uid == 0
             and host.unshifted is None
+            and not effects  # nobody of the host may change the host
         ),
-        pooled=as_job_user,
-        seen=pooling.shown(options, workdir, tier, facts) if as_job_user else (),
+        pooled=found.pooled,
+        seen=pooling.shown(options, workdir, tier, facts) if found.pooled else (),
         # The host's processes are safe to look at only behind Landlock, which keeps their /proc/PID/root shut.
-        host_proc=analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL and host.landlock > 0,
+        host_proc=host.landlock > 0
+        and (HostKind.PROCESS in effects or (found.analysis.effects.reads_processes and tier is Tier.SAFE_PARALLEL)),
         hide=granting.covered("hide", options.hide, facts),
         readonly=granting.covered("ro", options.readonly, facts),
         tmpfs=granting.covered("tmpfs", options.tmpfs, facts),
@@ -171,31 +186,9 @@ def plan(
         seccomp_log=options.seccomp_log,
         allow=choices.allowed_hosts(options, network, defaults),
         publish=choices.published_ports(request, network),
+        placement=placing.placement(options, defaults, tier, host, strict=options.strict or defaults.strict),
+        host_effects=effects,
     )
-    choices.refuse_unenforceable(policy, host, strict=options.strict or defaults.strict)
-    argv = request.argv if request.argv is not None else (_shell(), "-c", request.line or "")
-    expected = {entry.path: entry.expected for entry in directories if entry.expected is not None}
-    expected |= widening.unseen(tier, own, more, expected)
-    return Plan(request, analysis, policy, reasons, tuple(argv), expected, mark, project, observed, reads)
-
-
-def _within(
-    options: Options, tier: Tier, reasons: tuple[Reason, ...], directories: Sequence[lockset.Directory]
-) -> tuple[Tier, tuple[Reason, ...], tuple[Grant, ...]]:
-    """A command of a transaction: whatever it is taken for, it sees its layers and writes into nothing else."""
-    if options.writable or options.commit is not None or options.tier is not None:
-        raise UsageError(
-            "cannot use --rw, --commit or --tier in a transaction",
-            hint="its directories are those that it began with, and `tx commit` commits all of it",
-        )
-    outside = [d.path for d in directories if not any(lockset.beneath(d.path, place) for place in options.within)]
-    if tier.rank < Tier.SEQUENTIAL_REQUIRED.rank:
-        tier = Tier.SEQUENTIAL_REQUIRED
-    reasons = (*reasons, Reason("transaction", "works in the layers of a transaction", Tier.SEQUENTIAL_REQUIRED))
-    reasons += tuple(
-        Reason("outside-transaction", f"{path} is not in the transaction: it stays read-only", tier) for path in outside
-    )
-    return tier, reasons, tuple(Grant(path, LockMode.U, overlay=True) for path in options.within)
 
 
 def analysed(request: Request, facts: Facts) -> Analysis:
@@ -206,10 +199,12 @@ def analysed(request: Request, facts: Facts) -> Analysis:
 def seen(request: Request) -> dict[str, str]:
     """The environment that the command will see."""
     options = request.options
+    # The manager's own socket serves only whom it can see: to it, a job is a process without a number.
+    by_bus = {"SYSTEMCTL_FORCE_BUS": "1"} if HostKind.SERVICE in choices.host_effects(options) else {}
     return environment.for_job(
         request.environment,
         request.identity,
-        set_=options.set_environment,
+        set_={**by_bus, **options.set_environment},
         clear=options.clear_environment,
         workdir=options.workdir or request.cwd,
         tmpdir=operations.TMPDIR,
@@ -219,39 +214,3 @@ def seen(request: Request) -> dict[str, str]:
 def _shell() -> str:
     # The analysis reads bash: what it understood is what runs.
     return "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh"
-
-
-def _choose_tier(
-    request: Request, analysis: Analysis, floors: Sequence[Reason | None]
-) -> tuple[Tier, tuple[Reason, ...]]:
-    tier, reasons = analysis.tier, analysis.reasons
-    for floor in floors:
-        if floor is not None and floor.tier.rank > tier.rank:
-            tier, reasons = floor.tier, (*reasons, floor)
-    asked = request.options.tier
-    if asked is None or asked is tier:
-        return tier, reasons
-    if asked.rank < tier.rank and not request.submitter_is_root:
-        raise DeniedError(
-            f"cannot run this as {asked.value}: it was found to be {tier.value}",
-            hint="only root may choose a laxer tier; leave --tier out or choose a stricter one",
-        )
-    return asked, (*reasons, Reason("asked", f"--tier {asked.value}", asked))
-
-
-def _raise_for_coarse(
-    request: Request, tier: Tier, reasons: tuple[Reason, ...], directories: list[lockset.Directory]
-) -> tuple[Tier, tuple[Reason, ...]]:
-    """One file in a directory of many is written through an overlay; the root directory only in isolation."""
-    if tier is Tier.SAFE_PARALLEL or request.options.tier is not None:
-        return tier, reasons
-    for directory in directories:
-        wanted = tier
-        if directory.path == "/":
-            wanted = Tier.DANGEROUS_ISOLATED
-        elif directory.coarse and tier is Tier.CONDITIONAL_PARALLEL:
-            wanted = Tier.SEQUENTIAL_REQUIRED
-        if wanted.rank > tier.rank:
-            text = f"writes into {directory.path}, which holds the files of many"
-            tier, reasons = wanted, (*reasons, Reason("coarse", text, wanted))
-    return tier, reasons

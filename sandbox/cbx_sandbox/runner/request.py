@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, field
 
-from cbx_sandbox.policy import USUAL_PORTS, CommitMode, Identity, Limits, NetworkMode
+from cbx_sandbox.policy import NOWHERE, USUAL_PORTS, CommitMode, Identity, Limits, NetworkMode, Placement
 from cbx_sandbox.shell.tiers import Tier
 
 
@@ -42,6 +42,8 @@ class Options(Struct, frozen=True):
     allow_checks: frozenset[str] = frozenset()  # codes of checks that root overrides, or "all"
     viewing: bool = False  # looks around in a checkpoint's view: nothing can be written
     observe: bool = False  # what it reads, and what it changes where that can be looked at
+    placement: Placement = NOWHERE
+    placed: Placement = NOWHERE  # by the configuration, for what kind of job it is
     within: tuple[str, ...] = ()  # the directories of a transaction: it writes into their layers, and nowhere else
 
 
@@ -81,19 +83,40 @@ class Defaults(Struct, frozen=True):
     host_sets: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ports: Sequence[int] = USUAL_PORTS
     strict: bool = False
-    hidden: tuple[str, ...] = ()
     pooled: bool = False  # jobs run as job users when they do not say so
     observe_every: int = 0  # one in so many runs of a command is looked at, CONDITIONAL ones over an overlay; 0: none
     watch_reads: Watching = Watching.SAMPLED
+    placement: Mapping[Tier, Placement] = field(default_factory=lambda: dict.fromkeys(Tier, NOWHERE))
+
+
+class Places(Struct, frozen=True):
+    """Where jobs can be placed: CPUs and memory nodes, and ``by`` what they are held to them: "cpuset" or "seccomp".
+
+    None: it is not known which there are.
+
+    ``missing`` are the weights that count for nothing here, with the reason.
+    """
+
+    by: str
+    cpus: tuple[int, ...] | None = None
+    nodes: tuple[int, ...] | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class HostReport(Struct, frozen=True):
     """What this host can enforce: from the launcher, which tried it.
 
     ``missing`` maps a limit to the reason; ``unshifted`` says why ids cannot be shifted, None if they can.
+    ``places`` is None where the launcher is of an earlier release, and places no job.
     """
 
     missing: Mapping[str, str] = field(default_factory=dict)
     hybrid: bool = False
     landlock: int = 0
     unshifted: str | None = None
+    places: Places | None = None
+
+    @property
+    def cpusets(self) -> bool:
+        """Whether cpusets hold jobs to their place."""
+        return self.places is not None and self.places.by == "cpuset"

@@ -6,13 +6,14 @@ import re
 
 from msgspec.structs import replace
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.syntax import Param, Part, Text
 
 MAX_TOKENS = 300  # pieces of a word with braces; more is a pattern as well
 MAX_BRACES = 64  # words that one brace expansion may make before it is a pattern instead
 
-_LETTERS = re.compile(r"[A-Za-z0-9_]+")
-_RANGE = re.compile(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d{1,9}))?$")
+_LETTERS = expression(r"[A-Za-z0-9_]+")
+_RANGE = expression(r"(-?\d+|[A-Za-z])\.\.(-?\d+|[A-Za-z])(?:\.\.(-?\d{1,9}))?$")
 
 
 def has_brace(parts: tuple[Part, ...]) -> bool:

@@ -5,14 +5,14 @@ Which they are, and who reads them, is in rules/environment.toml.
 
 from __future__ import annotations
 
-import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from cbx_sandbox.shell import rules
-from cbx_sandbox.shell.tiers import CONDITIONAL, SAFE, SEQUENTIAL, Tier
+from cbx_sandbox.shell.expressions import expression
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, Tier
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
-_LESS_LOOKS = re.compile(r"(?:-?[aAcCdeEfFgGiIJKLmMnNqQrRsSuUVwWX]+ ?)*")  # none of them writes or takes a text
+_LESS_LOOKS = expression(r"(?:-?[aAcCdeEfFgGiIJKLmMnNqQrRsSuUVwWX]+ ?)*")  # none of them writes or takes a text
 KINDS = ("run", "input", "code", "options", "prompt", "function", "writes")
 AT_ONCE, WHEN_READ = "at-once", "when-read"
 
@@ -88,9 +88,16 @@ def standard_path() -> frozenset[str]:
     return frozenset(str(rules.environment()["standard_path"]).split())
 
 
+_COMMAND_TABLES = frozenset({"BASH_CMDS", "BASH_ALIASES"})  # what is put there the shell runs by that name
+
+
 def assigned(run: Interpreter, name: str, value: str, where: Where) -> None:
     """Look at a variable that a command sets."""
     run.record.trail.assigns(name, value, where)
+    if name.partition("[")[0] in _COMMAND_TABLES:
+        run.record.reason("hash", "changes which programs names mean", DANGEROUS, where)
+        run.state.path_changed = True
+        return
     if name == "PATH":
         inherited = run.facts.env.get("PATH", HOLE)
         run.state.path_changed = not all(

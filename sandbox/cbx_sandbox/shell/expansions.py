@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
-
 from cbx_sandbox.shell.cursor import Cursor
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, QuoteMode, Subst, Text, Unreadable, Word
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[*@#?$!-]")
-_PARAM_OP = re.compile(r":[-=?+]|[-=?+]|##|#|%%|%|//|/|\^\^|\^|,,|,|@[A-Za-z]|:")
-_BRACED = re.compile(r"[^$`\"'\\{}\x00]+")
-_ARITH = re.compile(r"[^$`\"'\\()\[\]\x00]+")
-_SPLIT = re.compile(r"(?:\\\n)+[({\['\"A-Za-z0-9_*@#?$!-]")  # bash joins the lines before it reads them
-_SPLIT_NAME = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
+_NAME = expression(r"[A-Za-z_][A-Za-z0-9_]*")
+_PARAM_NAME = expression(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[*@#?$!-]")
+_PARAM_OP = expression(r":[-=?+]|[-=?+]|##|#|%%|%|//|/|\^\^|\^|,,|,|@[A-Za-z]|:")
+_BRACED = expression(r"[^$`\"'\\{}\x00]+")
+_ARITH = expression(r"[^$`\"'\\()\[\]\x00]+")
+_SPLIT = expression(r"(?:\\\n)+[({\['\"A-Za-z0-9_*@#?$!-]")  # bash joins the lines before it reads them
+_SPLIT_NAME = expression(r"(?:\\\n)+[A-Za-z0-9_]")
 _SPECIAL = "*@#?-$!0123456789"
 _LITERAL_QUOTE_OPS = frozenset({":-", "-", ":=", "=", ":?", "?", ":+", "+", ":"})
 _ESCAPES = {
     "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "?": "?",
 }  # fmt: skip
-_NUMERIC = re.compile(r"x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{1,4}|U[0-9A-Fa-f]{1,8}|[0-7]{1,3}")
+_NUMERIC = expression(r"x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{1,4}|U[0-9A-Fa-f]{1,8}|[0-7]{1,3}")
 
 
 class Expansions(Cursor):

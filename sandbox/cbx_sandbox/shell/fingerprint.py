@@ -10,11 +10,11 @@ directory that it may write as a whole: ``make`` in one project says nothing abo
 
 from __future__ import annotations
 
-import hashlib
-import re
+from _blake2 import blake2b  # what hashlib would return, without the library of OpenSSL, which it loads first
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.effects import Access, Certainty
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.rules import Rule
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -32,8 +32,8 @@ _INTERPRETERS = frozenset({"shell", "python", "inline", "script"})  # handlers w
 _WRAPPERS = frozenset({"wrap", "sudo", "su", "env", "xargs", "parallel", "flock"})  # what they run is a call of its own
 _TARGETED = frozenset({"build", "test"})  # costs of programs whose operands are targets
 _NO_RULE = Rule("")
-_DIGITS = re.compile(r"[0-9]+")
-_KIND = re.compile(  # one match, because every argument of every command goes through it
+_DIGITS = expression(r"[0-9]+")
+_KIND = expression(  # one match, because every argument of every command goes through it
     r"(?P<URL>[A-Za-z][A-Za-z0-9+.-]*://)"
     r"|(?P<TEXT>[^ \t\n]*[ \t\n])"
     r"|(?P<SETTING>[A-Za-z_][A-Za-z0-9_.-]*=)"
@@ -41,7 +41,7 @@ _KIND = re.compile(  # one match, because every argument of every command goes t
     r"|(?P<FILE>.*[^/]\.(?P<suffix>[A-Za-z][A-Za-z0-9]{0,5})$)"
     r"|(?P<PATH>[^/]*/)"
 )
-_TARGET = re.compile(r"[A-Za-z_][A-Za-z0-9_:-]{0,31}$")
+_TARGET = expression(r"[A-Za-z_][A-Za-z0-9_:-]{0,31}$")
 
 
 def form(name: str, args: list[Arg], rule: Rule | None, path_of: Callable[[str], str | None]) -> str:
@@ -100,7 +100,7 @@ def fingerprint(analysis: Analysis, cwd: str) -> str:
         if effect.access is Access.WRITE and effect.certainty is Certainty.UNDER and _around(effect.path, cwd):
             parts.append(f"in {effect.path}")
     text = "\0".join(sorted(set(parts)))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def label(analysis: Analysis) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks, things
 from cbx_sandbox.shell.checks import catalogue, places
 from cbx_sandbox.shell.checks.follow import EACH
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.walk import Walker
 from cbx_sandbox.shell.words import HOLE
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cbx_sandbox.shell.infer import Call
 
-_REMOTE = re.compile(r"[\w.@+-]+:")  # a place on another machine, a URL
+_REMOTE = expression(r"[\w.@+-]+:")  # a place on another machine, a URL
 
 
 class Follower(Walker):

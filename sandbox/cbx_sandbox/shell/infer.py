@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.state import State, Where
 
 MAX_WRAPPERS = 40  # sudo env nice …
+MAX_REFERRED = 200  # variables that one reference may set; Bash follows no more than 8 references
 
 _STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
 
@@ -138,6 +139,8 @@ class Interpreter(Follower):
         if not args:
             if node.words:
                 self.executes_unknown("the program's name is empty or not known", where)
+            elif any(redirect.operator == "<" and redirect.fd in {"", "0"} for redirect in node.redirects):
+                return HOLE if stdin is None else stdin  # $(< file) is what the file holds
             return ""
         output = self._with_environment(node.assigns, lambda: self.dispatch(args, stdin, where))
         return self.sunk(output, sink)
@@ -157,6 +160,10 @@ class Interpreter(Follower):
         return self.state.arrays.get(assign.name)
 
     def _declare(self, assign: Assign, before: list[str] | None) -> None:
+        if assign.subscript is not None or assign.elements is not None:
+            where = self.where(assign.start, assign.end)
+            environment.assigned(self, assign.name, HOLE, where)
+            self._refer(assign.name, where)
         if assign.subscript is not None:
             self.state.arrays[assign.name] = None
             self.state.variables[assign.name] = HOLE
@@ -177,6 +184,27 @@ class Interpreter(Follower):
         if name in self.record.evaluated:
             self.arithmetic(value)
         environment.assigned(self, name, value, where)
+        self._refer(name, where)
+
+    def _refer(self, name: str, where: Where) -> None:
+        """Give up what the variables hold that a reference of this name may set, and so the references that they are.
+
+        All that a name ever referred to counts: a function's reference by the name of its caller's refers to that one.
+        """
+        references = self.record.references
+        seen, targets = {name}, list(references.get(name, ()))
+        while targets:
+            target = targets.pop()
+            if target in seen:
+                continue
+            seen.add(target)
+            if len(seen) > MAX_REFERRED:
+                self.opaque("a reference that may set too many variables", where)
+                return
+            targets += references.get(target, ())
+            self.state.variables[target] = HOLE
+            self.state.arrays[target] = None
+            environment.assigned(self, target, HOLE, where)
 
     def _with_environment(self, assigns: tuple[Assign, ...], action: Callable[[], str]) -> str:
         """Run with variables set for one command; each value already sees those before it."""
@@ -278,6 +306,8 @@ class Interpreter(Follower):
             return output
         before = self.record.tier
         output = programs.apply(self, call)
+        if trusted and rule.settings and programs.prints_settings(call, rule):
+            return programs.SETTINGS
         if not trusted and before.rank < SEQUENTIAL.rank and self.record.tier.rank < CONDITIONAL.rank:
             programs.unknown(self, call, name)
         return output

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from cbx_sandbox.shell.expressions import expression
+
 HOLE = "\ue000"  # a piece that is not known
 
 NETWORK = "\ue001"  # fetched from another machine
@@ -52,8 +54,8 @@ def own(text: str) -> bool:
 
 # What PART and DEEP stand for is a promise about the HOLE before them and no other. They are not among ALL: so they are
 # lost, and not passed on, where a text is changed otherwise than by writing one piece behind the other.
-_PARTS = re.compile(f"{HOLE}[{OWN}{PART}]")
-_NAME = re.compile(r"[\w+,@%=:-][\w.+,@%=:-]*", re.ASCII)
+_PARTS = expression(f"{HOLE}[{OWN}{PART}]")
+_NAME = expression(r"[\w+,@%=:-][\w.+,@%=:-]*", re.ASCII)
 
 
 def part(text: str) -> bool:
@@ -72,7 +74,7 @@ def of_pattern(text: str) -> str:
     return squeeze(_WILDCARD.sub(HOLE + PART, text))
 
 
-_WILDCARD = re.compile(r"\*+|\?|\[[^]/]*\]")
+_WILDCARD = expression(r"\*+|\?|\[[^]/]*\]")
 
 
 def squeeze(text: str) -> str:
@@ -80,7 +82,7 @@ def squeeze(text: str) -> str:
     return _SEVERAL.sub(HOLE, text) if HOLE in text else text
 
 
-_SEVERAL = re.compile(f"{HOLE}(?:[{OWN}{PART}{DEEP}]?{HOLE})+[{OWN}{PART}{DEEP}]?")
+_SEVERAL = expression(f"{HOLE}(?:[{OWN}{PART}{DEEP}]?{HOLE})+[{OWN}{PART}{DEEP}]?")
 
 
 def shown(text: str) -> str:

@@ -7,6 +7,7 @@ words      expressions; each has to be found in some word
 none       expressions; none may be found in any word
 line       an expression that is found in the words joined by single spaces
 input      an expression that is found in what the command reads, as far as that is known
+unknown    true: also where what the command reads is not known in full
 valued     options of these programs that take a word as their value
 bare       true: without any word that is no option
 """
@@ -15,25 +16,28 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
+from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.expressions import expression
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "bare", "valued"})
+KEYS = frozenset({"programs", "except", "first", "words", "none", "line", "input", "unknown", "bare", "valued"})
 MAX_REMEMBERED = 5_000  # programs
 MAX_MATCHED = 20_000  # characters of one word or input that an expression is tried on
 
 
-_HEADER = re.compile(r"(?m)^\[\[(\w+)\]\]$")
-_PROGRAMS = re.compile(r'(?m)^programs = "([^"\\]+)"$')
+_HEADER = expression(r"(?m)^\[\[(\w+)\]\]$")
+_PROGRAMS = expression(r'(?m)^programs = "([^"\\]+)"$')
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(Struct, frozen=True, dict=True):
     """One table of a file; it is parsed, and its expressions are compiled, when one of its programs is first met."""
 
     key: str
@@ -97,7 +101,13 @@ class Pattern:
             return False
         if self._line is not None and not self._line.search(" ".join(words)[:MAX_MATCHED]):
             return False
-        return self._input is None or (stdin is not None and self._input.search(stdin[:MAX_MATCHED]) is not None)
+        return self._input is None or self._reads(self._input, stdin)
+
+    def _reads(self, wanted: re.Pattern[str], stdin: str | None) -> bool:
+        """Whether a command that reads this reads what is meant."""
+        if self.table.get("unknown") and (stdin is None or marks.HOLE in stdin or len(stdin) > MAX_MATCHED):
+            return True
+        return stdin is not None and wanted.search(stdin[:MAX_MATCHED]) is not None
 
 
 def means(pattern: str, name: str) -> bool:
@@ -107,7 +117,7 @@ def means(pattern: str, name: str) -> bool:
     return name.startswith(_WILD.split(pattern, maxsplit=1)[0]) and fnmatchcase(name, pattern)
 
 
-_WILD = re.compile(r"[*?\[]")
+_WILD = expression(r"[*?\[]")
 
 
 def _cut(text: str, key: str) -> Iterator[Pattern]:

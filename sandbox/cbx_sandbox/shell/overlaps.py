@@ -7,13 +7,13 @@ deep as the pattern, so it meets a directory only if it reaches into it. Whoever
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.effects import Access, Certainty
+from cbx_sandbox.shell.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import PathEffect
 
 _WILD = "*?["
-_AFTER_WILD = re.compile(r"[*?\[\]()|]")
+_AFTER_WILD = expression(r"[*?\[\]()|]")
 
 
 def overlap(one: PathEffect, other: PathEffect) -> bool:

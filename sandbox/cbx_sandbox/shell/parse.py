@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from cbx_sandbox.shell.expansions import TOO_MANY_PARENTHESES
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.simple import RESERVED, SimpleReader
 from cbx_sandbox.shell.syntax import (
     EMPTY,
@@ -34,15 +35,15 @@ MAX_UNCLOSED = 3
 MAX_TEXT = 1 << 21  # characters; beyond, the text is refused unread
 
 _CLOSING = frozenset("then elif else fi do done esac }".split())
-_FUNCTION = re.compile(r"([^\s;&|<>()$`\"'\\={}\[\]!]+)[ \t]*\([ \t]*\)")
-_COPROC_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[ \t]+(?=[{(]|\[\[|(?:if|for|while|until|case|select)\s)")
-_KEYWORD = re.compile(r"(?:\{|\}|!|\[\[|\]\]|[a-z]+)(?=(?:\\\n)*(?:[\s;&|()]|[<>](?!\()|\Z))")
-_TIMED_COMPOUND = re.compile(
+_FUNCTION = expression(r"([^\s;&|<>()$`\"'\\={}\[\]!]+)[ \t]*\([ \t]*\)")
+_COPROC_NAME = expression(r"([A-Za-z_][A-Za-z0-9_]*)[ \t]+(?=[{(]|\[\[|(?:if|for|while|until|case|select)\s)")
+_KEYWORD = expression(r"(?:\{|\}|!|\[\[|\]\]|[a-z]+)(?=(?:\\\n)*(?:[\s;&|()]|[<>](?!\()|\Z))")
+_TIMED_COMPOUND = expression(
     r"time[ \t]+(?:-p[ \t]+)?"
     r"(?:(?:\{|\[\[|if|for|while|until|case|select|function|coproc)(?=\s)"
     r"|\(\(|[^\n;&|()]*=\(|[^\s;&|<>()$`\"'\\]+[ \t]*\()"
 )
-_EXTGLOB = re.compile(r"(?m)^[^#\n]*\bshopt\s+-s\s+[^\n]*extglob[^\n]*\n")
+_EXTGLOB = expression(r"(?m)^[^#\n]*\bshopt\s+-s\s+[^\n]*extglob[^\n]*\n")
 
 
 class Reader(SimpleReader):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.checks import places
 from cbx_sandbox.shell.effects import Access, Certainty, HostKind, Thing
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL, Tier
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.effects import Facts
     from cbx_sandbox.shell.state import Record, State, Where
 
-_GLOB = re.compile(r"[*?]|\[[^/\[]*\]")
+_GLOB = expression(r"[*?]|\[[^/\[]*\]")
 # What stands in a text for names that come from elsewhere (see handlers.wrappers.names_into).
-_STANDS_FOR_NAME = re.compile(r"(?:(?<=[^/])\./)?cbx-name")
-_HARMLESS_DEVICE = re.compile(
+_STANDS_FOR_NAME = expression(r"(?:(?<=[^/])\./)?cbx-name")
+_HARMLESS_DEVICE = expression(
     r"/dev/(?:null|zero|full|random|urandom|tty|stdin|stdout|stderr|ptmx|fd/\d+|pts/\d+)$|/proc/(?:self|thread-self|\d+)/fd/\d+$"
 )
-_DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(\d+)$")
-_SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)/([^/]+)$")
+_DESCRIPTOR = expression(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(\d+)$")
+_SOCKET = expression(r"/dev/(?:tcp|udp)/([^/]+)/([^/]+)$")
 # Directories whose loss, or whose change as a whole, is the loss of the system or of somebody's work.
-_VITAL = re.compile(
+_VITAL = expression(
     r"^/(?:bin|boot|dev|etc|home|lib|lib32|lib64|opt|proc|root|run|sbin|srv|sys|usr|var|media|mnt|private)?(?:/[^/]+)?$"
 )
 _SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/sbin", "/usr", "/var/lib", "/var/spool", "/root")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import builtins, rules
+from cbx_sandbox.shell import builtins, configuration, rules
 from cbx_sandbox.shell.effects import Access, HostKind
 from cbx_sandbox.shell.estimate import COSTS
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.options import Given, Parsed, parse_options
 from cbx_sandbox.shell.state import Offsets, Record
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, Tier
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule, When
     from cbx_sandbox.shell.state import Where
 
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@\s]*@)?(\[[0-9a-fA-F:.]+\]|[^/:?#\s]+)(?::(\d+))?")
+_URL = expression(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@\s]*@)?(\[[0-9a-fA-F:.]+\]|[^/:?#\s]+)(?::(\d+))?")
 _ACCESS = {"write": Access.WRITE, "append": Access.APPEND, "create": Access.CREATE, "delete": Access.DELETE}
 _WRITING = frozenset({"write", "append", "create", "delete", "into", "tree-delete", "rewrite", "under"})
-_ASSIGNS = re.compile(r"[A-Za-z_]\w*\+?=")
+_ASSIGNS = expression(r"[A-Za-z_]\w*\+?=")
 _BEGINS = frozenset("if for while until case select { ( [[ ! time coproc function".split())
+# Programs called as the subcommands of others are: the first operand of an unknown program names none of them.
+_SUBCOMMANDS = frozenset("init halt service at batch mount umount route passwd ip shutdown reboot adduser".split())
 MAX_PROBED = 2000  # characters of an argument that is tried as a text
 _COST_OF = {SAFE: "quick", CONDITIONAL: "build", SEQUENTIAL: "copy", DANGEROUS: "service"}
 _PORTS = {"https": 443, "http": 80, "ssh": 22, "git": 9418, "ftp": 21, "wss": 443, "ws": 80}
@@ -35,11 +37,18 @@ def apply(run: Interpreter, call: Call) -> str:
     rule = call.rule
     if rule is None:
         return unknown(run, call, call.name)
+    configured(run, call.name, call.where)
     if rule.handler:
         from cbx_sandbox.shell.handlers import HANDLERS  # noqa: PLC0415 -- handlers run programs again
 
         return HANDLERS[rule.handler](run, call, rule)
     return generic(run, call, rule)
+
+
+def configured(run: Interpreter, name: str, where: Where) -> None:
+    """Note the configuration that a program reads by itself."""
+    for place in configuration.places(name):
+        run.looks(run.named_place(place.rstrip("/")), where, under=place.endswith("/"))
 
 
 def generic(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -102,6 +111,28 @@ def subcommand(run: Interpreter, call: Call, rule: Rule, parsed: Parsed) -> str:
 def replace_call(call: Call, args: list[Arg]) -> Call:
     """Return the same call with other arguments."""
     return type(call)(call.name, args, call.rule, call.where, call.stdin)
+
+
+# What stands for settings that a program of the system prints: what they are is not known, so afterwards every name may
+# be another program's.
+SETTINGS = 'export PATH="$HOME/.settings:$PATH"\n'
+
+
+def prints_settings(call: Call, rule: Rule) -> bool:
+    """Whether a program is asked for settings for a shell: by the first words after options, or by no words at all."""
+    if not all(arg.known for arg in call.args):
+        return False
+    texts, asking = call.texts(), [entry.split("=") for entry in rule.settings]
+    familiar = True
+    while texts:
+        if any(texts[: len(words)] == words for words in asking):
+            return True
+        if not texts[0].startswith("-"):
+            return False
+        option = rule.options.get(texts[0])
+        familiar = familiar and option is not None
+        texts = texts[2 if option is not None and option.arity == 1 else 1 :]
+    return familiar and "none" in rule.settings
 
 
 # -- settling ---------------------------------------------------------------------------------------------------
@@ -332,6 +363,7 @@ def may_wrap(run: Interpreter, call: Call) -> None:
             rule = rules.find(arg.text.rpartition("/")[2])
             if (
                 rule is None
+                or (index == 0 and arg.text in _SUBCOMMANDS)
                 or index + 1 >= len(call.args)
                 or not (rule.handler or rule.risky or rule.worst() is DANGEROUS)
             ):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from cbx_sandbox.shell.expansions import Expansions
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.syntax import Part, QuoteMode, Text, Word
 
-_PLAIN = re.compile(r"[^ \t\n\r;&|<>()$`\"'\\\x00]+")
-_DOUBLE = re.compile(r"[^$`\"\\\x00]+")
-_HERE = re.compile(r"[^$`\\\x00]+")
+_PLAIN = expression(r"[^ \t\n\r;&|<>()$`\"'\\\x00]+")
+_DOUBLE = expression(r"[^$`\"\\\x00]+")
+_HERE = expression(r"[^$`\\\x00]+")
 
 
 class Scanner(Expansions):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.scan import Scanner
 from cbx_sandbox.shell.syntax import Assign, Command, Heredoc, Part, Redirect, Simple, Test, Text, Word
 
-_REDIRECT = re.compile(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<>|<&|<|&>>|&>|>>|>\||>&|>)")
-_ASSIGN = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
+_REDIRECT = expression(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<>|<&|<|&>>|&>|>>|>\||>&|>)")
+_ASSIGN = expression(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
 _DECLARING = frozenset("declare local export readonly typeset alias".split())
 _COMPUTES = frozenset("-eq -ne -lt -le -gt -ge -v -R -t".split())  # take arithmetic, or names with subscripts
-_QUOTED = re.compile(r"\$'(?:\\.|[^'\\])*'|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
-_ESCAPED = re.compile(r"(?:^|[^\\])(?:\\\\)*\\[()'\"`;&|<>]")  # which bash reads there as if it were not escaped
-_UNARY = re.compile(r"-[abcdefghknoprstuvwxzGLNORS]$")
+_QUOTED = expression(r"\$'(?:\\.|[^'\\])*'|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+_ESCAPED = expression(r"(?:^|[^\\])(?:\\\\)*\\[()'\"`;&|<>]")  # which bash reads there as if it were not escaped
+_UNARY = expression(r"-[abcdefghknoprstuvwxzGLNORS]$")
 _BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.checks import Check
@@ -36,8 +37,7 @@ MAX_REASONS = 200
 ZEROTH = "0"  # among the variables where it is known: no other has such a name
 
 
-@dataclass
-class State:
+class State(Struct):
     """The shell at one point of the text."""
 
     cwd: str | None
@@ -97,7 +97,7 @@ class State:
 
     def take(self, other: State) -> None:
         """Become the other state."""
-        for name in self.__dataclass_fields__:
+        for name in self.__struct_fields__:
             setattr(self, name, getattr(other, name))
 
     def blend(self, other: State, *, keep_cwd: bool = False) -> None:
@@ -129,8 +129,7 @@ class State:
         self.traps = tuple(dict.fromkeys((*self.traps, *other.traps)))
 
 
-@dataclass
-class Record:
+class Record(Struct, dict=True):
     """Everything that was found."""
 
     offsets: Offsets
@@ -150,6 +149,7 @@ class Record:
     calls: dict[str, None] = field(default_factory=dict)  # the forms of the calls
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})
+    references: dict[str, set[str]] = field(default_factory=dict)  # of declare -n: the variables that a name may set
     evaluated: set[str] = field(default_factory=set)  # integers and references: what they get is arithmetic
     opaque: bool = False
     placed: bool = True  # all that is at least sequential says where it writes, or that it does not

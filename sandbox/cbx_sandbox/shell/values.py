@@ -5,17 +5,17 @@ An unknown piece of text is one ``HOLE`` character, so a half-known word keeps t
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol
 
 from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.marks import HOLE, PART, squeeze
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Subst, Text, Word
 
 if TYPE_CHECKING:
     from cbx_sandbox.shell.syntax import Sequence
 
-GLOB = re.compile(r"[*?]|\[[^/\[]*\]")
+GLOB = expression(r"[*?]|\[[^/\[]*\]")
 
 
 class Values(Protocol):

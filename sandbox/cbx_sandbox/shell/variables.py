@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.paths import Paths, is_socket
 from cbx_sandbox.shell.state import ZEROTH
@@ -22,9 +23,10 @@ _APPENDING = frozenset({">>", "&>>"})
 _APPENDED = "\0>>"  # before a path: the output is appended to what is there
 
 _PARTS = frozenset({"RANDOM", "SRANDOM", "SECONDS", "EPOCHSECONDS", "PPID", "LINENO", "HOSTNAME"})  # set by bash itself
-_NAMES = re.compile(r"[A-Za-z_]\w*")
-_ASSIGNED = re.compile(
-    r"([A-Za-z_][A-Za-z0-9_]*)(?:\[[^\]]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|(?:\+\+|--)?([A-Za-z_]\w*)(?:\+\+|--)"
+_NAMES = expression(r"[A-Za-z_]\w*")
+_ASSIGNED = expression(
+    r"(?<![A-Za-z0-9_])(?:([A-Za-z_][A-Za-z0-9_]*)(?:\[[^][]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)"
+    r"|([A-Za-z_]\w*)(?:\+\+|--))"
 )
 
 
@@ -58,16 +60,23 @@ class Variables(Paths):
         for redirect in redirects:
             where = self.where(redirect.start, redirect.end)
             if redirect.here is not None:
+                fed: str | None = self.fed
                 stdin = self._input(redirect, stdin, expand_one(redirect.here.body, self))
+                self.fed = fed if redirect.fd not in {"", "0"} else None
                 continue
             operator = redirect.operator
             if operator == "<<<":
+                fed = self.fed
                 stdin = self._input(redirect, stdin, expand_one(redirect.target, self) + "\n")
+                self.fed = fed if redirect.fd not in {"", "0"} else None
                 continue
-            args, self.fed = expand(redirect.target, self), self.fed if redirect.fd not in {"", "0"} else None
+            fed = self.fed  # what stands in the target can be fed by a file of its own
+            args = expand(redirect.target, self)
+            feeds = redirect.fd == "0" or (redirect.fd == "" and operator.startswith("<"))
+            self.fed = None if feeds else fed
             target = args[0] if len(args) == 1 else Arg(HOLE, redirect.target.start, redirect.target.end)
             if operator in {"<&", ">&"} and re.fullmatch(r"\d*-?", target.text):
-                if operator == "<&" and redirect.fd in {"", "0"}:
+                if feeds:  # 0>&3 as well
                     stdin = self.state.descriptors.get(target.text, HOLE)
                 elif operator == ">&" and target.text not in {"1", "2", "-"}:
                     sink = "\0fd" + target.text

@@ -1,4 +1,4 @@
-"""Two independent parsers look over the reader's shoulder.
+"""Two independent parsers look over the reader's shoulder; of a plain text, a scanner in place of the slower one.
 
 A command that one of them finds and the reader did not makes the text opaque. Where tree-sitter-bash's tree has an
 error, and where bashlex cannot parse a construct, that is no evidence either way. Both have known misreadings, named
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tree_sitter import Language, Parser
 
-from cbx_sandbox.shell import bundled
+from cbx_sandbox.shell import bundled, plain
+from cbx_sandbox.shell.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 MAX_TEXT = 20_000  # bytes shown to tree-sitter; bashlex, which is slower than linear, sees less
 MAX_BASHLEX = 2_000
 MAX_NESTING = 40
-_OPENERS = re.compile(r"[({`]")
+_OPENERS = expression(r"[({`]")
 # What bashlex is known to misread: it looks for commands inside text that is quoted for later.
-_NOT_FOR_BASHLEX = re.compile(
+_NOT_FOR_BASHLEX = expression(
     r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'|'.*[$`].*'"
     r"|'[^']*[<>]\([^']*'",
     re.DOTALL,
 )
-_NOT_FOR_TREE_SITTER = re.compile(
+_NOT_FOR_TREE_SITTER = expression(
     r"`[^`]*`[^`]*`|\bcoproc\b|<<|\r|[@+!?*]\(|[^\s;&|][<>]\(|\w\[[^\]]*\]\+?=|\$\(\(.*\$\(\(|(?m:^\s*[0-9])"
 )
 _NOT_NAMES = frozenset(
     {"time", "coproc", "!", "{", "}", "[[", "]]", "select", "function", "then", "do", "fi", "done", "esac"}
 )
-_STRUCTURE = re.compile(r"[;&|<>()$`\n]")
+_STRUCTURE = expression(r"[;&|<>()$`\n]")
 
 
 def unseen(text: str, seen: frozenset[str]) -> str | None:
@@ -52,7 +53,10 @@ def unseen(text: str, seen: frozenset[str]) -> str | None:
 def _witnessed(text: str) -> Iterator[str]:
     if len(text) <= MAX_TEXT and not _NOT_FOR_TREE_SITTER.search(text):
         yield from _tree_sitter(text)
-    if len(text) <= MAX_BASHLEX and _STRUCTURE.search(text) and not _NOT_FOR_BASHLEX.search(text):
+    names = plain.commands(text)
+    if names is not None:
+        yield from names
+    elif len(text) <= MAX_BASHLEX and _STRUCTURE.search(text) and not _NOT_FOR_BASHLEX.search(text):
         yield from _bashlex(text)
 
 
@@ -70,8 +74,15 @@ def _tree_sitter(text: str) -> Iterator[str]:
     while stack:
         node = stack.pop()
         if node.type == "command_name" and node.text:
-            yield node.text.decode("utf-8", "replace")
+            yield _decoded(node.text)
         stack.extend(node.children)
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode("utf-8", "surrogatepass")  # bytes that are no text come back as they went
+    except UnicodeDecodeError:
+        return name.decode("utf-8", "replace")  # a part of such a byte: a name that nobody has seen
 
 
 def _bashlex(text: str) -> Iterator[str]:

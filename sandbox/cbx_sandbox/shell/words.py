@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-import re
 
 from msgspec import Struct
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.braces import braces, has_brace
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.marks import HOLE, squeeze
 from cbx_sandbox.shell.syntax import Arith, Param, Part, ProcSub, Text, Word
 from cbx_sandbox.shell.values import GLOB, Values, expand_one, tilde, value_of
 
 __all__ = ["HOLE", "Arg", "Values", "expand", "expand_one", "join"]
 
-_FIELD = re.compile(r"[^ \t\n]+")
-_BLANK = re.compile(r"[ \t\n*?\[]")
+_FIELD = expression(r"[^ \t\n]+")
+_BLANK = expression(r"[ \t\n*?\[]")
 _NUMBERS = frozenset({"?", "#", "$", "!", "UID", "EUID", "PPID", "RANDOM", "SECONDS", "LINENO", "BASHPID"})
 
 

@@ -55,6 +55,14 @@ _DECIDING = (
         callback=_rules,
         help="The same for one path and what is beneath it (again for more).",
     ),
+    click.option(
+        "--in-place",
+        metavar="PATH",
+        multiple=True,
+        callback=_absolute,
+        help="Write new contents into the files there and beneath, which keep their inodes and other names, instead of "
+        "exchanging them (again for more).",
+    ),
 )
 
 
@@ -79,13 +87,15 @@ def commit(
     allow_privileged: bool,
     on_conflict: str,
     resolve: dict[str, str],
+    in_place: list[str],
     only: list[str],
     without: list[str],
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make a checkpoint's changes real."""
-    more: dict[str, object] = {"resolve": resolve, "only": only, "without": without, "dry_run": dry_run}
+    more: dict[str, object] = {"resolve": resolve, "in_place": in_place, "only": only}
+    more |= {"without": without, "dry_run": dry_run}
     body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict}
     body |= {key: value for key, value in more.items() if value}
     answer = Api().post(f"/v1/checkpoints/{checkpoint}/commit", body)
@@ -101,7 +111,7 @@ def committed(checkpoint: int, answer: dict[str, Any]) -> str:
     """One line about what was done."""
     changes = output.counted(answer.get("changes"))
     if answer.get("state") == "held":
-        return f"checkpoint {checkpoint} committed in part; still held: {changes}"
+        return f"checkpoint {checkpoint} committed in part; still held: {changes}\n{output.cell(answer['message'])}"
     return f"checkpoint {checkpoint} committed" + (f" ({changes})" if changes else "")
 
 

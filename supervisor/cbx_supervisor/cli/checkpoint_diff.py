@@ -34,10 +34,10 @@ def show(page: str, paths: tuple[str, ...], form: str | None, *, no_pager: bool)
     """Print the diff at ``page`` of the API."""
     content = Api().get_bytes(page, format=form or "text", path=[os.path.abspath(path) for path in paths])
     if not sys.stdout.isatty():
-        sys.stdout.buffer.write(content)
+        output.write(content)
         return
     text = output.lines(content.decode("utf-8", "surrogateescape"))
     if no_pager:
-        sys.stdout.write(text)
+        output.write(text)
     else:
         pager.show(text)

@@ -6,6 +6,12 @@ import gc
 import sys
 
 gc.disable()  # a process of a tenth of a second that keeps all it imports: looking for garbage finds none
+if "msgspec" not in sys.modules and "typing_extensions" not in sys.modules:
+    # msgspec takes typing_extensions where it is installed, and what it takes of it is in typing since Python 3.11.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # what keeps it from being imported
+    import msgspec  # noqa: F401
+
+    del sys.modules["typing_extensions"]
 
 from cbx_supervisor.cli import funnel, output, own_rules, paint  # noqa: E402
 from cbx_supervisor.cli.explanation import Explanation  # noqa: E402

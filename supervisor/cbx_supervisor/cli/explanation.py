@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -13,8 +13,11 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box_plan
 from cbx_sandbox.errors import CbxError
 from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode
+from cbx_sandbox.linux import landlock
+from cbx_sandbox.placement import niceness, numbers, weight
+from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode, Placement
 from cbx_sandbox.shell.analysis import Analysis
+from cbx_sandbox.shell.effects import HostKind
 from cbx_sandbox.shell.estimate import NORMAL_USER_PRIORITY, priority
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor import paths as places
@@ -22,16 +25,20 @@ from cbx_supervisor import settings_sources
 from cbx_supervisor.cli import analyses, marking, output, remembered
 from cbx_supervisor.cli.paint import Paint
 from cbx_supervisor.client import plans
+from cbx_supervisor.execution.defaults import defaults
 from cbx_supervisor.execution.host import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cbx_sandbox.box.operations import Operation
     from cbx_sandbox.box.plan import HostView
     from cbx_supervisor.client.options import Values
     from cbx_supervisor.paths import Paths
     from cbx_supervisor.settings import Settings
+
+
+T = TypeVar("T")
 
 
 class Explanation:
@@ -51,17 +58,12 @@ class Explanation:
         self.operations: Sequence[Operation] = ()
         self.taught: dict[str, Any] = {}
         try:
+            _enter(request.options.workdir, facts)
             paths, settings = _settings()
-            defaults = runner.Defaults(
-                limits={tier: settings.limits(tier) for tier in Tier},
-                predicted_network=NetworkMode(settings.sandbox.network),
-                allow_hosts=settings.network.allow,
-                host_sets=settings.network.sets,
-                ports=settings.network.ports,
-                strict=settings.sandbox.strict,
-                hidden=settings.sandbox.hide,
-            )
-            self.plan = runner.plan(request, facts, defaults, runner.HostReport(), analysis=self.analysis)
+            # Asked only where something hangs on it.
+            abi = landlock.abi() if HostKind.PROCESS in request.options.host_effects else 0
+            report = runner.HostReport(landlock=abi, places=runner.Places(by="cpuset"))
+            self.plan = runner.plan(request, facts, defaults(settings), report, analysis=self.analysis, observe=False)
             self._remember(remembered.plan(values, command))
             self.operations = _operations(self.plan, Host(paths, settings.sandbox.hide).view())
         except CbxError as why:
@@ -117,6 +119,12 @@ class Explanation:
             self.taught = {key: known[key] for key in ("tier", "reasons", "locks", "mounts")}
 
 
+def _enter(workdir: str | None, facts: HostFacts) -> None:
+    """Raise CbxError where the box could not go into the directory that the command is to work in."""
+    if workdir is not None and facts.kind(facts.resolve(workdir)) != "dir":
+        raise CbxError(f"cannot work in {workdir}: it is not a directory")
+
+
 def _settings() -> tuple[Paths, Settings]:
     paths = places.from_environment(os.environ, uid=os.getuid())
     return paths, settings_sources.load(paths.config, os.environ)
@@ -138,6 +146,9 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
 
     def number(key: str) -> float | None:
         return float(values[key][-1]) if key in values else None
+
+    def whole(key: str, convert: Callable[[str], T]) -> T | None:
+        return convert(values[key][-1]) if key in values else None
 
     def paths(key: str) -> tuple[str, ...]:
         return tuple(os.path.join(cwd, path) for path in values.get(key, ()))
@@ -183,6 +194,13 @@ def request_of(values: Values, command: Sequence[str]) -> runner.Request:
             agreed="yes" in values,
             allow_checks=names("allow_checks"),
             observe="observe" in values,
+            placement=Placement(
+                cpus=whole("cpus_allowed", numbers),
+                nodes=whole("mems_allowed", numbers),
+                nice=whole("nice", niceness),
+                cpu_weight=whole("cpu_weight", weight),
+                io_weight=whole("io_weight", weight),
+            ),
         ),
     )
 

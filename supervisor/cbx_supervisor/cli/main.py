@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from cbx_supervisor.cli import funnel
-from cbx_supervisor.client.failure import ClientError
+from cbx_supervisor.client.failure import ClientError, unwritten
 
 # In the order of the help: first a command's life, then what came of it, then what cbx knows.
 VERBS = (
@@ -55,8 +58,47 @@ HELP = {"help_option_names": ["-h", "--help"]}
 EPILOG = "cbx-sandbox VERB --help explains a verb. Usage errors and failures of cbx itself exit with status 125."
 
 
+class _HungUpError(Exception):
+    """Who reads what is printed went away."""
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Raise _HungUpError for a BrokenPipeError: click would end the process with 1, as if the verb had failed.
+
+    And ClientError where click cannot write a help text or the version.
+    """
+    try:
+        yield
+    except BrokenPipeError as why:
+        raise _HungUpError from why
+    except OSError as why:
+        if not _printed_by_click(why):
+            raise
+        raise unwritten(why) from why
+
+
+def _printed_by_click(why: OSError) -> bool:
+    trace = why.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not click.echo.__code__:
+        trace = trace.tb_next
+    return trace is not None
+
+
 class Verbs(click.Group):
     """Imports a verb when it is used: cli/commands has a module for each, with the command in `command`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the options before the verb, of which some print and end."""
+        with _printing():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run one verb."""
+        with _printing():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the verbs in the table's order."""
@@ -104,12 +146,15 @@ def _verb(argv: list[str]) -> object:
         raise _usage(why) from why
     except click.Abort as why:
         raise KeyboardInterrupt from why
+    except _HungUpError as why:
+        raise BrokenPipeError from why
 
 
 def _usage(why: click.ClickException) -> ClientError:
     verb = getattr(why, "ctx", None)
     path = verb.command_path if verb is not None else "cbx-sandbox"
-    return ClientError(why.format_message(), hint=f"see `{path} --help`")
+    # What there is to choose from stands in lines of its own.
+    return ClientError(why.format_message().replace("\n\t", " "), hint=f"see `{path} --help`")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cbx_supervisor.client.failure import printable
+from cbx_supervisor.client.failure import printable, unwritten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ELLIPSIS = "…"
 
@@ -21,13 +22,44 @@ def show_json(value: object) -> None:
 
 
 def show(text: str) -> None:
-    """Print text that is already safe for a terminal."""
-    sys.stdout.write(text + "\n")
+    """Print text that is already safe for a terminal. Raises ClientError where it cannot be written."""
+    write(text + "\n")
+
+
+def write(content: str | bytes) -> None:
+    """Write what is safe where stdout leads. Raises ClientError where that fails, BrokenPipeError as in flush."""
+    with _written():
+        if isinstance(content, str):
+            sys.stdout.write(content)
+        else:
+            sys.stdout.buffer.write(content)
+
+
+def flush() -> None:
+    """Write what was printed. Raises ClientError where that fails, BrokenPipeError where nobody reads any more."""
+    with _written():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as why:
+        raise unwritten(why) from why
 
 
 def remark(text: str) -> None:
     """Say something beside the answer, on stderr."""
     sys.stderr.write(f"cbx: {printable(text)}\n")
+
+
+def add(text: str) -> None:
+    """Say more about a remark, if there is any, in lines of its own."""
+    if text:
+        sys.stderr.write(f"{lines(text)}\n")
 
 
 def lines(text: str) -> str:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from cbx_supervisor.cli import output
+
 _LESS = {
     "LESS": "FRX",
     "LESSSECURE": "1",
@@ -35,7 +37,7 @@ def show(text: str) -> None:
     """Write ``text``, which is safe for a terminal, to stdout: through a pager if that is a terminal."""
     pager = command(os.environ, os.getuid()) if sys.stdout.isatty() else None
     if pager is None or text.count("\n") < 2:
-        sys.stdout.write(text)
+        output.write(text)
         return
     environment = {**os.environ, **_LESS} if os.getuid() == 0 else {**_LESS, **os.environ}
     if os.getuid() == 0:
@@ -43,7 +45,7 @@ def show(text: str) -> None:
     try:
         started = subprocess.Popen(pager, stdin=subprocess.PIPE, env=environment)
     except OSError:
-        sys.stdout.write(text)
+        output.write(text)
         return
     try:
         started.communicate(text.encode("utf-8", "surrogateescape"))

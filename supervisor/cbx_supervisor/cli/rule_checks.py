@@ -86,13 +86,16 @@ def _given(report: Report, paths: Iterable[str], in_force: tuple[RuleFile, ...])
 
 def _text(report: Report, path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8") as opened:
-            return opened.read(rule_files.MAX_BYTES)
+        with open(path, "rb") as opened:
+            data = opened.read(rule_files.MAX_BYTES + 1)
+        if len(data) <= rule_files.MAX_BYTES:
+            return data.decode("utf-8")
+        problem = f"is longer than {rule_files.MAX_BYTES >> 20} MiB: it would not be used"
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        report.files.append(path)
-        report.problems.append(FileProblem(path, 0, f"cannot be read: {reason}"))
-        return None
+        problem = f"cannot be read: {error.strerror if isinstance(error, OSError) else 'it is not UTF-8'}"
+    report.files.append(path)
+    report.problems.append(FileProblem(path, 0, problem))
+    return None
 
 
 def _in_project(text: str) -> StaticFacts:

@@ -30,6 +30,11 @@ def internal(why: Exception) -> ClientError:
     )
 
 
+def unwritten(why: OSError) -> ClientError:
+    """Word that an answer could not be written."""
+    return ClientError(f"cannot write to standard output: {why.strerror}")
+
+
 def printable(text: str) -> str:
     """Escape what a terminal would act on: control characters and bytes that are no text.
 

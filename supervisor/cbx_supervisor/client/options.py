@@ -41,6 +41,11 @@ OPTIONS = (
             ("-m", "--memory", "memory", "size", "SIZE", "memory limit in bytes, or e.g. 512M, 2G"),
             ("", "--cpus", "cpus", "cpus", "N", "CPU limit in cores, e.g. 0.5"),
             ("", "--pids", "pids", "count", "N", "limit of processes and threads"),
+            ("", "--cpus-allowed", "cpus_allowed", "list", "LIST", "run on these CPUs only, e.g. 0-3,8"),
+            ("", "--mems-allowed", "mems_allowed", "list", "LIST", "take memory from these NUMA nodes only"),
+            ("", "--nice", "nice", "nice", "N", "let others go first: up to 19; below 0 for root"),
+            ("", "--cpu-weight", "cpu_weight", "weight", "N", "share of busy CPUs: 100 is usual; or idle"),
+            ("", "--io-weight", "io_weight", "weight", "N", "the same of disks whose scheduler has weights"),
             ("", "--strict", "strict", "flag", "", "refuse to run when any limit cannot be enforced"),
             ("", "--allow-missing", "allow_missing", "names+", "NAMES", "run although these limits cannot be enforced"),
         ),
@@ -59,7 +64,7 @@ OPTIONS = (
             ("-y", "--yes", "yes", "flag", "", "run it although a check asks whether it is meant"),
             ("", "--allow-checks", "allow_checks", "names+", "NAMES", "run it although these checks deny it (root)"),
             ("", "--seccomp-log", "seccomp_log", "flag", "", "log refused calls and let them pass (root)"),
-            ("", "--host-effects", "host_effects", "names+", "NAMES", "for a later release: host changes are refused"),
+            ("", "--host-effects", "host_effects", "names+", "NAMES", "may change the host: process,service,daemon,…"),
         ),
     ),
     (
@@ -244,10 +249,10 @@ def _split_unit(text: str, units: dict[str, int], example: str) -> float:
 
 
 def size(text: str) -> str:
-    """Turn 512M into bytes; the units are binary."""
+    """Turn 512M into bytes of memory; the units are binary."""
     count = int(_split_unit(text, SIZE_UNITS, "bytes or with a unit, e.g. 512M or 2G"))
-    if not 0 < count < 1 << 63:
-        raise ValueError("must be more than 0 and less than 8E")
+    if not 1 << 20 <= count < 1 << 63:  # no box fits into less
+        raise ValueError("must be from 1M on and less than 8E")
     return str(count)
 
 
@@ -297,6 +302,29 @@ def _names(text: str) -> str:
     return ",".join(names)
 
 
+def _list(text: str) -> str:
+    for part in text.split(","):
+        ends = [end.strip() for end in part.split("-", 1)]
+        if not all(end.isascii() and end.isdigit() and len(end) < 6 for end in ends):
+            raise ValueError("write numbers and ranges with commas between them, e.g. 0-3,8")
+        if not int(ends[0]) <= int(ends[-1]) < 1 << 16:
+            raise ValueError(f"{part.strip()} is no range of CPUs or nodes")
+    return text
+
+
+def _nice(text: str) -> str:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 2 or not -20 <= int(text) <= 19:
+        raise ValueError("write a whole number from -20 to 19")
+    return text
+
+
+def _weight(text: str) -> str:
+    if text != "idle" and not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 10_000):
+        raise ValueError("write a weight from 1 to 10000, or idle")
+    return text
+
+
 def _resource(text: str) -> str:
     name, colon, count = text.partition(":")
     if not name or (colon and not (count.isascii() and count.isdigit() and len(count) < 10 and int(count))):
@@ -331,6 +359,9 @@ CONVERTERS: "dict[str, Callable[[str], str]]" = {
     "tier": _tier,
     "names": _names,
     "resource": _resource,
+    "list": _list,
+    "nice": _nice,
+    "weight": _weight,
     "network": _choice("none", "allowlist", "host"),
     "auto|hold|never": _choice("auto", "hold", "never"),
     "priority": _choice("critical", "high", "normal", "low", "deferred"),

@@ -29,10 +29,12 @@ def details(plan: dict[str, Any]) -> str:
         ("directory", printable(policy["workdir"])),
         ("network", _network(policy)),
         ("changes", _changes(plan)),
+        *([("the host", f"may be changed ({', '.join(policy['host_effects'])})")] if policy["host_effects"] else []),
         ("memory", f"{memory / (1 << 20):g} MiB" if memory else "not limited"),
         ("CPU", f"{cpus:g} cores" if cpus else "not limited"),
         ("processes", f"{pids}" if pids else "not limited"),
         ("time", f"{timeout:g} s" if timeout else "not limited"),
+        *((name.replace("_", " "), f"{value}") for name, value in policy["placement"].items()),
     ]
     parts = []
     if plan["locks"]:

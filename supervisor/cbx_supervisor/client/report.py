@@ -2,7 +2,7 @@
 
 import posix
 
-from cbx_supervisor.client.failure import ClientError, printable
+from cbx_supervisor.client.failure import ClientError, printable, unwritten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,10 +11,17 @@ if TYPE_CHECKING:
 
 
 def write(number: int, text: str | bytes) -> None:
-    """Write all of it."""
+    """Write all of it. Raises BrokenPipeError; ClientError where stdout takes no answer, OSError for other ones."""
     data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
-    while data:
-        data = data[posix.write(number, data) :]
+    try:
+        while data:
+            data = data[posix.write(number, data) :]
+    except BrokenPipeError:
+        raise
+    except OSError as why:
+        if number != 1:
+            raise
+        raise unwritten(why) from why
 
 
 def complain(why: ClientError) -> None:

@@ -31,6 +31,7 @@ class Access:
             Role.VIEWER: settings.viewers,
             Role.OPERATOR: settings.operators,
             Role.AUDITOR: settings.auditors,
+            Role.HOST_EFFECTS: settings.host_effects,
             Role.ADMIN: settings.admins,
         }
         for role, names in named.items():
@@ -66,6 +67,7 @@ NEEDED = {
     Right.STEER: "operator",
     Right.DECIDE: "admin",
     Right.LOOSEN: "admin",
+    Right.AFFECT: "host-effects",
     Right.CONFIGURE: "admin",
     Right.AUDIT: "auditor",
 }

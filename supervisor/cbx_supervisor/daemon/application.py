@@ -84,7 +84,7 @@ def protocol_factory(service: Service) -> tuple[Any, ServerState]:
 
     async def up_to_date(scope: Scope, receive: Receive, send: Send) -> None:
         # Who was told a result by `run` must find it.
-        await service.executor.recorded()
+        await service.executor.writing.recorded()
         await app(scope, receive, send)
 
     config = uvicorn.Config(up_to_date, http=PeerProtocol, ws="none", lifespan="off", log_config=None, access_log=False)

@@ -32,6 +32,7 @@ class Event:
     uid: int
     state: str
     status: int | None = None
+    growing: str = ""  # it runs, and its memory grows without end
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +79,14 @@ class Events:
         state = live.state
         status = state.result.status if isinstance(state, Ended) else None
         self._last = max(self._last + 1, int(self._clock() * 1e6))
-        event = Event(self._last, live.number, live.uid, state_name(state), status)
+        self._tell(Event(self._last, live.number, live.uid, state_name(state), status))
+
+    def grows(self, live: LiveJob, text: str) -> None:
+        """The memory of a job grows without end: it is in the same state, and there is something to say."""
+        self._last = max(self._last + 1, int(self._clock() * 1e6))
+        self._tell(Event(self._last, live.number, live.uid, state_name(live.state), growing=text))
+
+    def _tell(self, event: Event) -> None:
         if len(self._ring) == KEPT:
             self._whole_from = self._ring[0].number
         self._ring.append(event)

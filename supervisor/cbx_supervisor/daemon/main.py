@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(argv: list[str]) -> int:
-    """Parse, take the lock, serve."""
+    """Parse, and do what is asked for."""
     options = _options(argv)
     if "help" in options:
         sys.stdout.write(USAGE)
@@ -41,10 +41,16 @@ def run(argv: list[str]) -> int:
         return 0
     if os.geteuid() != 0:
         raise UsageError("cannot start the supervisor: only root can", hint="run: sudo cbx-supervisor")
+    return _supervise(options)
+
+
+def _supervise(options: dict[str, float]) -> int:
+    """Take the lock, start the launcher, serve."""
     os.umask(0o077)
     os.chdir("/")
 
     from cbx_supervisor import paths as places  # noqa: PLC0415
+    from cbx_supervisor import trusted_files  # noqa: PLC0415
     from cbx_supervisor.daemon import home  # noqa: PLC0415
     from cbx_supervisor.daemon.systemd import Manager  # noqa: PLC0415
 
@@ -52,6 +58,11 @@ def run(argv: list[str]) -> int:
     listeners = manager.listeners()
 
     paths = places.from_environment(os.environ, uid=os.geteuid())
+    for place in (paths.runtime, paths.state, paths.config, paths.lock):
+        trusted_files.check_way(place)
+    for program in (__file__, sys.executable):
+        # Whose checkout it runs from is the caller's business; that all the world can change it is not.
+        trusted_files.check_way(program, owners=False)
     home.make_directories(paths)
     lock = home.StartLock(paths.lock)
     holder = lock.take(paths.exec_socket)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import errno
 import os
 import select
 import socket
 import struct
 
-from cbx_sandbox.errors import DeniedError
+from cbx_sandbox.errors import DeniedError, NotStartedError
 
 _UCRED = struct.Struct("=iII")  # struct ucred (unix(7))
 _SO_PEERPIDFD = 77  # since Linux 6.5
+# What the kernel says of a process that has ended: which of them depends on the call, and on how long ago that was.
+_GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EINVAL})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,9 +44,14 @@ def refuse_jobs(connection: socket.socket, peer: Peer, cgroup: str) -> None:
     """Refuse callers that are jobs themselves: a job must not command its supervisor.
 
     Jobs live below ``<cgroup>/jobs`` of the unified hierarchy. A caller that is gone cannot be placed, so it is refused
-    as well: its socket may have been left to a job.
+    as well: its socket may have been left to a job. Raises NotStartedError when it could not be looked at.
     """
-    group = _group_of(connection, peer.pid)
+    try:
+        group = _group_of(connection, peer.pid)
+    except OSError as error:
+        raise NotStartedError(
+            f"cannot serve this connection: cannot look at who made it: {error.strerror}", hint="try again later"
+        ) from error
     if group is None:
         raise DeniedError("cannot serve this connection: the process that made it has ended")
     if within(group, cgroup):
@@ -57,15 +64,18 @@ def within(group: str, cgroup: str) -> bool:
 
 
 def _group_of(connection: socket.socket, pid: int) -> str | None:
-    pidfd = _pidfd(connection)
+    """None if it is gone. Raises OSError, as when too many files are open: nothing is known of it then."""
+    pidfd = None
     try:
+        pidfd = _pidfd(connection)
         lines = _read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return None
-    else:
         # Still the process that connected, and not another one that got its number since?
         if pidfd is not None and readable(pidfd):
             return None
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
     finally:
         if pidfd is not None:
             os.close(pidfd)
@@ -92,6 +102,9 @@ def readable(descriptor: int | socket.socket) -> bool:
 
 
 def _pidfd(connection: socket.socket) -> int | None:
-    with contextlib.suppress(OSError):
+    try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    return None
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            return None
+        raise

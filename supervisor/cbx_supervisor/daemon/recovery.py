@@ -20,6 +20,7 @@ from cbx_sandbox.errors import CbxError
 from cbx_supervisor.execution import interrupted, resuming, secrets
 from cbx_supervisor.execution import kept as texts
 from cbx_supervisor.execution.launching import read_record
+from cbx_supervisor.execution.live import OnDisk
 from cbx_supervisor.execution.progress import box_name
 from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
@@ -35,18 +36,19 @@ class Found:
 
     running: list[tuple[Unfinished, Adopted]] = dataclasses.field(default_factory=list)
     ended: list[tuple[Unfinished, Outcome]] = dataclasses.field(default_factory=list)
-    waiting: list[Unfinished] = dataclasses.field(default_factory=list)  # start them again: nobody else knows of them
+    waiting: list[OnDisk] = dataclasses.field(default_factory=list)  # start them again: nobody else knows of them
     awaited: list[Unfinished] = dataclasses.field(default_factory=list)  # their clients may come again
     closed: list[int] = dataclasses.field(default_factory=list)
     unwanted: list[Adopted] = dataclasses.field(default_factory=list)  # inits that wait for a start that is not on disk
 
 
-def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, Adopted]) -> Found:
+def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, Adopted], log: interrupted.Log) -> Found:
     """Sort the unfinished jobs, and close the books on those that nobody can go on with."""
     found, left, now = Found(), dict(adopted), time.time()
-    committed = interrupted.finish(database, paths)
+    committed = interrupted.finish(database, paths, log)
     open_checkpoints = {checkpoint.job: checkpoint for checkpoint in database.read(checkpoints.opened)}
     known, futures = set(ready.known), []
+    found.waiting += [OnDisk(*row) for row in database.read(jobs.untried)]
     for row in database.read(jobs.unfinished):
         number = row.job.number
         held = open_checkpoints.get(number)
@@ -95,14 +97,19 @@ def recover(database: Database, paths: Paths, ready: Ready, adopted: dict[str, A
 
 
 def _wait_again(found: Found, job: Unfinished) -> None:
-    (found.waiting if job.job.detached else found.awaited).append(job)
+    if not job.job.detached:
+        found.awaited.append(job)
+        return
+    unordered = job.kept.submission is not None and texts.submission_of(job.kept.submission).unordered
+    found.waiting.append(OnDisk(job.job.number, job.job.uid, job.job.session, job.job.submitted, unordered))
 
 
 def unrecorded(database: Database, paths: Paths, kept: History, *, first: bool = False) -> list[tuple[str, int]]:
     """Layers of this supervisor's that nobody will ask for any more: directory and number.
 
     Decided on, and what they replaced is not kept any longer. ``first``: also those on no record, made just before a
-    crash; to be asked before the first job, whose layers are on no record for a moment either.
+    crash; to be asked before the first job, whose layers are on no record for a moment either. Not those of a committed
+    part that is still to be written down: it can be undone then.
     """
     owner = leftovers.identity(paths.database)
     for home in interrupted.layer_homes(paths) if first else ():
@@ -113,7 +120,23 @@ def unrecorded(database: Database, paths: Paths, kept: History, *, first: bool =
     undoable = sorted(number for number, row in rows.items() if row is not None and row.undoable(since))
     keep = set(undoable[max(0, len(undoable) - kept.undo_max) :])
     over = {number for number, row in rows.items() if (first if row is None else row.state.final)} - keep
+    for home, number in found:
+        if rows[number] is None and number in over and _may_be_part(database, f"{home}/{number}"):
+            over.discard(number)  # on every file system
     return [(home, number) for home, number in found if number in over]
+
+
+def _may_be_part(database: Database, directory: str) -> bool:
+    try:
+        return interrupted.part_of(database, directory) is not None
+    except OSError:  # the disk fails: perhaps it says at the next start
+        return True
+
+
+def highest(paths: Paths) -> int:
+    """The highest number of this supervisor's layers, on all file systems: it is taken, on record or not."""
+    owner = leftovers.identity(paths.database)
+    return max((number for home in interrupted.layer_homes(paths) for number in leftovers.find(home, owner)), default=0)
 
 
 def _row(database: Database, number: int) -> Checkpoint | None:
@@ -136,7 +159,8 @@ def remove_records(paths: Paths, found: Found) -> None:
     """Remove the records of jobs that are over, and their secrets: a number that is started again must find none."""
     going_on = [job for job, _ in (*found.running, *found.ended)]
     wanted = {f"{box_name(job.job.number, job.kept.attempt)}.json" for job in going_on}
-    unfinished = {job.job.number for job in (*going_on, *found.waiting, *found.awaited)}
+    unfinished = {job.job.number for job in (*going_on, *found.awaited)}
+    unfinished.update(job.number for job in found.waiting)
     try:
         secrets.forget_others(paths.secrets, unfinished)
         for name in os.listdir(paths.jobs):

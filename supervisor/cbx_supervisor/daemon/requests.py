@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
+from cbx_sandbox import placement
 from cbx_sandbox.errors import DeniedError, UsageError
-from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode
+from cbx_sandbox.policy import POOL, CommitMode, Identity, NetworkMode, Placement
 from cbx_sandbox.runner import Options, Request
 from cbx_sandbox.shell.tiers import SHORT, Tier
 from cbx_supervisor.daemon.peers import Peer
 from cbx_supervisor.execution.submission import Submission
+from cbx_supervisor.model.roles import Right
 from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.order import Importance
 
@@ -35,7 +37,7 @@ _MANY = frozenset((
 _ONCE = (
     "kind", "version", "fds", "cwd", "line", "timeout", "kill_after", "memory", "cpus", "pids", "network", "workdir",
     "user", "rows", "cols", "tier", "commit", "lock_timeout", "session", "priority", "token", "idempotency_key",
-    "retries", "transaction", "view", *_FLAGS,
+    "retries", "transaction", "view", "cpus_allowed", "mems_allowed", "nice", "cpu_weight", "io_weight", *_FLAGS,
 )  # fmt: skip
 # What says nothing of what is to be done: two requests that differ in these only are the same one.
 _CIRCUMSTANCES = frozenset(
@@ -45,11 +47,13 @@ _CIRCUMSTANCES = frozenset(
 _OF_OPTIONS = frozenset((
     "timeout", "kill_after", "memory", "cpus", "pids", "network", "allow_host", "publish", "workdir", "setenv",
     "clear_env", "rw", "ro", "hide", "tmpfs", "tier", "commit", "strict", "allow_missing", "allow_privileged",
-    "seccomp_log", "host_effects", "yes", "allow_checks", "observe",
+    "seccomp_log", "host_effects", "yes", "allow_checks", "observe", "cpus_allowed", "mems_allowed", "nice",
+    "cpu_weight", "io_weight",
 ))  # fmt: skip
 _LONGEST_NAME = 256  # bytes of a token or a key
 _KNOWN = frozenset((*_MANY, *_ONCE))
 _LARGEST = 1 << 62
+LEAST_MEMORY = 1 << 20  # bytes: below that not even the box is there before its limit is met
 MOST_RETRIES = 100
 
 
@@ -125,11 +129,11 @@ def names_of_descriptors(fields: Fields) -> list[str]:
 
 
 def submission(
-    fields: Fields, peer: Peer, may_loosen: Callable[[], bool], *, around: Mapping[str, str] | None = None
+    fields: Fields, peer: Peer, may: Callable[[Right], bool], *, around: Mapping[str, str] | None = None
 ) -> Submission:
     """Check and convert. Raises UsageError; DeniedError for what only root and admins may ask for.
 
-    ``may_loosen`` is asked only where it matters: it may have to look the caller's groups up. ``around`` is the
+    ``may`` is asked only where it matters: it may have to look the caller's groups up. ``around`` is the
     environment, where the fields say nothing of it: one for many jobs.
     """
     if fields.one("kind") != "run":
@@ -146,7 +150,7 @@ def submission(
     options = _options(fields, user)
     if options.pooled:
         user = None
-    refuse_loosening(options, user, may_loosen)
+    refuse_loosening(options, user, may)
     environment = environment_of(fields) if around is None else around
     identity = identity_of(peer.uid, peer.gid) if user is None else named_identity(user)
     return Submission(
@@ -172,7 +176,7 @@ def submission(
         after=tuple(fields.typed_many("after", _count, "a job's number")),
         retries=_retries(fields),
         resources=_resources(fields),
-        importance=_importance(fields, may_loosen),
+        importance=_importance(fields, may),
         terminal=_terminal(fields),
         token=_name(fields, "token"),
         again=fields.flag("again"),
@@ -194,7 +198,7 @@ def _options(fields: Fields, user: str | None) -> Options:
     return Options(
         timeout=fields.typed("timeout", _seconds, "a number of seconds"),
         kill_after=fields.typed("kill_after", _seconds, "a number of seconds"),
-        memory=fields.typed("memory", _count, "a number of bytes"),
+        memory=fields.typed("memory", _memory, f"a number of bytes from {LEAST_MEMORY} on: no box fits into less"),
         cpus=fields.typed("cpus", _cores, "a number of cores"),
         pids=fields.typed("pids", _count, "a number of processes"),
         network=fields.typed("network", NetworkMode, "none, allowlist or host"),
@@ -219,6 +223,17 @@ def _options(fields: Fields, user: str | None) -> Options:
         agreed=fields.flag("yes"),
         allow_checks=_names(fields, "allow_checks"),
         observe=fields.flag("observe"),
+        placement=_placement(fields),
+    )
+
+
+def _placement(fields: Fields) -> Placement:
+    return Placement(
+        cpus=fields.typed("cpus_allowed", placement.numbers, "a list of CPUs such as 0-3,8"),
+        nodes=fields.typed("mems_allowed", placement.numbers, "a list of memory nodes such as 0-1"),
+        nice=fields.typed("nice", placement.niceness, "a nice value from -20 to 19"),
+        cpu_weight=fields.typed("cpu_weight", placement.weight, "a weight from 1 to 10000, or idle"),
+        io_weight=fields.typed("io_weight", placement.weight, "a weight from 1 to 10000, or idle"),
     )
 
 
@@ -234,28 +249,36 @@ def _retries(fields: Fields) -> int | None:
     return wanted
 
 
-def _importance(fields: Fields, may_loosen: Callable[[], bool]) -> Importance:
+def _importance(fields: Fields, may: Callable[[Right], bool]) -> Importance:
     found = fields.typed("priority", Importance, "one of " + ", ".join(Importance)) or Importance.NORMAL
-    if found is Importance.CRITICAL and not may_loosen():
+    if found is Importance.CRITICAL and not may(Right.LOOSEN):
         raise DeniedError(
             "cannot use --priority critical: only root and admins may", hint="--priority high goes before most"
         )
     return found
 
 
-def refuse_loosening(options: Options, user: str | None, may_loosen: Callable[[], bool]) -> None:
-    """Raise DeniedError for what only root and admins may ask for."""
+def refuse_loosening(options: Options, user: str | None, may: Callable[[Right], bool]) -> None:
+    """Raise DeniedError for what only root, admins, and who has a role for it may ask for."""
     asked = {
         "--user": user is not None,
         "--allow-missing": bool(options.allow_missing),
         "--allow-privileged": options.allow_privileged,
         "--seccomp-log": options.seccomp_log,
-        "--host-effects": bool(options.host_effects),
         "--allow-checks": bool(options.allow_checks),
+        # Others' jobs would get less.
+        "--nice below 0": (options.placement.nice or 0) < 0,
+        f"--cpu-weight above {placement.USUAL_WEIGHT}": (options.placement.cpu_weight or 0) > placement.USUAL_WEIGHT,
+        f"--io-weight above {placement.USUAL_WEIGHT}": (options.placement.io_weight or 0) > placement.USUAL_WEIGHT,
     }
     for option, given in asked.items():
-        if given and not may_loosen():
+        if given and not may(Right.LOOSEN):
             raise DeniedError(f"cannot use {option}: only root and admins may", hint=f"leave {option} out, or use sudo")
+    if options.host_effects and not may(Right.AFFECT):
+        raise DeniedError(
+            "cannot use --host-effects: only root, admins and who has that role may",
+            hint="have root name you in [access] host_effects, or use sudo",
+        )
 
 
 @functools.lru_cache(maxsize=256)
@@ -345,6 +368,13 @@ def _cores(text: str) -> float:
     if number <= 0:
         raise ValueError(text)
     return number
+
+
+def _memory(text: str) -> int:
+    count = _count(text)
+    if count < LEAST_MEMORY:
+        raise ValueError(text)
+    return count
 
 
 def _count(text: str) -> int:

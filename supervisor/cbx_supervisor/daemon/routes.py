@@ -182,7 +182,7 @@ PAGES: tuple[Page, ...] = (
         ),
     ),
     Page(
-        "GET", "/v1/checkpoints/usage", "checkpoint du", checkpoints.usage, "What held checkpoints take on disk",
+        "GET", "/v1/checkpoints/usage", "checkpoint du", checkpoints.usage, "What checkpoints take on disk",
         (messages.CheckpointUsage,),
     ),
     Page(

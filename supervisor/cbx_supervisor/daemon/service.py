@@ -13,6 +13,8 @@ import sqlite3
 import time
 from typing import Any
 
+import msgspec
+
 from cbx_sandbox import runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.launcher_client import LauncherClient, Ready
@@ -31,9 +33,11 @@ from cbx_supervisor.daemon.rulebook import Rulebook
 from cbx_supervisor.daemon.server_exec import BACKLOG, ExecServer
 from cbx_supervisor.daemon.server_http import HttpServer
 from cbx_supervisor.daemon.systemd import Manager
-from cbx_supervisor.execution import resuming
+from cbx_supervisor.execution import resuming, waking
 from cbx_supervisor.execution.executor import Executor
 from cbx_supervisor.execution.launching import Launching, call_off
+from cbx_supervisor.execution.live import LiveJob, OnDisk
+from cbx_supervisor.execution.resuming import Unfinished
 from cbx_supervisor.execution.retention import Retention
 from cbx_supervisor.execution.review import Review
 from cbx_supervisor.paths import Paths
@@ -94,54 +98,13 @@ class Service:
             stack.callback(self.database.close)
             journal = Journal(self.database, self.paths.journaled, self.log)
             stack.callback(journal.stop)
-            # The launcher ends what its predecessor left running; only then the books are closed on that.
-            launching = Launching(self._launcher, self._launcher_lost)
-            stack.callback(launching.close)
-            self.rulebook = Rulebook(self.paths.rules, self.log)
-            self.redaction = RedactionRules(self.paths.redaction, self.log)
-            self.redaction.start()
-            report = await self._ready(launching)
-            # Whose groups they are is the launcher's word: callers are known as jobs by them.
-            self.paths = self.paths._replace(cgroup=report.cgroup or self.paths.cgroup)
-            found = await asyncio.to_thread(recovery.recover, self.database, self.paths, report, launching.adopted)
-            await self._call_off(launching, found)
-            recovery.remove_records(self.paths, found)
-            launching.recovered()
-            left = await asyncio.to_thread(
-                recovery.unrecorded, self.database, self.paths, self._first_settings.history, first=True
-            )
-            self.executor = Executor(
-                taken=max((number for _, number in left), default=0),
-                started=max((int(job) for job in report.known if job.isdecimal()), default=0),
-                paths=self.paths,
-                settings=self._first_settings,
-                database=self.database,
-                launching=launching,
-                report=runner.HostReport(report.missing, report.hybrid, report.landlock, report.unshifted),
-                log=self.log,
-            )
-            self.events = Events(self.database)
-            self.executor.on_change = self.events.changed
-            self.review = Review(self.executor)
-            self.retention = Retention(self.review, time.time)
-            self._take_over(found)
-            await asyncio.to_thread(self.executor.transactions.recover)
-            self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
-            self.access = Access(self.settings.access)
-            await self._look_and_prepare()
+            left, waiting = await self._take_up(stack)
             # The sockets last: the first answer is already true.
-            self._open_sockets()
-            # On the way out: no new callers, then the jobs' ends, then nobody is left to be told.
-            stack.callback(self._hang_up)
-            end = self.executor.leave if self._jobs_stay else self.executor.stop
-            stack.push_async_callback(end, self.settings.timeouts.cleanup_timeout_seconds)
-            stack.callback(self._close_door)
-            self._catch_signals()
-            if ready_fd is not None:
-                os.write(ready_fd, b"ready")
-                os.close(ready_fd)
-            self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=dict(report.missing))
-            beside = [self._loop.create_task(self._start_the_rest(left))]
+            self._open(stack, ready_fd)
+            taking = waking.take_up(self.executor, waiting)
+            looks = (self._start_the_rest(left), self.executor.health.watch(), taking)
+            beside = [self._loop.create_task(look) for look in looks]
+            del waiting, taking, looks  # very many may wait
             journal.start()
             if (watched := self._manager.watchdog_seconds()) is not None:
                 beside.append(self._loop.create_task(self._show_life(watched)))
@@ -153,6 +116,66 @@ class Service:
                 task.cancel()
             self.log("ending", live=len(self.executor.live))
         return 1 if self._lost else 0
+
+    async def _take_up(self, stack: contextlib.AsyncExitStack) -> tuple[list[tuple[str, int]], list[LiveJob]]:
+        """Go on where the supervisor before this one ended, however it did.
+
+        Returns the layers that nobody needs, and the jobs that wait for being taken up.
+        """
+        # The launcher ends what its predecessor left running; only then the books are closed on that.
+        launching = Launching(self._launcher, self._launcher_lost)
+        stack.callback(launching.close)
+        self.rulebook = Rulebook(self.paths.rules, self.log)
+        self.redaction = RedactionRules(self.paths.redaction, self.log)
+        self.redaction.start()
+        report = await self._ready(launching)
+        # Whose groups they are is the launcher's word: callers are known as jobs by them.
+        self.paths = self.paths._replace(cgroup=report.cgroup or self.paths.cgroup)
+        found = await asyncio.to_thread(
+            recovery.recover, self.database, self.paths, report, launching.adopted, self.log
+        )
+        await self._call_off(launching, found)
+        recovery.remove_records(self.paths, found)
+        launching.recovered()
+        left = await asyncio.to_thread(
+            recovery.unrecorded, self.database, self.paths, self._first_settings.history, first=True
+        )
+        self.executor = Executor(
+            taken=await asyncio.to_thread(recovery.highest, self.paths),
+            started=max((int(job) for job in report.known if job.isdecimal()), default=0),
+            paths=self.paths,
+            settings=self._first_settings,
+            database=self.database,
+            launching=launching,
+            report=_host_report(report),
+            log=self.log,
+        )
+        self.events = Events(self.database)
+        self.executor.on_change = self.events.changed
+        self.executor.health.on_growth = self.events.grows
+        self.review = Review(self.executor)
+        self.retention = Retention(self.review, time.time)
+        waiting = self._take_over(found)
+        await asyncio.to_thread(self.executor.transactions.recover)
+        self.configuration = Configuration(self.paths.config, self._first_settings, self._use, self.log)
+        self.access = Access(self.settings.access)
+        await self._look_and_prepare()
+        return left, waiting
+
+    def _open(self, stack: contextlib.AsyncExitStack, ready_fd: int | None) -> None:
+        """Answer callers until ``stack`` is unwound."""
+        self._open_sockets()
+        # On the way out: no new callers, then the jobs' ends, then nobody is left to be told.
+        stack.callback(self._hang_up)
+        end = self.executor.leave if self._jobs_stay else self.executor.stop
+        stack.push_async_callback(end, self.settings.timeouts.cleanup_timeout_seconds)
+        stack.callback(self._close_door)
+        self._catch_signals()
+        if ready_fd is not None:
+            os.write(ready_fd, b"ready")
+            os.close(ready_fd)
+        missing = dict(self.executor.report.missing)
+        self.log("serving", pid=os.getpid(), runtime=self.paths.runtime, missing=missing)
 
     def stop(self) -> None:
         """End in order: no new jobs, running ones ended and recorded, or left to the next supervisor."""
@@ -205,31 +228,36 @@ class Service:
             call_off(init)
         await asyncio.gather(*(launching.reaped(init.job) for init in found.unwanted))
 
-    def _take_over(self, found: recovery.Found) -> None:
-        """Go on with the jobs of an earlier supervisor; those that wait come last, as they would have."""
+    def _take_over(self, found: recovery.Found) -> list[LiveJob]:
+        """Go on with the jobs of an earlier supervisor; returns those that wait, and are to be taken up."""
         stopped = self.database.read(steering.find)
         self.executor.draining = stopped.draining
-        self.executor.admission.engine.hold_those(stopped.jobs)
+        for number in stopped.jobs:
+            self.executor.admission.hold(number)
         if stopped.paused:
             self.executor.admission.pause_all()
         for job, init in found.running:
             resuming.adopt(self.executor, job, init, paused=job.job.number in stopped.jobs)
         for job, outcome in found.ended:
             resuming.conclude(self.executor, job, outcome)
-        for job in found.awaited:
-            resuming.await_client(self.executor, job)
-        for job in found.waiting:
-            resuming.start_again(self.executor, job)
+        waiting: list[LiveJob] = []
+        unstarted: list[Unfinished | OnDisk] = [*found.awaited, *found.waiting]
+        for each in sorted(unstarted, key=lambda one: one.number):  # each keeps its place
+            if isinstance(each, OnDisk):
+                waiting.append(waking.keep(self.executor, each))
+            else:
+                resuming.await_client(self.executor, each)
         counts = {name: len(getattr(found, name)) for name in ("running", "ended", "waiting", "awaited", "closed")}
         if any(counts.values()):
             self.log("jobs of an earlier supervisor", **counts, seconds=round(time.time() - self.started, 3))
+        return waiting
 
     async def _start_the_rest(self, left: list[tuple[str, int]]) -> None:
         """What takes long and the first caller does not need."""
         await asyncio.sleep(REST_AFTER)
         await asyncio.to_thread(self.log.start)
         with contextlib.suppress(CbxError):
-            await self.executor.warm()
+            await self.executor.planning.warm()
         gc.freeze()  # what is imported by now stays: to look for garbage need not go through it
         while True:
             for home_, number in left:
@@ -241,17 +269,21 @@ class Service:
             left = await asyncio.to_thread(recovery.unrecorded, self.database, self.paths, self.settings.history)
 
     async def _show_life(self, watched: float) -> None:
-        """Tell the service manager that work goes on: only while the store writes and decisions are made in time."""
+        """Tell the service manager that work goes on: only while the store writes and decisions can be made."""
         while True:
             await asyncio.sleep(watched / LIFE_SIGNS)
             with contextlib.suppress(CbxError, sqlite3.Error):  # a full disk is no reason to be killed
                 await asyncio.wrap_future(self.database.write(lambda _connection: None))
-            if self.executor.admission.overdue() < watched:
+            try:
+                self.executor.admission.decide()
+            except Exception as error:  # noqa: BLE001  # whatever it is, another supervisor has to begin anew
+                self.log("no decision can be made", error=repr(error))
+            else:
                 self._manager.alive()
 
     async def _remove_layers(self, directory: str, number: int) -> None:
         try:
-            await self.executor.on_files(0, leftovers.remove, directory, number)
+            await self.executor.files.work(0, leftovers.remove, directory, number)
             self.log("layers removed that nobody asks for", directory=directory, checkpoint=number)
         except CbxError as error:
             self.log("layers not removed", directory=directory, checkpoint=number, error=str(error))
@@ -336,7 +368,7 @@ class Service:
 
     async def _look_and_prepare(self) -> None:
         with contextlib.suppress(CbxError):  # a mount hangs, or the launcher is ending: jobs are told
-            self._prepare_boxes(await self.executor.view(0))
+            self._prepare_boxes(await self.executor.planning.view(0))
 
     def _prepare_boxes(self, view: box.HostView) -> None:
         """Have boxes made ahead that begin as jobs do now: what is hidden changes as layers come and go."""
@@ -392,3 +424,8 @@ class Service:
             self.exec.listen(self._listener("exec", self.paths.exec_socket))
         self.active()
         return False
+
+
+def _host_report(ready: Ready) -> runner.HostReport:
+    places = msgspec.convert(ready.placement, runner.Places) if ready.placement else None
+    return runner.HostReport(ready.missing, ready.hybrid, ready.landlock, ready.unshifted, places)

@@ -119,8 +119,12 @@ class Admission:
 
     def use(self, capacity: Capacity, strategy: Strategy) -> None:
         """So much runs at once from now on. Less than what runs ends nothing: it only starts nothing."""
-        self._carry_out(self.engine.resize(capacity, self._loop.time()))
+        self.resize(capacity)
         self.order_by(strategy)
+
+    def resize(self, capacity: Capacity) -> None:
+        """So much runs at once from now on, in the same order."""
+        self._carry_out(self.engine.resize(capacity, self._loop.time()))
 
     def order_by(self, strategy: Strategy) -> None:
         """Go on by this strategy."""
@@ -136,7 +140,7 @@ class Admission:
         self._carry_out(self.engine.resume(self._loop.time()))
 
     def hold(self, number: int) -> bool:
-        """Keep a job that waits from being started; False if it does not wait, or for other jobs."""
+        """Keep a job from being started, wherever it is on its way to that; False if it was, or is kept already."""
         return self.engine.hold(number)
 
     def unhold(self, number: int) -> None:
@@ -151,9 +155,9 @@ class Admission:
         """Put a job that waits elsewhere in its line. Raises KeyError: one does not wait; OtherLineError."""
         self._carry_out(self.engine.move(number, where, self._loop.time()))
 
-    def overdue(self) -> float:
-        """For how many seconds a decision should have been made already; 0.0 if none is due."""
-        return 0.0 if self._timer is None else max(0.0, self._loop.time() - self._timer.when())
+    def decide(self) -> None:
+        """Start what can be started by now, although nothing has happened: it raises if nobody could be started."""
+        self._carry_out(self.engine.decide(self._loop.time()))
 
     def why(self, number: int) -> tuple[Reason, ...]:
         """What a job waits for."""
@@ -181,18 +185,21 @@ class Admission:
                 waiter.cancel()
                 self._carry_out(self.engine.cancel(owner, self._loop.time()))
 
-    async def upgrade(self, owner: int, keys: Sequence[LockKey], *, patience: float, reader_grace: float) -> bool:
+    async def upgrade(
+        self, owner: int, keys: Sequence[LockKey], *, patience: float, reader_grace: float | None
+    ) -> bool:
         """Make the owner's U into X. After ``reader_grace`` go on beside readers: U keeps all writers out.
 
-        False if somebody else than readers was in the way for ``patience`` seconds.
+        None waits for readers as for others. False if somebody was in the way for ``patience`` seconds.
         """
         answer = self.engine.upgrade(owner, keys)
         if not isinstance(answer, Blocked):
             return isinstance(answer, Granted)
         self._grants[owner] = self._loop.create_future()
+        grace = patience if reader_grace is None else min(reader_grace, patience)
         only_readers = all(blocker.mode in _READERS for blocker in self.engine.locks.blockers(owner))
-        left = await self.granted(owner, patience=min(reader_grace, patience) if only_readers else patience)
-        return left is None or all(blocker.mode in _READERS for blocker in left)
+        left = await self.granted(owner, patience=grace if only_readers else patience)
+        return left is None or (reader_grace is not None and all(blocker.mode in _READERS for blocker in left))
 
     def release(self, owner: int) -> None:
         """Let go of an owner's locks; a job keeps its slot."""
@@ -231,7 +238,7 @@ class Admission:
 
     def _tick(self) -> None:
         self._timer = None
-        self._carry_out(self.engine.decide(self._loop.time()))
+        self.decide()
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 from collections.abc import Sequence
 
 from cbx_sandbox import lockset, runner
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.outcome import Outcome
-from cbx_sandbox.checkpoint import ahead, bases, homes, leftovers, listing, recover
+from cbx_sandbox.checkpoint import ahead, bases, homes, inplace, leftovers, listing, recover
 from cbx_sandbox.checkpoint import layers as layer_store
 from cbx_sandbox.checkpoint import session as sessions
+from cbx_sandbox.checkpoint.apply import explain
 from cbx_sandbox.checkpoint.changes import Change, Kind, Summary, absolute, live_path, summarise
 from cbx_sandbox.checkpoint.commit import CommitResult, commit
 from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.parting import Apart
 from cbx_sandbox.checkpoint.resolve import OnConflict
 from cbx_sandbox.checkpoint.select import EVERYTHING, Selection
 from cbx_sandbox.checkpoint.session import Session
@@ -94,6 +97,7 @@ class Found:
     why: str
     seen: Observation
     gone: tuple[str, ...] = ()  # directories whose changes went with their file systems
+    in_place: bool = False  # a commit would write into files that somebody goes on with
     ahead: ahead.Ahead = dataclasses.field(default_factory=ahead.Ahead)  # to be closed when it is decided
 
     @property
@@ -116,7 +120,8 @@ def look(planned: runner.Plan, session: Session, outcome: Outcome) -> Found:
     )
     # Before the locks are asked for: readers need not wait for the disk.
     prepared = ahead.prepare(session, changes) if fate is runner.Fate.COMMIT else ahead.Ahead()
-    return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session), prepared)
+    in_place = fate is runner.Fate.COMMIT and inplace.expected(session, changes)
+    return Found(changes, summarise(changes), fate, why, seen, sessions.gone(session), in_place, prepared)
 
 
 def _moved_away(changes: list[Change], targets: Sequence[str]) -> list[str]:
@@ -135,6 +140,8 @@ class Settled:
     left: bool = False  # its layers are no longer needed, and still there
     listing: bytes | None = None  # what is in the live tree now
     partly: bool = False  # what was selected is committed, the rest is still held
+    parted: Session | None = None  # partly: the checkpoint that what was committed has become
+    done: Changes | None = None  # partly: how much that is
     seen: Observation | None = None  # its changes held against the prediction
 
 
@@ -185,6 +192,8 @@ class Wish:
     on_conflict: OnConflict = OnConflict.ABORT
     paths: tuple[tuple[bytes, OnConflict], ...] = ()  # for conflicts there and beneath
     selection: Selection = EVERYTHING
+    in_place: tuple[bytes, ...] = ()  # files there and beneath keep their inodes
+    unasked: bool = True  # also what somebody goes on with: no job reads beside the commit
 
 
 def apply(
@@ -193,8 +202,9 @@ def apply(
     rights: Submitter,
     wish: Wish,
     prepared: ahead.Ahead,
+    apart: Apart | None = None,
 ) -> Settled:
-    """Commit; whatever keeps it from that holds it."""
+    """Commit; whatever keeps it from that holds it. Of a part, the commit becomes the checkpoint ``apart``."""
     try:
         result = commit(
             session,
@@ -206,13 +216,16 @@ def apply(
             selection=wish.selection,
             keep=True,
             copies=prepared.copies,
+            in_place=wish.in_place,
+            unasked=wish.unasked,
+            apart=apart,
         )
     except ConflictError as error:
         return hold(session, None, error.brief, CheckpointState.CONFLICT)
     except CbxError as error:
         return hold(session, changes, str(error))
     except OSError as error:
-        return hold(session, changes, f"the commit failed: {error}")
+        return hold(session, changes, f"the commit failed: {_in_words(error)}")
     state = CheckpointState(result.state.value)
     if state is CheckpointState.CONFLICT:
         return hold(session, changes, f"others changed the same paths ({describe(session, result)})", state)
@@ -224,9 +237,16 @@ def apply(
     said = f"{number} change{'' if number == 1 else 's'} committed{notes}"
     made = listing.dump(result.made, session.targets)
     if state is CheckpointState.HELD:
-        rest = hold(session, result.left, f"{said}, the rest was not selected")
-        return dataclasses.replace(rest, partly=True, listing=made)
+        where = "" if result.parted is None else f" as checkpoint {result.parted.checkpoint}"
+        rest = hold(session, result.left, f"{said}{where}, the rest was not selected")
+        return dataclasses.replace(rest, partly=True, parted=result.parted, done=counts, listing=made)
     return Settled(state, counts, said, listing=made)
+
+
+def _in_words(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"no room is left where the changes are kept ({explain(error)}): free some, then commit again"
+    return explain(error)
 
 
 def describe(session: Session, result: CommitResult, most: int = 3) -> str:

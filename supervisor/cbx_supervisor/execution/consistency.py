@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from cbx_sandbox.box.operations import SOURCE
-from cbx_sandbox.checkpoint import journal, leftovers, levels, recover
+from cbx_sandbox.checkpoint import journal, leftovers, levels, parting, recover
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.journal import Entry, Tail
 from cbx_sandbox.checkpoint.session import Session
@@ -185,12 +185,25 @@ class Check:
                     text = f"a commit was begun there ({last[0].name}), and the store knows no checkpoint {number}"
                     yield Finding("layer-without-row", place, text, "go back to the database that knows it")
                     continue
+                whole = parting.origin(place)
+                row = None if whole is None else checkpoints.find(self._connection, whole)
+                if row is not None and row.session is not None:
+                    yield self._part(place, row, number)
+                    continue
                 text = f"the store knows no checkpoint {number}"
 
                 def remove(home: str = home, number: int = number) -> None:
                     leftovers.remove(home, number)
 
                 yield Finding("layer-without-row", place, text, "remove it: nobody can ask for it", remove)
+
+    def _part(self, place: str, whole: Checkpoint, number: int) -> Finding:
+        def write_down() -> None:
+            for operation in interrupted.written_down(whole, number, time.time()):
+                self._write(operation)
+
+        text = f"a part of checkpoint {whole.id} was committed there, and the store knows no checkpoint {number}"
+        return Finding("part-without-row", place, text, "write it down: it can be undone then", write_down)
 
     def _mounts(self) -> Iterator[Finding]:
         for mount in reversed(mountinfo.read()):
@@ -212,7 +225,7 @@ class Check:
             if trimmed is not None:
                 journal.trim(trimmed)
             state, message = interrupted.finished(row)
-            if state is not row.state:
+            if state is not row.state or message != row.message:
                 self._write(checkpoints.decided(row.id, state, time.time(), message=message))
 
         return finish

@@ -21,7 +21,7 @@ from cbx_supervisor.execution import breaking, linkscan, lockset, ordering, park
 from cbx_supervisor.execution.admission import NotAfter
 from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
-from cbx_supervisor.execution.waits import describe, ties
+from cbx_supervisor.execution.waits import describe, kind_of, ties
 from cbx_supervisor.model.checkpoint import CheckpointState
 from cbx_supervisor.scheduling.accesses import accesses
 from cbx_supervisor.scheduling.actions import UnschedulableError
@@ -82,7 +82,7 @@ def leave(job: Progress, *, succeeded: bool, healthy: bool | None) -> None:
     job.live.succeeded = succeeded
     if job.session is not None and (job.settled is None or job.settled.state is CheckpointState.HELD):
         job.live.held = job.session.checkpoint
-    job.executor.order.over(job.number)
+    job.executor.order.over(job.live)
     job.executor.admission.leave(job.number, succeeded=succeeded, healthy=healthy)
     job.executor.breaking.keep(job.circuit)
 
@@ -95,14 +95,14 @@ async def _take(job: Progress, planned: runner.Plan) -> bool:
     if job.granted is not None:
         return _granted(job, _entry(job, planned))
     order, waited = job.executor.order, False
-    if order.ahead(job.number) is not None:
+    if order.ahead(job.live) is not None:
         await records.submitted(job)
-        await _unless_withdrawn(job, order.turn(job.number))
+        await order.turn(job.live)
         waited = True
     # Nothing is waited for from here on until it has entered: whom it follows is not over by then.
-    order.place(job.number, accesses(planned.analysis.effects, job.submission.request.options.writable))
+    order.place(job.live, accesses(planned.analysis.effects, job.submission.request.options.writable))
+    job.executor.has_place(job.live)
     job.entered = True
-    job.executor.caught_up.look()
     try:
         if job.executor.admission.enter(_entry(job, planned)):
             return waited
@@ -194,10 +194,15 @@ async def _wait(job: Progress) -> None:
     if patience is not None and job.again is not None:
         patience += job.executor.settings.retries.cap_seconds  # the backoff is not the locks' fault
 
+    logged: list[str] = []
+
     def notice(reasons: tuple[Waiting, ...]) -> None:
         text = f"job {job.number} waits: {describe(reasons, asyncio.get_running_loop().time(), ties(job.live))}"
         job.caller.waiting(text)
-        job.executor.log("waiting", job=job.number, text=text)
+        kinds = [kind_of(reason) for reason in reasons]
+        if kinds != logged:  # who looks at the log has read of that
+            logged[:] = kinds
+            job.executor.log("waiting", job=job.number, text=text)
 
     waiting = job.executor.admission.started(
         job.number,
@@ -230,7 +235,7 @@ async def _unless_withdrawn(job: Progress, waiting: Coroutine[Any, Any, T]) -> T
 
 
 async def _plan(job: Progress, linked: Reason | None) -> runner.Plan:
-    plan, stricter = job.executor.plan, _stricter(job)
+    plan, stricter = job.executor.planning.plan, _stricter(job)
     try:
         came = None if job.first is None else job.live.since
         return await plan(job.submission, linked or stricter, first=job.first, came=came, observe=job.observe)

@@ -4,53 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
-import fcntl
 import functools
-import json
 import os
-import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cbx_sandbox import runner
-from cbx_sandbox.box import plan as box
 from cbx_sandbox.checkpoint import homes, leftovers
 from cbx_sandbox.checkpoint.session import boot_id
-from cbx_sandbox.errors import CbxError, NotStartedError, UsageError
-from cbx_sandbox.facts import HostFacts
-from cbx_sandbox.linux.credentials import Submitter, acting_as
+from cbx_sandbox.errors import NotStartedError, UsageError
 from cbx_sandbox.linux.mountinfo import Mount
-from cbx_sandbox.policy import Identity, NetworkMode
-from cbx_sandbox.shell import handlers
-from cbx_sandbox.shell.learned import Lesson
-from cbx_sandbox.shell.tiers import Reason, Tier
-from cbx_supervisor.execution import parking, run, viewing, waking
+from cbx_supervisor.execution import configured, parking, run, waking
 from cbx_supervisor.execution.admission import Admission, NotAfter
 from cbx_supervisor.execution.backlog import CaughtUp
 from cbx_supervisor.execution.breaking import Breaking, tolerance
+from cbx_supervisor.execution.files import Files
+from cbx_supervisor.execution.health import Health
 from cbx_supervisor.execution.host import Host
 from cbx_supervisor.execution.incidents import Incidents
 from cbx_supervisor.execution.launching import Launching
 from cbx_supervisor.execution.leaking import LeakAudit
-from cbx_supervisor.execution.learning import NO_LESSONS, Learning
+from cbx_supervisor.execution.learning import Learning
 from cbx_supervisor.execution.lending import Lending
-from cbx_supervisor.execution.live import LiveJob
-from cbx_supervisor.execution.mailbox import Mailbox
+from cbx_supervisor.execution.live import FOR_ANOTHER, LiveJob
 from cbx_supervisor.execution.ordering import ProgramOrder
+from cbx_supervisor.execution.planning import Planning
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.returning import Returning
-from cbx_supervisor.execution.sharing import SharedAnswers
 from cbx_supervisor.execution.submission import Caller, Descriptors, Ending, Submission
 from cbx_supervisor.execution.transactions import Transactions
-from cbx_supervisor.execution.workers import Workers
+from cbx_supervisor.execution.writing import Writing
 from cbx_supervisor.model import retention
-from cbx_supervisor.model.job import Ended
+from cbx_supervisor.model.heat import Pace
+from cbx_supervisor.model.job import Ended, Running, Starting
 from cbx_supervisor.paths import Paths
-from cbx_supervisor.scheduling.budgets import MEMORY
-from cbx_supervisor.scheduling.capacity import Capacity, Share
-from cbx_supervisor.scheduling.engine import Engine
+from cbx_supervisor.scheduling.capacity import Capacity
 from cbx_supervisor.scheduling.lock_modes import LockKey
 from cbx_supervisor.scheduling.retries import Rations
 from cbx_supervisor.scheduling.strategies import Strategy
@@ -61,11 +50,7 @@ from cbx_supervisor.store.database import Database
 if TYPE_CHECKING:
     from cbx_supervisor.execution.networking import Networks
 
-T = TypeVar("T")
-P = ParamSpec("P")
 Log = Callable[..., None]
-LOOKING = 2  # threads that look at files, as long as none is stuck
-AGAIN_SECONDS = 5.0  # between tries to write down how jobs ended
 
 
 class Executor:
@@ -90,40 +75,37 @@ class Executor:
         self.launching = launching
         self.report = report
         self.log = log
+        self.files = Files(settings.timeouts.file_system_seconds)
+        self.writing = Writing(database, log)
         self.host = Host(paths, settings.sandbox.hide)
         self._wake = functools.partial(waking.wake, self)  # one for all parked jobs
-        self.admission = Admission(_engine(settings), self._freeze, self._wake)
+        self.admission = Admission(configured.engine(settings), self._freeze, self._wake)
         self.breaking = Breaking(database, self.admission.engine)
         self.rations = Rations()
         self.boot_id = boot_id()
-        self.order = ProgramOrder(kept=settings.scheduling.program_order)
         self.live: dict[int, LiveJob] = {}
+        self.order = ProgramOrder(self.live, kept=settings.scheduling.program_order)
         self._of_user: collections.Counter[int] = collections.Counter()  # how many of these are whose
-        self.caught_up = CaughtUp(self._behind)
-        self.returning = Returning(database, self.live, self.recorded)
+        self._started: dict[int, Starting | Running] = {}  # those that do not wait: few, while very many may
+        self.caught_up = CaughtUp()
+        # Those of an earlier supervisor; newer ones have their place after them, and are not waited for.
+        self.taking_up = CaughtUp()
+        self.returning = Returning(database, self.live, self.writing.recorded)
         self.stopping = False
         self.draining = False  # somebody has it take no more jobs until told otherwise
         self.on_change: Callable[[LiveJob], None] = _nobody_listens
-        self._recording: set[asyncio.Task[None]] = set()
-        self._afterwards: set[asyncio.Task[None]] = set()
+        self.changed = self._changed  # one for all jobs: each look at a method makes another
+        self.health = Health(self)
+        self._pace = Pace()
         self._resumed: set[asyncio.Task[Ending | None]] = set()
-        self._lookups = Workers("look", settings.timeouts.file_system_seconds, at_once=LOOKING)
-        self._work = Workers("work", None)
-        self._closers = Workers("close", None, at_once=1)
-        self._closing: collections.Counter[int] = collections.Counter()
-        self._loop = asyncio.get_running_loop()
-        self._written: Mailbox[tuple[asyncio.Future[None], BaseException | None]] = Mailbox(_tell)
-        self._answers = SharedAnswers()
-        self._warming = asyncio.Lock()
-        self._warm = False
         self._job = max(started, database.read(lambda connection: jobs.last_number(connection, "jobs")))
         # Layers may have outlived a database that was moved away: their numbers are taken.
         left = [int(name) for name in os.listdir(paths.layers) if name.isdecimal()]
         known = database.read(lambda connection: jobs.last_number(connection, "checkpoints"))
         self._checkpoint = max(known, *left, taken)
         self.owner = leftovers.identity(paths.database)
-        self._defaults = _defaults(settings)
         self.learning = Learning(database, settings)
+        self.planning = Planning(self, settings)
         self.leaks = LeakAudit(self)
         self.lending = Lending(self)
         self.incidents = Incidents(self, paths.incidents)
@@ -142,12 +124,20 @@ class Executor:
     def use(self, settings: Settings) -> None:
         """Go by these from now on: limits of jobs that are planned, slots, queues. What runs keeps what it has."""
         self.settings = settings
-        self._defaults = _defaults(settings)
+        self.planning.use(settings)
         self.learning.use(settings)
         self.order.kept = settings.scheduling.program_order
-        self.admission.use(capacity(settings), Strategy(settings.scheduling.strategy))
+        self.admission.use(self._capacity(), Strategy(settings.scheduling.strategy))
         self.admission.engine.preemption = settings.scheduling.preemption
         self.admission.engine.breakers.tolerance = tolerance(settings)
+
+    def go_at(self, pace: Pace) -> None:
+        """Use this share of the slots from now on."""
+        self._pace = pace
+        self.admission.resize(self._capacity())
+
+    def _capacity(self) -> Capacity:
+        return configured.capacity(self.settings).at(self._pace.share, self._pace.why)
 
     def submit(self, submission: Submission) -> LiveJob:
         """Give a submission its number. Raises NotStartedError: the supervisor ends, or the queue takes no more."""
@@ -175,26 +165,45 @@ class Executor:
 
     def _take(self, submission: Submission) -> LiveJob:
         self._job += 1
-        live = LiveJob(self._job, submission, time.time(), self.on_change)
+        live = LiveJob(self._job, submission, time.time(), self.changed)
         self._add(live)
+        self.caught_up.taken(live.uid, live.number)
         self.on_change(live)
         self.returning.bind(live)
         self.order.expect(live)
         return live
+
+    def _changed(self, live: LiveJob) -> None:
+        """A job is in another state than before."""
+        if isinstance(live.state, Starting | Running):
+            self._started[live.number] = live.state
+        else:
+            self._started.pop(live.number, None)
+        self.on_change(live)
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        running = sum(isinstance(state, Running) for state in self._started.values())
+        return running, len(self.live) - len(self._started)
+
+    def keep(self, live: LiveJob) -> None:
+        """Know a job that waits, and that nobody goes on with yet."""
+        self._add(live)
 
     def _add(self, live: LiveJob) -> None:
         if live.number not in self.live:  # one that was parked stays
             self.live[live.number] = live
             self._of_user[live.uid] += 1
 
-    def _behind(self) -> int:
-        """How many jobs the engine does not know yet."""
-        engine = self.admission.engine
-        return len(self.live) - len(engine.running) - engine.waiting()
+    def has_place(self, live: LiveJob) -> None:
+        """It waits for its start where it belongs, or will not."""
+        self.caught_up.over(live.uid, live.number)
+        self.taking_up.over(live.uid, live.number)
 
     def _remove(self, live: LiveJob) -> None:
         del self.live[live.number]
-        self.caught_up.look()
+        self._started.pop(live.number, None)
+        self.has_place(live)
         self._of_user[live.uid] -= 1
         if not self._of_user[live.uid]:
             del self._of_user[live.uid]
@@ -219,7 +228,7 @@ class Executor:
         """Take a submission back that :meth:`run` was never called for."""
         self._remove(live)
         self.returning.unbind(live)
-        self.order.over(live.number)
+        self.order.over(live)
         live.result.cancel()
 
     def unfinished(self, submission: Submission) -> tuple[LiveJob, ...]:
@@ -269,118 +278,22 @@ class Executor:
             live.result.cancel()
             raise
         finally:
-            self.close(descriptors.release(), live.uid)
+            self.files.close(descriptors.release(), live.uid)
             if over:
                 if (master := live.take_terminal()) is not None:
                     os.close(master)
                 self._remove(live)
                 self.returning.unbind(live)
-                self.order.over(live.number)
+                self.order.over(live)
         live.state = Ended(ending.result, time.time())
         live.result.set_result(ending.result)
         return ending
 
-    async def look(
-        self, uid: int, function: Callable[..., T], *args: object, late: Callable[[T], object] | None = None
-    ) -> T:
-        """Look at files for ``uid``. Raises NotStartedError if one of them hangs; ``late`` undoes what comes then."""
-        return await self._lookups.run(uid, functools.partial(function, *args), late=late)
-
-    async def on_files(self, uid: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on files for ``uid``, as long as it takes; what the system refuses becomes an error for people."""
-        try:
-            return await self._work.run(uid, functools.partial(function, *args, **kwargs))
-        except OSError as error:
-            hint = "is the disk full or read-only?"
-            raise CbxError(f"cannot keep the job's changes apart: {error}", hint=hint) from error
-
-    async def view(self, uid: int) -> box.HostView:
-        """The host as it is now."""
-        known = self.host.known()
-        return known if known is not None else await self.look(uid, self.host.view)
-
-    async def plan(
-        self,
-        submission: Submission,
-        at_least: Reason | None = None,
-        *,
-        first: Callable[[], None] | None = None,
-        came: float | None = None,
-        observe: bool = True,
-    ) -> runner.Plan:
-        """Analyse and decide, after ``first``, which may look at files too.
-
-        ``came`` is when the job was submitted, by the Unix clock: what others saw since then it need not look up. None:
-        it goes by what is there now. ``observe`` allows an overlay for the sake of learning.
-
-        Raises DeniedError, UsageError, UnavailableError; NotStartedError if a file system hangs.
-        """
-        if not self._warm and not submission.request.submitter_is_root:
-            await self.warm()  # what is imported late is imported as root
-
-        lessons = await self.learning.lessons(submission)
-
-        def whole() -> runner.Plan:
-            if first is not None:
-                first()
-            return self._plan(self._request_of(submission), at_least, lessons, came=came, observe=observe)
-
-        return await self.look(submission.uid, whole)
-
-    def _request_of(self, submission: Submission) -> runner.Request:
-        """The request with what it depends on: a transaction, or a checkpoint."""
-        return viewing.request_of(self, submission, self.transactions.request_of(submission))
-
-    async def warm(self) -> None:
-        """Have everything imported and the parsers build their tables before somebody waits for them."""
-        identity = Identity(0, 0, (0,), "root", "/root")
-        request = runner.Request(identity, "/", {}, line='true && for i in a; do echo "$i"; done')
-        async with self._warming:
-            if not self._warm:
-                handlers.load()
-                await self.look(0, functools.partial(self._plan, request, None, NO_LESSONS, observe=False))
-                self._warm = True
-
-    async def describe(self, submission: Submission, first: Callable[[], None]) -> bytes:
-        """What would be done, as JSON; nothing is."""
-        planned = await self.plan(submission, first=first)
-        view = await self.view(submission.uid)
-        places = [
-            box.OverlayPlace(target, "(a new layer)", redirect=True)
-            for target in box.overlay_targets(planned.policy, view)
-        ]
-        locked = [box.LockedDirectory(grant.path, 0, 0) for grant in planned.policy.grants if grant.direct]
-        operations = box.operations(planned.policy, view, places, locked)
-        # Not msgspec: paths may hold bytes that are no text, which json escapes.
-        return json.dumps(planned.describe(operations), default=str).encode()
-
     def _freeze(self, number: int, on: bool) -> None:
         """The engine has a job stopped for a more important one, or go on."""
         if (live := self.live.get(number)) is not None:
-            live.freeze("a critical job", on=on)
+            live.freeze(FOR_ANOTHER, on=on)
             self.log("frozen" if on else "thawed", job=number)
-
-    def close(self, fds: Iterable[int], uid: int) -> None:
-        """Close descriptors that ``uid`` has passed.
-
-        To close a file is to ask its file system, which may hang: nobody waits for that, but :meth:`closing` counts it.
-        """
-        files = []
-        for fd in fds:
-            if _is_pipe(fd):
-                os.close(fd)
-            else:
-                files.append(fd)
-        if files:
-            self._closing[uid] += len(files)
-            self._closers.soon(functools.partial(_close_all, files), functools.partial(self._closed, uid, len(files)))
-
-    def closing(self, uid: int) -> int:
-        """How many files that ``uid`` passed are still being closed."""
-        return self._closing[uid]
-
-    def _closed(self, uid: int, count: int) -> None:
-        self._closing[uid] -= count
 
     def next_checkpoint(self) -> int:
         """A number for a checkpoint."""
@@ -395,54 +308,6 @@ class Executor:
         writers = self.admission.engine.locks.writers(LockKey(mount.device, mount.root))
         jobs_ = [live for owner in writers if (live := self.live.get(owner)) is not None]
         return all(homes.path_of(mount) in live.hidden for live in jobs_)
-
-    async def write(self, *operations: Callable[[Any], object]) -> None:
-        """Have all of these written, whole or not at all; on disk when this returns."""
-
-        def together(connection: Any) -> None:
-            for operation in operations:
-                operation(connection)
-
-        answer: asyncio.Future[None] = self._loop.create_future()
-
-        def told(_value: object, error: BaseException | None) -> None:
-            self._written.put((answer, error))
-
-        self.database.put(together, lambda: not answer.done(), told)
-        await answer
-
-    def record(self, writing: Coroutine[Any, Any, None]) -> None:
-        """Have a result written whose caller does not wait for that; :meth:`recorded` does."""
-        task = asyncio.get_running_loop().create_task(writing)
-        self._recording.add(task)
-        task.add_done_callback(self._recording.discard)
-
-    async def recorded(self) -> None:
-        """Return when every result that somebody was told is on disk: what is read then is not behind."""
-        if self._recording:
-            await asyncio.wait(tuple(self._recording))
-
-    def afterwards(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what is left to do of a job whose caller was told already."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._afterwards.add(task)
-        task.add_done_callback(self._afterwards.discard)
-
-    def write_later(self, *operations: Callable[[Any], object]) -> None:
-        """Have these written some time: what may be lost in a crash."""
-        for operation in operations:
-            self.database.write(operation)
-
-    async def keep_trying(self, *operations: Callable[[Any], object]) -> None:
-        """As :meth:`write`, again and again while the disk is full: how a job ended must not be forgotten."""
-        while True:
-            try:
-                await self.write(*operations)
-            except (CbxError, sqlite3.Error) as error:
-                self.log("cannot write, will try again", error=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return
 
     async def stop(self, patience: float) -> None:
         """Take no more jobs, end those that run, wait until their results are on disk."""
@@ -462,8 +327,7 @@ class Executor:
         pending = [live.result for live in ending]
         if pending:
             await asyncio.wait(pending, timeout=5.0)
-        if left := (*self._recording, *self._afterwards):
-            await asyncio.wait(left, timeout=5.0)
+        await self.writing.finish(5.0)
         await self.leaks.finish()
         if self._networks is not None:
             self._networks.close()
@@ -474,98 +338,9 @@ class Executor:
         over = [live.result for live in self.live.values() if live.init is not None and live.init.over]
         if over:
             await asyncio.wait(over, timeout=patience)
-        if left := (*self._recording, *self._afterwards):
-            await asyncio.wait(left, timeout=5.0)
+        await self.writing.finish(5.0)
         await self.leaks.finish()
-
-    def _plan(
-        self,
-        request: runner.Request,
-        at_least: Reason | None,
-        lessons: Mapping[str, Lesson],
-        *,
-        observe: bool,
-        came: float | None = None,
-    ) -> runner.Plan:
-        visible = runner.seen(request)
-        facts = HostFacts(
-            request.options.workdir or request.cwd,
-            visible,
-            home=request.identity.home,
-            uid=request.identity.uid,
-            answers=self._answers.of((request.submitter_is_root, request.identity), came),
-        )
-        more: dict[str, Any] = {"at_least": at_least, "lessons": lessons, "observe": observe, "visible": visible}
-        if request.submitter_is_root:
-            return runner.plan(request, facts, self._defaults, self.report, **more)
-        who = request.identity
-        # Looked up with the caller's own rights: a plan tells nobody what lies in directories that are closed to them.
-        with acting_as(Submitter(who.uid, who.gid, who.groups)):
-            return runner.plan(request, facts, self._defaults, self.report, **more)
 
 
 def _nobody_listens(_live: LiveJob) -> None:
     """Until somebody does."""
-
-
-def _defaults(settings: Settings) -> runner.Defaults:
-    return runner.Defaults(
-        limits={tier: settings.limits(tier) for tier in Tier},
-        predicted_network=NetworkMode(settings.sandbox.network),
-        allow_hosts=settings.network.allow,
-        host_sets=settings.network.sets,
-        ports=settings.network.ports,
-        strict=settings.sandbox.strict,
-        pooled=settings.sandbox.run_as == "pool",
-        observe_every=settings.learning.observe_every,
-        watch_reads=runner.Watching(settings.learning.reads),
-    )
-
-
-def capacity(settings: Settings) -> Capacity:
-    """How much may run at once, as configured."""
-    instances = settings.instances
-    slots = {
-        Tier.SAFE_PARALLEL: instances.safe_parallel_max,
-        Tier.CONDITIONAL_PARALLEL: instances.conditional_parallel_max,
-        Tier.SEQUENTIAL_REQUIRED: instances.sequential_max,
-        Tier.DANGEROUS_ISOLATED: instances.dangerous_isolated_max,
-    }
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
-    return Capacity(
-        slots,
-        instances.total_capacity_max,
-        instances.instance_spawn_rate,
-        budgets={**settings.scheduling.resources, MEMORY: int(memory * (1 - instances.resource_safety_margin))},
-        share=Share(settings.access.slots_per_user_max, settings.access.memory_per_user_max_mb),
-        cores=len(os.sched_getaffinity(0)),
-    )
-
-
-def _engine(settings: Settings) -> Engine:
-    scheduling = settings.scheduling
-    return Engine(
-        capacity(settings),
-        Strategy(scheduling.strategy),
-        tolerance=tolerance(settings),
-        preemption=scheduling.preemption,
-    )
-
-
-def _tell(written: tuple[asyncio.Future[None], BaseException | None]) -> None:
-    answer, error = written
-    if not answer.done():
-        answer.set_result(None) if error is None else answer.set_exception(error)
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        with contextlib.suppress(OSError):  # it is closed all the same: what it could not write is its owner's loss
-            os.close(fd)
-
-
-def _is_pipe(fd: int) -> bool:
-    try:
-        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) > 0
-    except OSError:
-        return False

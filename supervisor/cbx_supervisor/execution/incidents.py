@@ -41,12 +41,12 @@ class Incidents:
 
     def called_from(self, group: str, pid: int) -> None:
         """A process in the group of a job has called the supervisor: no job can find its way there by itself."""
-        self._executor.afterwards(self._called_from(group, pid))
+        self._executor.writing.afterwards(self._called_from(group, pid))
 
     async def _called_from(self, group: str, pid: int) -> None:
         jobs = {live: live.init.pid for live in self._executor.live.values() if live.init is not None}
         box = group.rpartition("/")[0]
-        found = await self._executor.on_files(0, _in_box, box, jobs)
+        found = await self._executor.files.work(0, _in_box, box, jobs)
         if found is not None:
             await self.report(found, f"process {pid} in its group called the supervisor")
 
@@ -67,14 +67,16 @@ class Incidents:
         self._executor.log("incident", job=live.number, what=what, frozen=frozen, evidence=path)
         await asyncio.gather(
             self._try(live, "not recorded", self._record(live, at, detail)),
-            self._try(live, "not kept", self._executor.on_files(0, _keep, path, head)),  # the next supervisor knows it
+            self._try(
+                live, "not kept", self._executor.files.work(0, _keep, path, head)
+            ),  # the next supervisor knows it
         )
-        await self._try(live, "not looked at", self._executor.on_files(0, _look, path, head, init))
+        await self._try(live, "not looked at", self._executor.files.work(0, _look, path, head, init))
 
     async def _record(self, live: LiveJob, at: float, detail: dict[str, object]) -> None:
-        await self._executor.recorded()
+        await self._executor.writing.recorded()
         entry = audit.record(at, "incident", f"job {live.number}", uid=live.uid, detail=detail)
-        await self._executor.write(*([steering.pause(live.number)] if detail["frozen"] else []), entry)
+        await self._executor.writing.write(*([steering.pause(live.number)] if detail["frozen"] else []), entry)
 
     async def _try(self, live: LiveJob, failed: str, work: Coroutine[Any, Any, None]) -> None:
         """Do one part of it: what fails is told, and the rest is done all the same."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from cbx_sandbox.errors import CbxError
 
 RECORDED = Outcome.__annotations__.keys() - {"failure"}  # what every exit record has
 REAP_SECONDS = 5.0  # from init's record to the removal of its groups
+LOOK_SECONDS = 2.0  # between two looks at whether a job has stopped its init
 
 
 class Launching:
@@ -150,6 +152,22 @@ class Init:
         """The end: as init reported it, else as its record says, else None (lost)."""
         return await asyncio.shield(self._outcome)
 
+    def keep_going(self, every: float = LOOK_SECONDS) -> None:
+        """Let no job stop it for long: root's can that share the host's processes, and would outlast every limit.
+
+        It is let go on; where it is stopped again ``every`` seconds later, it is killed, and the launcher ends the job.
+        """
+        self._loop.call_later(every, self._look, every, signal.SIGCONT)
+
+    def _look(self, every: float, remedy: signal.Signals) -> None:
+        if self.closed or self.over:
+            return
+        stopped = _state(self.pid) == b"T"
+        if stopped:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, remedy)
+        self._loop.call_later(every, self._look, every, signal.SIGKILL if stopped else signal.SIGCONT)
+
     def close(self) -> None:
         """Stop watching."""
         self.closed = True
@@ -190,7 +208,20 @@ def read_record(path: str) -> Outcome | None:
 def process_start(pid: int) -> int | None:
     """When a process started, in clock ticks since boot: tells it from a later one of the same number (proc(5))."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+        return int(_status(pid)[19])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _state(pid: int) -> bytes:
+    """In one letter; empty if there is no such process any more."""
+    try:
+        return _status(pid)[0]
+    except (OSError, IndexError):
+        return b""
+
+
+def _status(pid: int) -> list[bytes]:
+    """What follows a process's name in its line of status (proc(5))."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()

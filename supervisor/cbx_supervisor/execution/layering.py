@@ -56,7 +56,7 @@ async def new(
         owner, least = executor.owner, executor.settings.retention.free_mb_min << 20
         arguments = (identity, view, targets, number, executor.paths.state, owner, least, redirect_dir, claims)
         try:
-            return await executor.look(uid, work.begin, *arguments, late=sessions.discard)
+            return await executor.files.look(uid, work.begin, *arguments, late=sessions.discard)
         except OSError as error:
             raise CbxError(f"cannot keep the job's changes apart: {error}", hint="is the disk full?") from error
 
@@ -79,7 +79,7 @@ def check_targets(job: Progress) -> None:
 
 async def remove(job: Progress, session: Session) -> None:
     """Remove layers that nobody needs, once it is on disk that nobody does."""
-    await job.executor.recorded()  # no record may speak of changes whose layers are gone
+    await job.executor.writing.recorded()  # no record may speak of changes whose layers are gone
     try:
         await job.on_files(sessions.discard, session)
     except CbxError as error:

@@ -46,12 +46,12 @@ class LeakAudit:
 
     def _due(self) -> None:
         self._timer = None
-        self._executor.afterwards(self._look())
+        self._executor.writing.afterwards(self._look())
 
     async def _look(self) -> None:
         over, self._over = self._over, []
         self._last = asyncio.get_running_loop().time()
-        for job, texts in (await self._executor.on_files(0, leaks.sweep, over)).items():
+        for job, texts in (await self._executor.files.work(0, leaks.sweep, over)).items():
             await incident(self._executor, int(job), texts)
 
 
@@ -59,4 +59,4 @@ async def incident(executor: Executor, job: int, texts: Sequence[str]) -> None:
     """Write down that a job has left something behind: in its result, in the audit trail and in the log."""
     executor.log("left behind", job=job, left=list(texts))
     left = audit.record(time.time(), "incident", f"job {job}", uid=0, detail={"left behind": list(texts)})
-    await executor.write(jobs.leaked(job, texts), left)
+    await executor.writing.write(jobs.leaked(job, texts), left)

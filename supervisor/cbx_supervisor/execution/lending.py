@@ -31,7 +31,7 @@ class Lending:
 
     async def lend(self, job: Progress, policy: Policy) -> None:
         """Lend a user to a job that wants one. Raises UnavailableError: there is none."""
-        loan = job.loan = await self._executor.on_files(0, self._lend, policy.identity.uid)
+        loan = job.loan = await self._executor.files.work(0, self._lend, policy.identity.uid)
         if loan.found:
             await self._note(loan, loan.found)
 
@@ -47,7 +47,7 @@ class Lending:
             return []
         job.loan = None
         try:
-            removed, left = await self._executor.on_files(0, jobusers.clean, loan.user)
+            removed, left = await self._executor.files.work(0, jobusers.clean, loan.user)
         finally:
             loan.close()
         return [f"{text} of {loan.user.name}" for text in (*removed, *left)]
@@ -56,7 +56,7 @@ class Lending:
         """Write down that something of a user was there when no job ran as it."""
         self._executor.log("left behind", user=loan.user.name, left=list(texts))
         detail = {"left behind": list(texts)}
-        await self._executor.write(audit.record(time.time(), "incident", loan.user.name, uid=0, detail=detail))
+        await self._executor.writing.write(audit.record(time.time(), "incident", loan.user.name, uid=0, detail=detail))
 
 
 def environment(loan: Loan, policy: Policy, given: Sequence[str]) -> dict[str, str]:

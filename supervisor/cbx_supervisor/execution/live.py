@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -12,16 +13,19 @@ from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.job import JobState, Queued
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.scheduling.edges import Tie
+from cbx_supervisor.scheduling.order import Importance
 
 # What a job that waits cannot handle yet, and would end most programs.
 _ENDING = frozenset({"HUP", "INT", "QUIT", "TERM", "KILL"})
 
-MOST_ORDERS = 64  # that a job is given before it has an init
+MOST_ORDERS = 64  # among which signals are kept for a job that has no init yet
 
 Before = tuple[tuple["LiveJob", Tie], ...]
 
 
-BY_HAND = "somebody"  # the reason for which a job is frozen by hand
+# Why a job is frozen.
+BY_HAND = "somebody"
+FOR_ANOTHER = "a critical job"
 
 
 class Cancelled(Exception):  # noqa: N818  # an order that was given, not a fault
@@ -34,6 +38,17 @@ _DURABLE = asyncio.Event()  # of all parked jobs
 _DURABLE.set()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What is known of a job that waits since before this supervisor, until somebody goes on with it."""
+
+    number: int
+    uid: int
+    session: str | None
+    submitted: float  # by the Unix clock
+    unordered: bool  # nobody keeps its place among the jobs of its submitter
+
+
 class LiveJob:
     """One job between its submission and its result. Very many may wait: what few of them need is made when asked for.
 
@@ -41,16 +56,20 @@ class LiveJob:
     """
 
     __slots__ = (
-        "_launching", "_on_change", "_orders", "_result", "_state", "_submission", "_wake", "_withdrawn", "attempt",
-        "before", "durable", "frozen", "held", "hidden", "init", "master", "number", "session", "since", "succeeded",
-        "uid", "unwanted",
+        "_launching", "_on_change", "_orders", "_result", "_said", "_state", "_submission", "_wake", "_withdrawn",
+        "attempt", "before", "durable", "frozen", "held", "hidden", "init", "master", "number", "session", "since",
+        "succeeded", "uid", "unwanted",
     )  # fmt: skip
 
-    def __init__(self, number: int, submission: Submission, since: float, on_change: Callable[[LiveJob], None]) -> None:
+    def __init__(
+        self, number: int, whose: Submission | OnDisk, since: float, on_change: Callable[[LiveJob], None]
+    ) -> None:
+        """``whose``: what was asked for, or who did where that is on disk alone; :meth:`park` follows then."""
         self.number = number
-        self.uid = submission.uid
-        self.session = None if submission.session is None else sys.intern(submission.session)
-        self._submission: Submission | None = submission
+        self.uid = whose.uid
+        self.session = None if whose.session is None else sys.intern(whose.session)
+        self._submission: Submission | None = None if isinstance(whose, OnDisk) else whose
+        self._said: Importance | None = None  # while what was asked for is not here
         self.since = since
         self._state: JobState | None = None  # it is queued since it was submitted
         self._on_change = on_change
@@ -78,7 +97,16 @@ class LiveJob:
 
     @submission.setter
     def submission(self, submission: Submission) -> None:
-        self._submission = submission
+        # What is on disk may have been read before somebody said otherwise.
+        said, self._said = self._said, None
+        self._submission = submission if said is None else dataclasses.replace(submission, importance=said)
+
+    def prioritise(self, importance: Importance) -> None:
+        """Its submitter says otherwise of it: for its start, and for other attempts."""
+        if self._submission is None:
+            self._said = importance
+        else:
+            self._submission = dataclasses.replace(self._submission, importance=importance)
 
     @property
     def result(self) -> asyncio.Future[Result]:
@@ -93,8 +121,8 @@ class LiveJob:
         return self._submission is None
 
     def park(self, wake: Callable[[int], None]) -> None:
-        """Forget what its start needs; ``wake`` is called when somebody withdraws it."""
-        self._submission, self._withdrawn, self._orders = None, None, None
+        """Forget what its start needs; ``wake`` is called when somebody withdraws it. Orders to its init are kept."""
+        self._submission, self._withdrawn = None, None
         self.durable, self._wake = _DURABLE, wake
 
     def unpark(self) -> bool:
@@ -140,12 +168,18 @@ class LiveJob:
         self._launching = True
 
     def waits_again(self, attempt: int) -> None:
-        """It failed, and waits for another attempt: as before the first one."""
+        """It failed, and will wait for another attempt: as before the first one, but for what somebody stopped."""
         self.attempt = attempt
-        self.init, self.hidden, self.frozen = None, (), _NOTHING
+        self.init, self.hidden, self.frozen = None, (), self.frozen & {BY_HAND}
         self._launching = False
         self._orders = None
         self.state = Queued(self.since)
+
+    def left_its_place(self) -> bool:
+        """What ran of it has given everything back, so nothing is to stand still; True if somebody had it do so."""
+        paused, self.frozen = BY_HAND in self.frozen, _NOTHING
+        self._orders = [order for order in self._orders or () if order[0] == "signal"] or None
+        return paused
 
     def launched(self, init: Init) -> None:
         """It runs: carry out what was ordered meanwhile."""
@@ -190,7 +224,7 @@ class LiveJob:
             self._carry_out(self.init, order, number)
         elif self._orders is None:
             self._orders = [(order, number)]
-        elif len(self._orders) < MOST_ORDERS:
+        elif order != "signal" or len(self._orders) < MOST_ORDERS:  # the others are few
             self._orders.append((order, number))
 
     def _carry_out(self, init: Init, order: str, number: int) -> None:

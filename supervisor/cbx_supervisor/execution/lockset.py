@@ -6,12 +6,13 @@ descriptor that was opened here is what gets mounted, so a path that is swapped 
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import select
 import threading
 from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
 
 from cbx_sandbox.linux import files, mountinfo
 from cbx_sandbox.linux.mountinfo import Mount
@@ -83,8 +84,7 @@ class MountTable:
         self._visible = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """One grant, opened."""
 
     grant: Grant

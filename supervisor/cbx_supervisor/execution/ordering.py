@@ -8,10 +8,11 @@ planned, which takes longer for some than for others: so a job waits until those
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import collections
+from collections.abc import Iterable, Mapping
 
 from cbx_sandbox.errors import NotStartedError
-from cbx_supervisor.execution.live import Before, LiveJob
+from cbx_supervisor.execution.live import Before, Cancelled, LiveJob
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.scheduling.accesses import Access
 from cbx_supervisor.scheduling.edges import READ_AFTER_WRITE, Edges
@@ -26,14 +27,15 @@ class _Line:
     def __init__(self, key: _Key) -> None:
         self.key = key
         self.edges = Edges()
-        self.unplanned: dict[int, None] = {}  # in the order of their numbers
+        # In the order of their numbers. A dict would find its first one behind all that were removed.
+        self.unplanned: collections.OrderedDict[int, None] = collections.OrderedDict()
         self.waiters: dict[int, asyncio.Future[None]] = {}
 
     def expect(self, number: int) -> None:
         behind = next(reversed(self.unplanned), 0) > number
         self.unplanned[number] = None
         if behind:  # only when jobs of an earlier supervisor are taken up
-            self.unplanned = dict.fromkeys(sorted(self.unplanned))
+            self.unplanned = collections.OrderedDict.fromkeys(sorted(self.unplanned))
 
     def next_may_go(self) -> None:
         first = next(iter(self.unplanned), None)
@@ -44,82 +46,96 @@ class _Line:
 class ProgramOrder:
     """Whom each job comes after. All methods are for the event loop."""
 
-    def __init__(self, *, kept: bool) -> None:
-        """``kept``: as configured; without, no job comes after another one that it does not name."""
+    def __init__(self, live: Mapping[int, LiveJob], *, kept: bool) -> None:
+        """``live``: all jobs. ``kept``: as configured; without, no job comes after one that it does not name."""
         self.kept = kept
+        self._live = live
         self._lines: dict[_Key, _Line] = {}
-        self._jobs: dict[int, LiveJob] = {}
 
     def expect(self, live: LiveJob) -> None:
         """A job was submitted."""
-        if not self.kept or not _ordered(live.submission):
+        if _ordered(live.submission):
+            self.expect_in_order(live)
+
+    def expect_in_order(self, live: LiveJob) -> None:
+        """The same of one that has a place among others, whatever else is known of it."""
+        if not self.kept:
             return
         key = (live.uid, live.session)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line(key)
-        self._jobs[live.number] = live
         line.expect(live.number)
 
     def adopt(self, live: LiveJob, accesses: Iterable[Access]) -> None:
         """A job runs that an earlier supervisor has started: it waits for nobody, and later ones come after it."""
         self.expect(live)
-        self.place(live.number, accesses)
+        self.place(live, accesses)
         live.before = ()
 
-    def ahead(self, number: int) -> int | None:
+    def ahead(self, live: LiveJob) -> int | None:
         """The job that has to be planned before this one is placed; None: it is its turn, or it has no place."""
-        live = self._jobs.get(number)
-        if live is None:
-            return None
         line = self._line(live)
-        if number not in line.unplanned:
+        if line is None or live.number not in line.unplanned:
             return None
         first = next(iter(line.unplanned))
-        return None if first == number else first
+        return None if first == live.number else first
 
-    async def turn(self, number: int) -> None:
-        """Wait until all that were submitted before are placed, or over."""
-        if self.ahead(number) is None:
+    async def turn(self, live: LiveJob) -> None:
+        """Wait until all that were submitted before are placed, or over. Raises Cancelled as soon as it is withdrawn.
+
+        The next one goes on in the next round of the loop, without a task in between: the order of very many must not
+        fall behind the threads that plan them.
+        """
+        line = self._line(live)
+        if line is None or self.ahead(live) is None:
             return
-        line = self._line(self._jobs[number])
+        number, withdrawn = live.number, live.withdrawn
         waiter = line.waiters[number] = asyncio.get_running_loop().create_future()
+
+        def call_off(_: asyncio.Future[None]) -> None:
+            if not waiter.done():
+                waiter.set_exception(Cancelled())
+
+        withdrawn.add_done_callback(call_off)
         try:
             await waiter
         finally:
+            withdrawn.remove_done_callback(call_off)
             del line.waiters[number]
 
-    def place(self, number: int, accesses: Iterable[Access]) -> None:
+    def place(self, live: LiveJob, accesses: Iterable[Access]) -> None:
         """Say what a job does, when it is its turn; only the first time counts, however often it is planned."""
-        live = self._jobs.get(number)
-        if live is None or number not in (line := self._line(live)).unplanned:
+        line, number = self._line(live), live.number
+        if line is None or number not in line.unplanned:
             return
         found = line.edges.add(number, accesses)
         del line.unplanned[number]
         line.next_may_go()
-        live.before = tuple((self._jobs[earlier], tie) for earlier, tie in sorted(found.items()))
+        live.before = tuple((self._live[earlier], tie) for earlier, tie in sorted(found.items()))
 
     def follows(self, live: LiveJob) -> frozenset[int]:
         """Those of the jobs that one comes after that are not over."""
-        if not live.before:
+        line = self._line(live) if live.before else None
+        if line is None:
             return _NOBODY
-        return frozenset(earlier.number for earlier, _ in live.before if earlier.number in self._jobs)
+        return frozenset(earlier.number for earlier, _ in live.before if earlier.number in line.edges)
 
-    def over(self, number: int) -> None:
+    def over(self, live: LiveJob) -> None:
         """A job is over, or will never be."""
-        live = self._jobs.pop(number, None)
-        if live is None:
-            return
         line = self._line(live)
+        if line is None:
+            return
         live.before = ()
-        line.edges.remove(number)
-        line.unplanned.pop(number, None)
+        line.edges.remove(live.number)
+        line.unplanned.pop(live.number, None)
         line.next_may_go()
         if not line.unplanned and not len(line.edges):
             self._lines.pop(line.key, None)
 
-    def _line(self, live: LiveJob) -> _Line:
-        return self._lines[live.uid, live.session]
+    def _line(self, live: LiveJob) -> _Line | None:
+        """Where it stands, if it is ordered; there may be none any more."""
+        return self._lines.get((live.uid, live.session))
 
 
 def check(number: int, before: Before) -> None:

@@ -12,7 +12,7 @@ from cbx_sandbox.checkpoint.session import Session
 from cbx_supervisor.execution import checkpoints as work
 from cbx_supervisor.execution import lockset
 from cbx_supervisor.execution.live import LiveJob
-from cbx_supervisor.execution.submission import Caller, Descriptors
+from cbx_supervisor.execution.submission import Caller, Descriptors, Submission
 from cbx_supervisor.scheduling.order import Entry
 from cbx_supervisor.store.attempts import Again
 
@@ -49,7 +49,6 @@ class Progress:
         self.first = first  # what the first plan is to call
         self.live = live
         self.number = live.number
-        self.submission = live.submission
         self.descriptors = descriptors
         self.caller = caller
         self.planned: runner.Plan | None = None
@@ -79,6 +78,11 @@ class Progress:
         self.record = f"{executor.paths.jobs}/{self.box}.json"
 
     @property
+    def submission(self) -> Submission:
+        """What was asked for."""
+        return self.live.submission
+
+    @property
     def places(self) -> list[box.OverlayPlace]:
         """Where its overlays lie."""
         if self.session is None:
@@ -88,14 +92,14 @@ class Progress:
 
     async def look(self) -> box.HostView:
         """The host as it is now. After the locks were taken: others rely on what is hidden from who holds one."""
-        view = await self.executor.view(self.submission.uid)
+        view = await self.executor.planning.view(self.live.uid)
         self.live.hidden = view.hidden
         return view
 
     async def look_at(self, function: Callable[..., T], *args: object, late: Callable[[T], object] | None = None) -> T:
         """Look at files for its submitter, for a limited time; ``late`` gets what comes after that."""
-        return await self.executor.look(self.submission.uid, function, *args, late=late)
+        return await self.executor.files.look(self.live.uid, function, *args, late=late)
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work on files for its submitter."""
-        return await self.executor.on_files(self.submission.uid, function, *args, **kwargs)
+        return await self.executor.files.work(self.live.uid, function, *args, **kwargs)

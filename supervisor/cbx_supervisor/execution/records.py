@@ -43,11 +43,11 @@ async def submitted(job: Progress) -> None:
     """Have the submission on disk and tell the caller, once."""
     if not job.recorded:
         job.recorded = True
-        await job.executor.write(jobs.insert(_job(job), "queued"), *await _asked_for(job))
+        await job.executor.writing.write(jobs.insert(_job(job), "queued"), *await _asked_for(job))
         job.live.durable.set()
         job.caller.accepted(job.number)
         # It waits now, maybe among many: what it does not need is not kept open as long.
-        job.executor.close(job.descriptors.left_out(), job.submission.uid)
+        job.executor.files.close(job.descriptors.left_out(), job.submission.uid)
 
 
 async def submitted_together(executor: Executor, lives: Sequence[LiveJob]) -> None:
@@ -56,7 +56,7 @@ async def submitted_together(executor: Executor, lives: Sequence[LiveJob]) -> No
     for live in lives:
         job = Progress(executor, live, Descriptors({}), Nobody())
         writes += [jobs.insert(_job(job), "queued"), *await _asked_for(job)]
-    await executor.write(*writes)
+    await executor.writing.write(*writes)
     for live in lives:
         live.durable.set()
 
@@ -77,7 +77,7 @@ async def starting(job: Progress, planned: runner.Plan, started: float) -> None:
         writes.append(rows.insert(_checkpoint(job, job.session, started)))
     writes += job.executor.learning.starting(job.number, job.submission, planned, started)
     first, job.recorded, job.predicted = not job.recorded, True, True
-    await job.executor.write(*writes)
+    await job.executor.writing.write(*writes)
     job.live.state = Starting(job.attempt, started)
     job.live.durable.set()
     if first and job.submission.detached:
@@ -88,7 +88,7 @@ async def ended(job: Progress, result: Result, error: CbxError | None) -> None:
     """Write down how it ended; before the caller is told, if that could matter after a power cut."""
     if _changed_nothing(job, result) and auditing.noted(job, error) is None:
         # A power cut may forget how it ended; whoever asks the supervisor waits until it is written.
-        job.executor.record(_write(job, result, error))
+        job.executor.writing.record(_write(job, result, error))
     else:
         await _write(job, result, error)
 
@@ -96,7 +96,9 @@ async def ended(job: Progress, result: Result, error: CbxError | None) -> None:
 async def again(job: Progress, result: Result, then: Again) -> None:
     """Write down how an attempt ended and when the next one is due, before anything of it is begun."""
     now = time.time()
-    await job.executor.keep_trying(attempts.again(result, job.attempt, now, then), *_beside(job, result, None, now))
+    await job.executor.writing.keep_trying(
+        attempts.again(result, job.attempt, now, then), *_beside(job, result, None, now)
+    )
     _forget_record(job)
     job.executor.log("tried again", job=job.number, attempt=job.attempt + 1, why=then.why)
 
@@ -109,17 +111,17 @@ def _changed_nothing(job: Progress, result: Result) -> bool:
 async def _write(job: Progress, result: Result, error: CbxError | None) -> None:
     writes = _end(job, result, error)
     try:
-        await job.executor.write(*writes)
+        await job.executor.writing.write(*writes)
     except (CbxError, sqlite3.Error) as raised:
         # The caller is told how it ended all the same; until it can be written its record stays.
         job.executor.log("result not recorded", job=job.number, error=str(raised))
-        job.executor.afterwards(_write_later(job, writes))
+        job.executor.writing.afterwards(_write_later(job, writes))
     else:
         _forget(job)
 
 
 async def _write_later(job: Progress, writes: list[Write]) -> None:
-    await job.executor.keep_trying(*writes)
+    await job.executor.writing.keep_trying(*writes)
     _forget(job)
 
 
@@ -160,7 +162,7 @@ async def _asked_for(job: Progress) -> list[kept.Operation]:
     if submission.detached:
         bare, true = texts.submission_texts(submission)
         if true is not None:
-            await job.executor.on_files(0, secrets.keep, job.executor.paths.secrets, job.number, true)
+            await job.executor.files.work(0, secrets.keep, job.executor.paths.secrets, job.number, true)
         writes.append(kept.submission(job.number, bare))
     if submission.key is not None:
         writes.append(kept.key(submission.uid, submission.key[0], job.number, submission.key[1]))

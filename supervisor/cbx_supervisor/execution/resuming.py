@@ -53,6 +53,11 @@ class Unfinished:
     kept: Kept
     checkpoint: Checkpoint | None
 
+    @property
+    def number(self) -> int:
+        """The job's."""
+        return self.job.number
+
 
 def adopt(executor: Executor, found: Unfinished, adopted: Adopted, *, paused: bool = False) -> None:
     """Go on with a job whose init lives. It may still wait for its start, which is on disk.
@@ -70,7 +75,10 @@ def adopt(executor: Executor, found: Unfinished, adopted: Adopted, *, paused: bo
     else:
         init.control.freeze(on=False)
     live.state = Running(found.kept.attempt, _started(found), init.pid)
-    _go_on(executor, found, live, _end_of(init), init.missing, leaks.namespaces(init.pid))
+    own = leaks.namespaces(init.pid)
+    if not any(name.startswith("pid:") for name in own):
+        init.keep_going()  # it shares the host's processes
+    _go_on(executor, found, live, _end_of(init), init.missing, own)
 
 
 def conclude(executor: Executor, found: Unfinished, outcome: Outcome) -> None:
@@ -83,18 +91,6 @@ def conclude(executor: Executor, found: Unfinished, outcome: Outcome) -> None:
     live.about_to_launch()
     live.state = Running(found.kept.attempt, _started(found), 0)
     _go_on(executor, found, live, known(), {})
-
-
-def start_again(executor: Executor, found: Unfinished) -> None:
-    """Have a job that was never started, and has no client, wait for its start as before."""
-    live = _live(executor, found)
-    if found.kept.submission is not None and texts.incomplete(found.kept.submission):
-        executor.resume(live, _given_up(executor, found, live, SECRETS_LOST))
-        return
-    executor.order.expect(live)
-    job = _attempt(executor, live, found)
-    job.recorded = True
-    executor.resume(live, run.whole(job))
 
 
 async def _end_of(init: Init) -> Outcome | None:
@@ -113,7 +109,7 @@ async def _nobody_came(executor: Executor, found: Unfinished, live: LiveJob) -> 
 
 async def _given_up(executor: Executor, found: Unfinished, live: LiveJob, why: str) -> Ending:
     result = never_started(found, time.time(), why)
-    await executor.keep_trying(jobs.ended(result, time.time()))
+    await executor.writing.keep_trying(jobs.ended(result, time.time()))
     executor.admission.leave(live.number, succeeded=False)
     return Ending(result)
 
@@ -133,7 +129,7 @@ def await_client(executor: Executor, found: Unfinished) -> None:
         try:
             return await run.whole(job)
         finally:
-            executor.close(claim.descriptors.release(), live.submission.uid)
+            executor.files.close(claim.descriptors.release(), live.submission.uid)
 
     executor.resume(live, wait())
 
@@ -143,12 +139,17 @@ def _started(found: Unfinished) -> float:
 
 
 def _live(executor: Executor, found: Unfinished) -> LiveJob:
-    live = LiveJob(found.job.number, submission_of(found), found.job.submitted, executor.on_change)
+    live = LiveJob(found.job.number, submission_of(found), found.job.submitted, executor.changed)
     live.durable.set()
+    known_of(live, found)
+    return live
+
+
+def known_of(live: LiveJob, found: Unfinished) -> None:
+    """Have a job know which attempt it is in, and whether there may be another one."""
     live.attempt = found.kept.attempt
     # Without its secrets it would not be the same command.
     live.unwanted = found.kept.submission is None or texts.incomplete(found.kept.submission)
-    return live
 
 
 def _attempt(executor: Executor, live: LiveJob, found: Unfinished) -> Progress:
@@ -211,7 +212,7 @@ async def _only_recorded(executor: Executor, found: Unfinished, end: Awaitable[O
     outcome = await end
     result = result_of(found, outcome, time.time())
     try:
-        await executor.keep_trying(jobs.ended(result, time.time()))
+        await executor.writing.keep_trying(jobs.ended(result, time.time()))
     finally:
         executor.admission.leave(found.job.number, succeeded=result.state == "exited" and result.status == 0)
     with contextlib.suppress(OSError):

@@ -62,12 +62,21 @@ class Retention:
         return bool(retention.expired([found], self._now(), self._executor.settings.retention.held_days))
 
     async def usage(self, uid: int | None) -> list[dict[str, object]]:
-        """Bytes on disk of each checkpoint that waits, of ``uid`` or of everybody; the largest first."""
-        held = [c for c in self._executor.database.read(rows.waiting) if uid is None or c.uid == uid]
+        """Bytes on disk of each checkpoint of ``uid``, or of everybody's; the largest first.
+
+        Of those that wait, and of what commits have replaced and an undo would put back.
+        """
+        history, database = self._executor.settings.history, self._executor.database
+        since = self._now() - history.undo_hours * 3600
+        kept = database.read(lambda connection: rows.undoable(connection, since, history.undo_max))
         found: list[dict[str, object]] = []
-        for checkpoint in held:
-            taken = await self._executor.on_files(checkpoint.uid, on_disk, checkpoint)
-            found.append({"id": checkpoint.id, "uid": checkpoint.uid, "bytes": taken, "pinned": checkpoint.pinned})
+        for checkpoint in (*database.read(rows.waiting), *kept):
+            if uid is not None and checkpoint.uid != uid:
+                continue
+            taken = await self._executor.files.work(checkpoint.uid, on_disk, checkpoint)
+            if taken or checkpoint.state.waits:
+                entry = {"id": checkpoint.id, "uid": checkpoint.uid, "bytes": taken, "pinned": checkpoint.pinned}
+                found.append({**entry, "state": checkpoint.state.value})
         return sorted(found, key=lambda entry: (-int(str(entry["bytes"])), entry["id"]))
 
 

@@ -28,6 +28,8 @@ async def next_try(job: Progress, result: Result) -> Again | None:
     submission = job.submission
     if submission.transaction is not None:
         return None  # what it did before it failed is still there: another try would begin with that
+    if submission.request.options.host_effects:
+        return None  # nothing takes back what it has done to the host
     if not submission.detached or submission.interactive or not job.predicted:
         return None
     if (stricter := await correcting.stricter(job, result)) is not None and not job.live.unwanted:

@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from cbx_sandbox.checkpoint import history, listing, recover, render, select
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint import undo as undoing
 from cbx_sandbox.checkpoint.ahead import prepare
+from cbx_sandbox.checkpoint.apply import explain
 from cbx_sandbox.checkpoint.changes import Change
 from cbx_sandbox.checkpoint.commit import preview
 from cbx_sandbox.checkpoint.diff import diff
+from cbx_sandbox.checkpoint.parting import Apart
 from cbx_sandbox.checkpoint.session import Session, gone
 from cbx_sandbox.errors import CbxError, ConflictError, NotStartedError, UsageError
 from cbx_sandbox.linux.credentials import Submitter
@@ -24,6 +28,7 @@ from cbx_supervisor.execution import lockset
 from cbx_supervisor.execution.outcome import printable
 from cbx_supervisor.execution.waits import describe_blockers
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
+from cbx_supervisor.model.result import Changes
 from cbx_supervisor.scheduling.locks import Blocked
 from cbx_supervisor.store import audit
 from cbx_supervisor.store import checkpoints as rows
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from cbx_supervisor.execution.executor import Executor
 
 MOST_UNDONE = 1000  # of the latest undos, looked at before another one
+MOST_TOLD = 5  # directories that are named in an error
 
 
 class Review:
@@ -54,15 +60,15 @@ class Review:
                 kept = self.executor.database.read(lambda connection: rows.listing(connection, found.id))
                 if kept is None:
                     raise UsageError(f"cannot show checkpoint {found.id}: what it committed was not written down")
-                return await self.executor.on_files(reader.uid, _remembered, kept, form, paths)
-            return await self.executor.on_files(reader.uid, rendered, _session(found), form, reader, paths)
+                return await self.executor.files.work(reader.uid, _remembered, kept, form, paths)
+            return await self.executor.files.work(reader.uid, rendered, _session(found), form, reader, paths)
 
     async def preview(self, checkpoint: Checkpoint, *, uid: int, wish: work.Wish) -> dict[str, object]:
         """What a commit would do, as plain values. Changes nothing, and takes no locks."""
         async with self._alone(checkpoint.id):
             found = self._again(checkpoint.id)
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
-            return await self.executor.on_files(uid, previewed, _session(found), wish)
+            return await self.executor.files.work(uid, previewed, _session(found), wish)
 
     async def commit(self, checkpoint: Checkpoint, *, uid: int, pid: int, wish: work.Wish) -> Checkpoint:
         """Make the changes real. Raises ConflictError, DeniedError, NotStartedError (locked by others for too long)."""
@@ -70,14 +76,16 @@ class Review:
             found = self._again(checkpoint.id)
             history.follow(history.State(found.state.value), history.State.COMMITTED, found.id)
             session = _session(found)
-            changes = await self.executor.on_files(uid, diff, session)
+            changes = await self.executor.files.work(uid, diff, session)
             selected, _ = select.choose(changes, session.targets, wish.selection)
-            directories = await self.executor.on_files(uid, work.commit_directories, session, selected)
-            with await self.executor.on_files(uid, prepare, session, selected) as ahead:
+            directories = await self.executor.files.work(uid, work.commit_directories, session, selected)
+            with await self.executor.files.work(uid, prepare, session, selected) as ahead:
                 locks = await self._lock(-found.id, uid, directories)
+                whole = wish.selection == select.EVERYTHING
+                apart = None if whole else Apart(self.executor.next_checkpoint(), self.executor.owner)
                 try:
-                    settled = await self.executor.on_files(
-                        uid, work.apply, session, changes, session.submitter, wish, ahead
+                    settled = await self.executor.files.work(
+                        uid, work.apply, session, changes, session.submitter, wish, ahead, apart
                     )
                     decided = await self._decide(found, settled, uid, pid, "committed")
                 finally:
@@ -100,7 +108,7 @@ class Review:
             history.follow(history.State(found.state.value), history.State.ROLLED_BACK, found.id)
             if found.state is CheckpointState.ROLLED_BACK:
                 return found
-            settled = await self.executor.on_files(uid, work.roll_back, _session(found), "as asked")
+            settled = await self.executor.files.work(uid, work.roll_back, _session(found), "as asked")
             return await self._decide(found, settled, uid, pid, "rolled back")
 
     async def undo(self, checkpoint: Checkpoint, *, uid: int, pid: int, again: bool = False) -> Checkpoint:
@@ -113,13 +121,13 @@ class Review:
                 verb = "redo" if again else "undo"
                 raise UsageError(f"cannot {verb} checkpoint {found.id}: it is {found.state.value}")
             session = Session.from_json(found.session)
-            directories = await self.executor.on_files(uid, undoing.touched, session)
+            directories = await self.executor.files.work(uid, undoing.touched, session)
             locks = await self._lock(-found.id, uid, directories)
             try:
                 if again:
-                    await self.executor.on_files(uid, undoing.redo, session)
+                    await self.executor.files.work(uid, undoing.redo, session)
                 else:
-                    await self.executor.on_files(uid, _undone, session, self._undone_sessions())
+                    await self.executor.files.work(uid, _undone, session, self._undone_sessions())
                 settled = work.Settled(wanted, None, "done again" if again else "undone: what it had replaced is back")
                 return await self._decide(found, settled, uid, pid, "redone" if again else "undone")
             finally:
@@ -136,7 +144,7 @@ class Review:
         async with self._alone(checkpoint.id):
             found = self._again(checkpoint.id)
             if still(found):
-                settled = await self.executor.on_files(0, work.roll_back, _session(found), why)
+                settled = await self.executor.files.work(0, work.roll_back, _session(found), why)
                 await self._decide(found, settled, 0, os.getpid(), "expired")
 
     async def mark(
@@ -146,7 +154,7 @@ class Review:
         async with self._alone(checkpoint.id):
             found = self._again(checkpoint.id)
             detail = {"job": found.job, "pinned": pinned, "label": label}
-            await self.executor.write(
+            await self.executor.writing.write(
                 rows.marked(found.id, pinned=pinned, label=label),
                 audit.record(time.time(), "marked", f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
             )
@@ -162,9 +170,9 @@ class Review:
                     hint="commit it or roll it back first",
                 )
             if found.session is not None:
-                await self.executor.on_files(uid, _forgotten, Session.from_json(found.session))
+                await self.executor.files.work(uid, _forgotten, Session.from_json(found.session))
             detail = {"job": found.job, "state": found.state.value}
-            await self.executor.write(
+            await self.executor.writing.write(
                 rows.removed(found.id),
                 audit.record(time.time(), "removed", f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
             )
@@ -185,9 +193,13 @@ class Review:
         grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
         table = self.executor.host.table
         try:
-            locks = await self.executor.look(uid, lockset.resolve, grants, table, late=lockset.LockSet.close)
+            locks = await self.executor.files.look(uid, lockset.resolve, grants, table, late=lockset.LockSet.close)
         except OSError as error:
-            raise ConflictError(f"cannot commit: a directory of the change set is gone: {error}") from error
+            raise ConflictError(
+                f"cannot lock the directories of checkpoint {-owner}: {explain(error)}",
+                details="\n".join(directories[:MOST_TOLD]),
+                hint="put back what is missing, then try again",
+            ) from error
         if isinstance(self.executor.admission.request(owner, locks.wants), Blocked):
             left = await self.executor.admission.granted(owner, patience=patience)
             if left is not None:
@@ -201,23 +213,41 @@ class Review:
 
     async def _decide(self, found: Checkpoint, settled: work.Settled, uid: int, pid: int, action: str) -> Checkpoint:
         now = time.time()
-        counts = None
-        if settled.changes is not None:
-            counts = {name: getattr(settled.changes, name) for name in ("added", "changed", "deleted", "bytes")}
         detail = {"job": found.job, "outcome": settled.state.value}
-        await self.executor.write(
+        parts = []
+        if settled.parted is not None:
+            # What was committed is a checkpoint of its own from here on: this one has the rest.
+            detail["part"] = settled.parted.checkpoint
+            part = replace(
+                found, id=settled.parted.checkpoint, session=settled.parted.to_json(), pinned=False, label=""
+            )
+            done, text = _counts(settled.done), f"a part of checkpoint {found.id}"
+            parts = [
+                rows.insert(part),
+                rows.decided(
+                    part.id, CheckpointState.COMMITTED, now, changes=done, message=text, listing=settled.listing, by=uid
+                ),
+            ]
+        await self.executor.writing.write(
+            *parts,
             rows.decided(
                 found.id,
                 settled.state,
                 now,
-                changes=counts,
+                changes=_counts(settled.changes),
                 message=settled.message,
-                listing=settled.listing,
+                listing=None if parts else settled.listing,
                 by=uid,
             ),
             audit.record(now, action, f"checkpoint {found.id}", uid=uid, pid=pid, detail=detail),
         )
         return self.executor.database.read(lambda connection: rows.find(connection, found.id)) or found
+
+
+def _counts(changes: Changes | None) -> dict[str, int] | None:
+    return (
+        None if changes is None else {name: getattr(changes, name) for name in ("added", "changed", "deleted", "bytes")}
+    )
 
 
 def _undone(session: Session, later: list[Session]) -> None:

@@ -41,6 +41,7 @@ from cbx_supervisor.execution.live import Cancelled
 from cbx_supervisor.execution.progress import Progress
 from cbx_supervisor.execution.settling import Commit, settle
 from cbx_supervisor.execution.submission import Ending
+from cbx_supervisor.model.growth import described
 from cbx_supervisor.model.result import CheckpointRef, Result
 from cbx_supervisor.store.attempts import Again
 
@@ -101,8 +102,10 @@ async def _concluded(job: Progress, running: Awaitable[Result]) -> Ending:
             entering.leave(job, succeeded=succeeded, healthy=told)
         else:
             entering.step_back(job, healthy=told)
+            if job.live.left_its_place():
+                job.executor.admission.hold(job.number)  # somebody stopped it as it ended, and nobody took that back
     if job.session is not None and job.settled is not None and job.settled.left:
-        job.executor.afterwards(layering.remove(job, job.session))
+        job.executor.writing.afterwards(layering.remove(job, job.session))
     if again is not None:
         return await whole(retrying.following(job, again))
     return Ending(result, error)
@@ -117,7 +120,7 @@ async def _begun(job: Progress) -> Result:
         raise job.doomed
     if job.granted is None:
         if job.submission.after:
-            await job.executor.recorded()  # who was told a result may name its job
+            await job.executor.writing.recorded()  # who was told a result may name its job
         job.after = job.executor.unfinished(job.submission)
     planned = await entering.enter(job)
     try:
@@ -181,7 +184,7 @@ async def _ended(
         left = await job.executor.launching.reaped(job.box)
         left += await job.executor.lending.over(job)
     else:
-        job.executor.afterwards(_look_for_leaks(job, started))
+        job.executor.writing.afterwards(_look_for_leaks(job, started))
     result = outcome.ran(
         job.number,
         planned,
@@ -199,6 +202,9 @@ async def _ended(
     )
     if note := correcting.told(job, result):
         result = msgspec.structs.replace(result, message=f"{result.message}; {note}")
+    if (growth := job.executor.health.forget(job.number)) is not None:
+        note = described(growth).replace("grows", "grew").partition(":")[0]
+        result = msgspec.structs.replace(result, growth=growth, message=f"{result.message}; {note}")
     seen = learning.observed(None if settled is None else settled.seen)
     foreseen = msgspec.structs.replace(
         learning.predicted(planned), observed=seen, reads=learning.observed_reads(job.reading)
@@ -226,7 +232,7 @@ async def _look_for_leaks(job: Progress, started: float) -> None:
     marks = leaks.Marks(str(job.number), job.namespaces, over, started if shifted else None)
     job.executor.leaks.ended(marks)
     if left:
-        await job.executor.recorded()  # the result that it becomes part of
+        await job.executor.writing.recorded()  # the result that it becomes part of
         await incident(job.executor, job.number, left)
 
 

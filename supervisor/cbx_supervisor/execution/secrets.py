@@ -19,7 +19,7 @@ def keep(directory: str, job: int, text: str) -> None:
     path = _path(directory, job)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="ascii") as file:
+        with open(fd, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -35,7 +35,7 @@ def keep(directory: str, job: int, text: str) -> None:
 
 def find(directory: str, job: int) -> str | None:
     """What was kept of a job, or None."""
-    with contextlib.suppress(FileNotFoundError), open(_path(directory, job), encoding="ascii") as file:
+    with contextlib.suppress(FileNotFoundError), open(_path(directory, job), encoding="utf-8") as file:
         return file.read()
     return None
 

@@ -57,7 +57,9 @@ async def _decide(planned: runner.Plan, session: Session, commit: Commit, found:
         return await commit.on_files(work.hold, session, found.changes, why)
     who = planned.policy.identity
     rights = Submitter(who.uid, who.gid, who.groups)
-    wish = work.Wish(allow_privileged=planned.policy.allow_privileged)
+    # Who opens a file for writing after the look does not make it written in place beside readers: it is exchanged.
+    alone = found.in_place or planned.policy.overlay_all
+    wish = work.Wish(allow_privileged=planned.policy.allow_privileged, unasked=alone)
     return await commit.on_files(work.apply, session, found.changes, rights, wish, found.ahead)
 
 
@@ -73,14 +75,16 @@ class Commit:
 
     async def on_files(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work on files for this job's submitter."""
-        return await self.executor.on_files(self.uid, function, *args, **kwargs)
+        return await self.executor.files.work(self.uid, function, *args, **kwargs)
 
     async def lock(self, planned: runner.Plan, session: Session, found: work.Found) -> bool:
         """Get X on what the commit writes; False if that took too long."""
         locks, grace = self.executor.admission, self.executor.settings.timeouts.commit_reader_grace_seconds
         if not planned.policy.overlay_all:
             keys = [key for key, mode in self.locks.wants if mode is LockMode.U]
-            return await locks.upgrade(self.owner, keys, patience=self.patience, reader_grace=grace)
+            # Who reads what is written in place would see it half done.
+            wait = None if found.in_place else grace
+            return await locks.upgrade(self.owner, keys, patience=self.patience, reader_grace=wait)
         # It wrote anywhere, so what it has to lock is known only now; the conflict clock covers the gap.
         directories = await self.on_files(work.commit_directories, session, found.changes)
         locks.release(self.owner)
@@ -88,7 +92,9 @@ class Commit:
         try:
             grants = [Grant(path, LockMode.X, overlay=False) for path in directories]
             table = self.executor.host.table
-            self.locks = await self.executor.look(self.uid, lockset.resolve, grants, table, late=lockset.LockSet.close)
+            self.locks = await self.executor.files.look(
+                self.uid, lockset.resolve, grants, table, late=lockset.LockSet.close
+            )
         except (OSError, NotStartedError):
             self.locks = lockset.LockSet(())
             return False

@@ -12,6 +12,7 @@ from cbx_sandbox import runner
 from cbx_sandbox.box import leaks
 from cbx_sandbox.box import plan as box
 from cbx_sandbox.box.spec import BoxSpec
+from cbx_sandbox.shell.effects import HostKind
 from cbx_supervisor.execution import lending, output, records
 from cbx_supervisor.execution.launching import Init, process_start
 from cbx_supervisor.execution.progress import Progress
@@ -41,6 +42,8 @@ async def start(job: Progress, planned: runner.Plan, view: box.HostView, started
         raise
     init.control.go()
     job.live.launched(init)
+    if HostKind.PROCESS in planned.policy.host_effects:
+        init.keep_going()
     job.live.state = Running(job.attempt, time.time(), init.pid)
     job.caller.started(job.number)
     asyncio.get_running_loop().call_later(NOTED_AFTER, _note_running, job, init)
@@ -65,7 +68,7 @@ async def _launch(job: Progress, planned: runner.Plan, view: box.HostView) -> In
     finally:
         _close(shown)
     # The launcher has its own copies: ours would keep the ends of the caller's pipes open.
-    job.executor.close(job.descriptors.release(), job.submission.uid)
+    job.executor.files.close(job.descriptors.release(), job.submission.uid)
     init = Init(started, job.record, job.caller.terminal)
     job.namespaces = leaks.namespaces(init.pid)
     if planned.policy.relayed:
@@ -91,7 +94,7 @@ def _close(named: dict[str, int]) -> None:
 def _note_running(job: Progress, init: Init) -> None:
     if not init.closed:
         start = process_start(init.pid)
-        job.executor.write_later(
+        job.executor.writing.write_later(
             jobs.running(job.number, job.attempt, init_pid=init.pid, init_start=start, cgroup_inode=None)
         )
 
@@ -133,4 +136,5 @@ def _spec(job: Progress, planned: runner.Plan, view: box.HostView, names: list[s
         log_bytes=job.executor.settings.sandbox.output_log_mb << 20,
         user=user,
         reads=None if job.reading is None else job.reading.mounts,
+        cpusets=job.executor.report.cpusets,
     )

@@ -82,10 +82,10 @@ class Transactions:
                     directories, facts, submitter_is_root=caller.uid == 0, name=identity.name
                 )
 
-        targets = list(await executor.look(caller.uid, resolved))
+        targets = list(await executor.files.look(caller.uid, resolved))
 
         async def look() -> Any:
-            return await executor.view(caller.uid)
+            return await executor.planning.view(caller.uid)
 
         session, _ = await layering.new(
             executor, caller.uid, identity, await look(), targets, redirect_dir=True, look=look
@@ -102,14 +102,14 @@ class Transactions:
             session=session.to_json(),
         )
         try:
-            await executor.write(
+            await executor.writing.write(
                 rows.insert(checkpoint),
                 rows.marked(number, pinned=None, label=label or None),
                 store.insert(number, now),
                 self._noted(now, "begun", number, caller),
             )
         except BaseException:
-            await executor.on_files(caller.uid, sessions.discard, session)
+            await executor.files.work(caller.uid, sessions.discard, session)
             raise
         return self.find(number)
 
@@ -143,7 +143,7 @@ class Transactions:
         async with self._alone(number):
             found = self._usable(number, submission)
             session = _session(found)
-            saved = await self._executor.on_files(submission.uid, levels.ready, session)
+            saved = await self._executor.files.work(submission.uid, levels.ready, session)
             if saved != len(found.savepoints):
                 raise CbxError(
                     f"cannot use transaction {number}: its savepoints are not what is on disk",
@@ -172,10 +172,10 @@ class Transactions:
         try:
             if ended is not None and not ended["frozen"] and ended["reason"] != "not-started":
                 # Overlayfs does not define what happens to a layer that two mounts write to.
-                await self._executor.on_files(uid, levels.join, session)
+                await self._executor.files.work(uid, levels.join, session)
                 why = "something still holds files of the overlay open, so nothing more can run in it"
-                return await self._executor.on_files(uid, work.hold, session, None, why)
-            await self._executor.on_files(uid, sessions.sync, session)
+                return await self._executor.files.work(uid, work.hold, session, None, why)
+            await self._executor.files.work(uid, sessions.sync, session)
         except CbxError as error:
             return work.Settled(
                 CheckpointState.OPEN, None, f"changes are in transaction {number}, not on disk: {error}"
@@ -207,7 +207,7 @@ class Transactions:
         async with self._alone(number) as found:
             savepoints = found.saved(name, time.time())
             await self._do(found, Pending.SAVE, savepoints, caller.uid)
-            await self._executor.write(
+            await self._executor.writing.write(
                 store.done(number), store.step(number, time.time(), "savepoint", name=name),
                 self._noted(time.time(), "saved", number, caller, name=name),
             )  # fmt: skip
@@ -217,15 +217,15 @@ class Transactions:
         """Throw away what was done since a savepoint, which stays. Raises UsageError."""
         async with self._alone(number) as found:
             await self._do(found, Pending.BACK, found.back_to(name), caller.uid)
-            await self._executor.write(
+            await self._executor.writing.write(
                 store.done(number), store.step(number, time.time(), "rollback-to", name=name),
                 self._noted(time.time(), "gone back", number, caller, name=name),
             )  # fmt: skip
         return self.find(number)
 
     async def _do(self, found: Transaction, what: Pending, savepoints: tuple[Savepoint, ...], uid: int) -> None:
-        await self._executor.write(store.begun(found.number, what, savepoints, time.time()))
-        await self._executor.on_files(uid, do, _session(found), what, len(savepoints))
+        await self._executor.writing.write(store.begun(found.number, what, savepoints, time.time()))
+        await self._executor.files.work(uid, do, _session(found), what, len(savepoints))
 
     @contextlib.asynccontextmanager
     async def committing(self, number: int, caller: Caller) -> AsyncIterator[None]:
@@ -236,33 +236,33 @@ class Transactions:
         async with self._alone(number) as found:
             await self._do(found, Pending.JOIN, (), caller.uid)
             now = time.time()
-            await self._executor.write(
+            await self._executor.writing.write(
                 store.done(number), rows.decided(number, CheckpointState.HELD, now, message="being committed"),
                 store.step(number, now, "commit"),
             )  # fmt: skip
             try:
                 yield
             finally:
-                await self._executor.write(store.reopened(number))
+                await self._executor.writing.write(store.reopened(number))
 
     async def shown(
         self, number: int, uid: int, form: str, reader: Submitter, paths: tuple[bytes, ...]
     ) -> tuple[str, object]:
         """What a commit would change, as of a held checkpoint (Review.shown); no command may run meanwhile."""
         async with self._alone(number) as found:
-            return await self._executor.on_files(uid, _shown, _session(found), form, reader, paths)
+            return await self._executor.files.work(uid, _shown, _session(found), form, reader, paths)
 
     async def preview(self, number: int, uid: int, wish: work.Wish) -> dict[str, object]:
         """What a commit would do; changes nothing, and the savepoints stay."""
         async with self._alone(number) as found:
-            return await self._executor.on_files(uid, _previewed, _session(found), wish)
+            return await self._executor.files.work(uid, _previewed, _session(found), wish)
 
     async def roll_back(self, number: int, caller: Caller, why: str, action: str = "rolled back") -> Transaction:
         """Throw all of it away."""
         async with self._alone(number) as found:
-            settled = await self._executor.on_files(caller.uid, work.roll_back, _session(found), why)
+            settled = await self._executor.files.work(caller.uid, work.roll_back, _session(found), why)
             now = time.time()
-            await self._executor.write(
+            await self._executor.writing.write(
                 rows.decided(number, settled.state, now, message=settled.message),
                 store.done(number), store.step(number, now, "rollback"),
                 self._noted(now, action, number, caller),
@@ -310,10 +310,10 @@ class Transactions:
             found = self.find(number)
             _insist_open(found)
             if found.pending is not None:
-                await self._executor.on_files(
+                await self._executor.files.work(
                     found.checkpoint.uid, do, _session(found), found.pending, len(found.savepoints)
                 )
-                await self._executor.write(store.done(number))
+                await self._executor.writing.write(store.done(number))
             yield found
 
     def _noted(self, at: float, action: str, number: int, caller: Caller, **detail: object) -> Write:

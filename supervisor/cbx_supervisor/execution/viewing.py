@@ -39,7 +39,7 @@ def request_of(executor: Executor, submission: Submission, request: runner.Reque
 
 async def places(executor: Executor, submission: Submission) -> list[box.OverlayPlace]:
     """What is to be shown, and over which directories. Raises UsageError."""
-    return await executor.on_files(
+    return await executor.files.work(
         submission.uid, _places, Session.from_json(_usable(executor, submission).session or {})
     )
 

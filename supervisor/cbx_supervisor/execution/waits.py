@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cbx_supervisor.execution.live import LiveJob
+from cbx_supervisor.execution.live import BY_HAND, FOR_ANOTHER, LiveJob
 from cbx_supervisor.scheduling import reasons as why
-from cbx_supervisor.scheduling.budgets import MEMORY
+from cbx_supervisor.scheduling.budgets import MEMORY, OF_USER
 from cbx_supervisor.scheduling.edges import CROWD, READ_AFTER_WRITE, WRITE_AFTER_READ, WRITE_AFTER_WRITE, Tie
 from cbx_supervisor.scheduling.lock_modes import NAMED
 from cbx_supervisor.scheduling.locks import Blocker
@@ -43,6 +43,15 @@ def describe(reasons: Sequence[Reason], now: float, ties: Mapping[int, Tie] = _N
 def ties(live: LiveJob) -> dict[int, Tie]:
     """Why a job comes after others that it does not name."""
     return {earlier.number: tie for earlier, tie in live.before}
+
+
+def stands(live: LiveJob) -> list[tuple[str, str]]:
+    """Why a job that was started stands still: the words of :func:`kind_of` and the same for people."""
+    found = {
+        BY_HAND: ("resume", "it is paused (`cbx-sandbox resume` lets it go on)"),
+        FOR_ANOTHER: ("slot", "it is frozen for a critical job: it goes on as soon as a slot is free"),
+    }
+    return [found[why] for why in sorted(live.frozen)]
 
 
 def kind_of(reason: Reason) -> str:
@@ -87,14 +96,14 @@ def _after(numbers: Sequence[int], succeeded: frozenset[int], ties: Mapping[int,
 
 def _full(reason: why.ForSlot | why.ForShare | why.ForBudget) -> str:
     match reason:
-        case why.ForSlot(tier, running, limit, of_all):
+        case why.ForSlot(tier, running, limit, of_all, slowed):
             what = "jobs in all" if of_all else f"jobs of {tier.value}"
-            return f"{running} {what} are running, the limit is {limit}"
+            lower = f", lower than configured while the host is too hot: {slowed}" if slowed else ""
+            return f"{running} {what} are running, the limit is {limit}{lower}"
         case why.ForShare(running, limit):
-            what = f", the limit is {limit}" if limit else " and as much memory as it may use"
-            return f"its user has {running} running jobs{what}"
+            return f"its user has {running} running jobs, the limit is {limit}"
         case why.ForBudget(name, amount, free, size):
-            unit = " MiB" if name == MEMORY else ""
+            unit = " MiB" if name == MEMORY or name.startswith(OF_USER) else ""
             return f"it takes {amount}{unit} of {name}, and {max(0, free)} of {size}{unit} are free"
 
 

@@ -3,7 +3,8 @@
 A thread that waits for a dead server cannot be ended. So every user has a bounded number of them, and who waits for
 one gives up after a time; the thread goes on waiting, and what it brings then is thrown away. The threads are daemonic:
 they do not keep the process from ending. Who has only to wait for a thread, because many ask at once, does not give up
-as long as those before him get on.
+as long as those before him get on. Nor does who computes, or waits for his turn to: what counts is the time that a
+thread sleeps in the kernel, as seen every now and then, and, apart from that, its processor time.
 
 Python runs one thread at a time, so many that all have work only take turns, and each turn costs two switches. That is
 why a pool begins with as few as it is told, and has one more for each that has been at the same call for long.
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cbx_sandbox.errors import NotStartedError
+from cbx_sandbox.linux import threads
 from cbx_supervisor.execution.mailbox import Mailbox
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ _Finished = tuple[_Told | None, Any, BaseException | None]
 EACH = 8  # calls of one user at once
 ROOTS = 48
 MOST = 256  # threads; only many users with dead file systems at once come to it
+LOOKS = 20  # at who stands still, during the time that one may
 STUCK = 0.05  # s at one call: its thread counts as waiting for a file system, and another one takes its place
 
 
@@ -37,9 +40,9 @@ class Workers:
     """A pool of threads, made as they are needed. All methods are for the event loop."""
 
     def __init__(self, name: str, patience: float | None, *, at_once: int = MOST) -> None:
-        """``patience`` is how long a call may take, in seconds from its begin; None: as long as it takes.
+        """``patience`` is how long a call may stand still, or compute, in seconds; None: as long as it takes.
 
-        Of a call that has not begun: how long none of those that it waits for has begun or ended.
+        Of a call that has not begun: how long none of those that it waits for has begun, computed or ended.
 
         ``at_once``: so many threads are enough as long as none of them is stuck.
         """
@@ -51,6 +54,7 @@ class Workers:
         self._rooms: dict[int, _Room] = {}
         self._asked: dict[asyncio.Future[Any], _Call] = {}  # those that somebody waits for, and not for ever
         self._watch: asyncio.TimerHandle | None = None
+        self._looked = 0.0  # when it was last looked who stands still, by the monotonic clock
         self._finished: Mailbox[_Finished] = Mailbox(self._take)
         self._busy = 0
         self._threads: list[_Thread] = []
@@ -83,7 +87,8 @@ class Workers:
             return await answer
         self._asked[answer] = call
         if self._watch is None:
-            self._watch = self._loop.call_later(self._patience, self._give_up)
+            self._looked = time.monotonic()
+            self._watch = self._loop.call_later(self._patience / LOOKS, self._look_around)
         try:
             return await answer
         finally:
@@ -101,27 +106,23 @@ class Workers:
                 call.queued = True
                 self._put(call)
 
-    def _give_up(self) -> None:
-        """Tell those who have waited for too long, and look again when the next one may have."""
+    def _look_around(self) -> None:
+        """See who stands still, tell those who have waited for too long, and look again."""
         assert self._patience is not None
-        now, left, self._watch = time.monotonic(), None, None
+        now, before, self._watch = time.monotonic(), self._looked, None
+        self._looked = now
+        for thread in self._threads:
+            thread.watch(before, now, 2 * self._patience / LOOKS)
         waits = {answer: call for answer, call in self._asked.items() if not answer.done()}
         pool = max((thread.moved for thread in self._threads), default=0.0)
         behind = {call.room for call in waits.values() if call.queued and call.begun is None}
         for answer, call in waits.items():
-            wait = call.since(pool if call.room in behind else 0.0) + self._patience - now
-            if wait > 0:
-                left = wait if left is None else min(left, wait)
-                continue
-            answer.set_exception(
-                NotStartedError(
-                    f"cannot go on: a file system has not answered for {self._patience:g} s",
-                    hint="the command, its directory or its output lies on a mount that hangs; try again when it"
-                    " answers",
-                )
-            )
-        if left is not None:
-            self._watch = self._loop.call_later(left, self._give_up)
+            if now - call.since(pool if call.room in behind else 0.0) >= self._patience:
+                answer.set_exception(_no_answer(self._patience))
+            elif call.computed >= self._patience:
+                answer.set_exception(_no_end(self._patience))
+        if any(not answer.done() for answer in waits):
+            self._watch = self._loop.call_later(self._patience / LOOKS, self._look_around)
 
     # ── threads ──
 
@@ -166,7 +167,7 @@ class _Room:
 class _Call:
     """One call, from when it is asked for."""
 
-    __slots__ = ("asked", "begun", "function", "queued", "room", "told")
+    __slots__ = ("asked", "begun", "computed", "excused", "function", "queued", "room", "told")
 
     def __init__(self, function: Callable[[], Any], told: _Told | None, room: _Room | None = None) -> None:
         self.function = function
@@ -175,6 +176,8 @@ class _Call:
         self.queued = False  # it had room, and waits for a thread at most
         self.asked = time.monotonic()
         self.begun: float | None = None  # when a thread took it, by the same clock
+        self.excused = 0.0  # s since then in which it did not stand still
+        self.computed = 0.0  # s of its thread's processor time
 
     def begin(self) -> float:
         """Say when."""
@@ -184,12 +187,12 @@ class _Call:
         return now
 
     def since(self, pool: float) -> float:
-        """Since when it, or all that it waits for, stands still.
+        """Since when it, or all that it waits for, stands still; the times in which it did not are taken out.
 
         ``pool`` is when any thread last began or ended a call, if that is what its user waits for; else 0.
         """
         if self.begun is not None:
-            return self.begun
+            return self.begun + self.excused
         return max(self.asked, pool, 0.0 if self.queued or self.room is None else self.room.moved)
 
 
@@ -203,17 +206,43 @@ class _Thread(threading.Thread):
         self.moved = 0.0  # when it last began or ended a call, by the monotonic clock
         self._count = 0  # of calls begun and calls ended: odd while it is at one
         self._seen = 0
+        self._call: _Call | None = None  # that it is at
+        self._began = self._ran = 0.0  # its processor time when it began with that, and at the last look, in seconds
 
     def look(self) -> bool:
         """Whether it is at the same call as at the last look."""
         before, self._seen = self._seen, self._count
         return self._seen == before and self._seen % 2 == 1
 
+    def watch(self, before: float, now: float, most: float) -> None:
+        """Excuse its call for the time since ``before``, if it does not stand still; else for all but ``most`` seconds.
+
+        If nobody has looked for longer than that, the whole process may have been stopped.
+        """
+        call = self._call
+        if call is None or call.begun is None or self.native_id is None or self.ident is None:
+            return
+        ran = time.clock_gettime(time.pthread_getcpuclockid(self.ident))
+        gone_on, self._ran = ran > self._ran, ran
+        call.computed = ran - self._began
+        seconds = now - max(before, call.begun)
+        place = threads.sleeps_in(self.native_id)
+        # Who waits until he may execute Python wakes again and again to ask for that.
+        if place is None or (place == threads.FUTEX and gone_on):
+            call.excused += seconds
+            self.moved = now
+            if call.room is not None:
+                call.room.moved = now
+        else:
+            call.excused += max(0.0, seconds - most)
+
     def run(self) -> None:
         """For ever."""
         while True:
             call = self._calls.get()
+            self._began = self._ran = time.thread_time()
             self.moved = call.begin()
+            self._call = call
             self._count += 1
             value, error = None, None
             try:
@@ -221,6 +250,21 @@ class _Thread(threading.Thread):
             except BaseException as raised:  # noqa: BLE001  # it belongs to who asked
                 error = raised
             self._count += 1
+            self._call = None
             self.moved = time.monotonic()
             self._finished.put((call.told, value, error))
             del call, value, error
+
+
+def _no_answer(patience: float) -> NotStartedError:
+    return NotStartedError(
+        f"cannot go on: a file system has not answered for {patience:g} s",
+        hint="the command, its directory or its output lies on a mount that hangs; try again when it answers",
+    )
+
+
+def _no_end(patience: float) -> NotStartedError:
+    return NotStartedError(
+        f"cannot go on: after {patience:g} s of processor time it is not known what the command does",
+        hint="submit less at once; `timeouts.file_system_seconds` of the configuration is how long that may take",
+    )

@@ -61,6 +61,11 @@ class Job:
     token: str | None = None  # by which the client of a foreground job finds it again
 
 
+# The words for them: until a job is over, and how it ended.
+GOING_ON = ("queued", "starting", "running")
+OVER = ("exited", "failed-to-start", "not-started", "denied", "cancelled", "lost")
+
+
 def state_name(state: JobState) -> str:
     """The word for a state in lists; an ended job's is its result's."""
     match state:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from cbx_supervisor.model.attempt import Attempt
+from cbx_supervisor.model.growth import Growth
 from cbx_supervisor.model.prediction import Prediction
 
 
@@ -116,6 +117,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     prediction: Prediction | None = None
     attempts: tuple[Attempt, ...] = ()  # where one job is asked for
     leaks: tuple[Any, ...] = ()
+    growth: Growth | None = None  # of its memory, to the end
     identity: Who
     workdir: str
     started: str | None = None

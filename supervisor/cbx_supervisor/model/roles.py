@@ -13,6 +13,7 @@ class Right(enum.StrEnum):
     STEER = "steer"  # others' jobs and the queue: end, signal, reorder
     DECIDE = "decide"  # commit and roll back what others' jobs changed
     LOOSEN = "loosen"  # run as somebody else, without a guarantee, against a check, before everybody
+    AFFECT = "affect"  # have a job change the host itself: its processes, services, daemons, settings, network
     CONFIGURE = "configure"  # have the configuration read anew
     AUDIT = "audit"  # read the audit trail
 
@@ -23,6 +24,7 @@ class Role(enum.StrEnum):
     VIEWER = "viewer"
     OPERATOR = "operator"
     AUDITOR = "auditor"
+    HOST_EFFECTS = "host-effects"
     ADMIN = "admin"
 
 
@@ -30,6 +32,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.VIEWER: frozenset({Right.SEE}),
     Role.OPERATOR: frozenset({Right.SEE, Right.STEER}),
     Role.AUDITOR: frozenset({Right.SEE, Right.AUDIT}),
+    Role.HOST_EFFECTS: frozenset({Right.AFFECT}),
     Role.ADMIN: frozenset(Right),
 }
 

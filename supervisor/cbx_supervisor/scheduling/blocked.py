@@ -27,7 +27,8 @@ class _Group:
         self.sleeping: dict[int, Entry] = {}
         self.awake: dict[int, LineName] = {}
         self.lines: dict[LineName, list[tuple[Any, int]]] = {}
-        self.lined: set[int] = set()  # the numbers in these heaps
+        # Where in these heaps each is; it may stand elsewhere, too, where it was before it was changed.
+        self.lined: dict[int, tuple[LineName, Any]] = {}
         self.ages: list[int] = []
         self.aged: set[int] = set()
 
@@ -36,8 +37,8 @@ class _Group:
         number = entry.number
         self.sleeping[number] = entry
         self.awake.pop(number, None)
-        if number not in self.lined:
-            self.lined.add(number)
+        if self.lined.get(number) != (name, key):
+            self.lined[number] = (name, key)
             heapq.heappush(self.lines.setdefault(name, []), (key, number))
         if number not in self.aged:
             self.aged.add(number)
@@ -53,8 +54,10 @@ class _Group:
         for name in [name for name in self.lines if name not in busy]:
             heap = self.lines[name]
             while heap:
-                number = heapq.heappop(heap)[1]
-                self.lined.discard(number)
+                key, number = heapq.heappop(heap)
+                if self.lined.get(number) != (name, key):
+                    continue
+                del self.lined[number]
                 if number in self.sleeping:
                     woken.append(self._rouse(number, name))
                     break
@@ -160,9 +163,10 @@ class Blocked:
         """Lines and keys have changed: put all in their places anew."""
         for group in self._groups.values():
             group.lines.clear()
-            group.lined = set(group.sleeping)
-            for entry in group.sleeping.values():
-                heapq.heappush(group.lines.setdefault(self._line_of(entry), []), (self._key_of(entry), entry.number))
+            group.lined.clear()
+            for number, entry in group.sleeping.items():
+                name, key = group.lined[number] = (self._line_of(entry), self._key_of(entry))
+                heapq.heappush(group.lines.setdefault(name, []), (key, number))
 
     def _put_behind(self, wants: Wants, group: _Group, owners: Iterable[int]) -> None:
         for owner in owners:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 
 from cbx_sandbox.shell.tiers import Tier
-from cbx_supervisor.scheduling.budgets import MEMORY
 from cbx_supervisor.scheduling.order import Entry
 
 
@@ -28,6 +27,15 @@ class Capacity:
     budgets: Mapping[str, int] = dataclasses.field(default_factory=dict)  # memory in MiB, semaphores
     share: Share = Share()
     cores: int = 1
+    slowed: str = ""  # why there are fewer slots than there are configured
+
+    def at(self, share: float, why: str) -> Capacity:
+        """This share of all slots, of each tier one at the least."""
+        if share >= 1:
+            return self
+        slots = {tier: max(1, int(count * share)) for tier, count in self.slots.items()}
+        total, rate = max(1, int(self.total * share)), self.rate * share
+        return dataclasses.replace(self, slots=slots, total=total, rate=rate, slowed=why)
 
 
 class Usage:
@@ -37,22 +45,19 @@ class Usage:
         self.total = 0
         self.of_tier = dict.fromkeys(Tier, 0)
         self._slots_of: dict[int, int] = {}
-        self._memory_of: dict[int, int] = {}
 
     def take(self, entry: Entry) -> None:
         """A job is started."""
         self.take_slot(entry.tier)
         self._slots_of[entry.uid] = self._slots_of.get(entry.uid, 0) + 1
-        self._memory_of[entry.uid] = self._memory_of.get(entry.uid, 0) + _memory(entry)
 
     def give(self, entry: Entry, *, slot: bool) -> None:
         """A job is over; ``slot``: it had not lent its slot."""
         if slot:
             self.give_slot(entry.tier)
         self._slots_of[entry.uid] -= 1
-        self._memory_of[entry.uid] -= _memory(entry)
         if not self._slots_of[entry.uid]:
-            del self._slots_of[entry.uid], self._memory_of[entry.uid]
+            del self._slots_of[entry.uid]
 
     def take_slot(self, tier: Tier) -> None:
         """One more runs."""
@@ -70,15 +75,4 @@ class Usage:
 
     def exceeds(self, entry: Entry, share: Share) -> bool:
         """Whether this job is one too many of its user."""
-        if not entry.uid or not (share.slots or share.memory):
-            return False
-        running = self._slots_of.get(entry.uid, 0)
-        memory = self._memory_of.get(entry.uid, 0) + _memory(entry)
-        return bool((share.slots and running >= share.slots) or (share.memory and running and memory > share.memory))
-
-
-def _memory(entry: Entry) -> int:
-    for name, amount in entry.uses:
-        if name == MEMORY:
-            return amount
-    return 0
+        return bool(entry.uid and share.slots and self.of_user(entry.uid) >= share.slots)

@@ -119,12 +119,12 @@ class Dependencies:
                 coming = self._coming.get(follower)
                 if coming is None:
                     continue  # it needed another one, too, and was refused with that
+                coming.missing.discard(before)  # first: who follows a refused one is not to wait for what is over
                 if not good and before in coming.entry.after:
                     self.forget(follower)
                     refused.append((coming.entry, before))
                     ended.append((follower, False))
                     continue
-                coming.missing.discard(before)
                 if not coming.missing:
                     del self._coming[follower]
                     ready.append(coming.entry)

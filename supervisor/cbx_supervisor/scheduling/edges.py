@@ -141,10 +141,13 @@ class Edges:
     def __init__(self) -> None:
         self._root = _Node(None, "")
         self._now = 0  # jobs that came
-        self._joined: dict[int, tuple[_Group, ...]] = {}
+        self._joined: dict[int, _Group | tuple[_Group, ...]] = {}  # most do one thing: very many may wait
 
     def __len__(self) -> int:
         return len(self._joined)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._joined
 
     def add(self, number: int, accesses: Iterable[Access]) -> dict[int, Tie]:
         """A job comes: which ones it has to come after, and why."""
@@ -166,12 +169,13 @@ class Edges:
             chain = node.below if access.below else node.here
             joined.append(chain.join(number, node, access.use, self._now))
             self._touch(node, access.use)
-        self._joined[number] = tuple(joined)
+        self._joined[number] = joined[0] if len(joined) == 1 else tuple(joined)
         return found
 
     def remove(self, number: int) -> None:
         """A job is over, or will never be."""
-        for group in self._joined.pop(number, ()):
+        joined = self._joined.pop(number, ())
+        for group in joined if isinstance(joined, tuple) else (joined,):
             group.chain.leave(number, group)
             self._prune(group.node)
 

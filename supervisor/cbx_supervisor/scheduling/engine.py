@@ -51,7 +51,7 @@ class Engine:
         self.running: dict[int, Entry] = {}
         self.frozen = Preemption()
         self.usage = Usage()
-        self.budgets = Budgets(capacity.budgets)
+        self.budgets = Budgets(capacity.budgets, capacity.share.memory)
         self.waiters = Waiting(strategy, capacity.cores, self.budgets, self.breakers, self.running)
         self.next_start = 0.0
         self.utilisation = Utilisation()
@@ -90,7 +90,7 @@ class Engine:
         """
         self._account(now)
         self._give(number, now, healthy=healthy)
-        told = self.waiters.over(number, succeeded=succeeded)
+        told = self.waiters.over(number, now, succeeded=succeeded)
         actions: list[Action] = [Refuse(entry.number, because) for entry, because in told.refused]
         actions += self._release(number)
         actions += self.decide(now)
@@ -105,7 +105,7 @@ class Engine:
     def resize(self, capacity: Capacity, now: float) -> list[Action]:
         """Other limits from now on; what runs goes on."""
         self.capacity = capacity
-        for entry in self.budgets.resize(capacity.budgets):
+        for entry in self.budgets.resize(capacity.budgets, capacity.share.memory, self.running.values()):
             self.waiters.enter(entry)
         for uid in {entry.uid for entry in self.running.values()}:
             self.waiters.queue.go_on(uid)
@@ -128,12 +128,11 @@ class Engine:
         return self.decide(now)
 
     def hold(self, number: int) -> bool:
-        """Keep a job that waits from being started; False if it does not wait for its turn."""
-        return self.waiters.hold(number)
+        """Keep a job from being started, also one that is still to be submitted; False if it runs, or is kept already.
 
-    def hold_those(self, numbers: frozenset[int]) -> None:
-        """Keep jobs from being started that an earlier engine kept, and that are still to be submitted to this one."""
-        self.waiters.hold_those(numbers)
+        That is forgotten when it has ended.
+        """
+        return number not in self.running and self.waiters.hold(number)
 
     def unhold(self, number: int, now: float) -> list[Action]:
         """Let a job that was kept be started."""

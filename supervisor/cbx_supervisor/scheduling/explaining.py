@@ -50,13 +50,13 @@ def _obstacles(engine: Engine, entry: Entry, now: float) -> list[Reason]:
     usage, capacity = engine.usage, engine.capacity
     used, slots = usage.of_tier[entry.tier], capacity.slots[entry.tier]
     if used >= slots:
-        found.append(ForSlot(entry.tier, used, slots, of_all=False))
+        found.append(ForSlot(entry.tier, used, slots, of_all=False, slowed=capacity.slowed))
     elif usage.total >= capacity.total:
-        found.append(ForSlot(entry.tier, usage.total, capacity.total, of_all=True))
+        found.append(ForSlot(entry.tier, usage.total, capacity.total, of_all=True, slowed=capacity.slowed))
     if usage.exceeds(entry, capacity.share):
         found.append(ForShare(usage.of_user(entry.uid), capacity.share.slots))
     if (name := engine.budgets.lacking(entry)) is not None:
-        found.append(ForBudget(name, dict(entry.uses)[name], *engine.budgets.left(name)))
+        found.append(ForBudget(name, dict(engine.budgets.uses(entry))[name], *engine.budgets.left(name)))
     if entry.circuit and engine.breakers.blocks(entry.circuit, now):
         found.append(ForCircuit(entry.circuit, engine.breakers.opens_at(entry.circuit)))
     if engine.next_start > now:

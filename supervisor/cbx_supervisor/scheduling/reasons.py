@@ -16,6 +16,7 @@ class ForSlot:
     running: int
     limit: int
     of_all: bool  # the limit is that of all tiers together
+    slowed: str = ""  # why it is lower than configured
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

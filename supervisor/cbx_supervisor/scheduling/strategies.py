@@ -12,6 +12,7 @@ and every tenth start goes to the oldest (see queue).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -70,6 +71,12 @@ class _Plain:
         """Nothing to remember."""
 
 
+@functools.lru_cache(maxsize=1024)
+def _highest_first(score: float) -> float:
+    """One object for all jobs of that score: very many may wait."""
+    return -score
+
+
 SHARES = {Rank.HIGH: 60, Rank.MEDIUM: 30, Rank.LOW: 10}
 
 
@@ -85,7 +92,7 @@ class WeightedRoundRobin(_Plain):
 
     def key(self, entry: Entry) -> float:
         """Its place there."""
-        return -entry.score
+        return _highest_first(entry.score)
 
     def order(self, lengths: Mapping[str, int]) -> Sequence[str]:
         """The bands, first to last."""
@@ -151,7 +158,7 @@ class ResourceAware(_Plain):
 
     def key(self, entry: Entry) -> float:
         """Its place there."""
-        return -entry.score
+        return _highest_first(entry.score)
 
     def order(self, lengths: Mapping[str, int]) -> Sequence[str]:
         """The bands, first to last."""

@@ -36,7 +36,7 @@ class Waiting:
         self.reservation = Reservation(self.sleepers)
         self.counts = dict.fromkeys(Tier, 0)
         self._held: dict[int, Entry] = {}  # somebody paused them
-        self._unwelcome: frozenset[int] = frozenset()  # somebody paused them before they came
+        self._unwelcome: set[int] = set()  # somebody paused them before they asked for their turn
         self._later: dict[int, Entry] = {}  # wait for a time
         self._times: list[tuple[float, int]] = []
         self._tripped: dict[str, dict[int, Entry]] = {}  # by breaker: who waits for it
@@ -76,6 +76,7 @@ class Waiting:
 
     def forget(self, number: int) -> None:
         """A job that will not be started."""
+        self._unwelcome.discard(number)
         if (entry := self.find(number)) is not None:
             self.withdraw(entry)
             self.counts[entry.tier] -= 1
@@ -95,11 +96,12 @@ class Waiting:
                 self.queue.add(woken)
             self.reserve()
 
-    def over(self, number: int, *, succeeded: bool) -> Told:
+    def over(self, number: int, now: float, *, succeeded: bool) -> Told:
         """A job is over: those that came after it enter, or are refused and gone."""
+        self._unwelcome.discard(number)
         told = self.coming.over(number, succeeded=succeeded)
         for entry in told.ready:
-            self.enter(entry)
+            self._arrive(entry, now)
         for entry, _ in told.refused:
             self.counts[entry.tier] -= 1
         return told
@@ -117,21 +119,20 @@ class Waiting:
     # ── by hand ──
 
     def hold(self, number: int) -> bool:
-        """Keep a job from being started; False if it does not wait for its turn."""
-        entry = self.find(number)
-        if entry is None or self.coming.get(number) is not None or number in self._held:
+        """Keep a job from being started, also one that is still to come; False if it is kept already."""
+        if self.holds(number):
             return False
-        self.withdraw(entry)
-        self._held[number] = entry
+        entry = self.find(number)
+        if entry is None or self.coming.get(number) is not None:
+            self._unwelcome.add(number)
+        else:
+            self.withdraw(entry)
+            self._held[number] = entry
         return True
-
-    def hold_those(self, numbers: frozenset[int]) -> None:
-        """Keep these from being started, whenever they come."""
-        self._unwelcome = numbers
 
     def unhold(self, number: int, now: float) -> None:
         """Let a job that was kept be started."""
-        self._unwelcome -= {number}
+        self._unwelcome.discard(number)
         if (entry := self._held.pop(number, None)) is not None:
             self._arrive(entry, now)
 

@@ -178,6 +178,15 @@ def waiting(connection: sqlite3.Connection) -> list[Checkpoint]:
     return [_checkpoint(row) for row in rows]
 
 
+def undoable(connection: sqlite3.Connection, since: float, most: int) -> list[Checkpoint]:
+    """The latest ones that were committed or undone after ``since`` (Unix time): what they replaced is kept."""
+    rows = connection.execute(
+        "SELECT * FROM checkpoints WHERE state IN ('committed', 'undone') AND decided > ? ORDER BY id DESC LIMIT ?",
+        (since, most),
+    )
+    return [_checkpoint(row) for row in rows]
+
+
 def opened(connection: sqlite3.Connection) -> list[Checkpoint]:
     """Those whose jobs a supervisor before this one did not see end."""
     rows = connection.execute(

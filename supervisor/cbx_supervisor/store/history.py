@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 
 from cbx_supervisor.model.checkpoint import CheckpointState
-from cbx_supervisor.store.jobs import UNFINISHED
+from cbx_supervisor.model.job import GOING_ON
 
 _OLD = """
 SELECT id FROM jobs WHERE (ended < ? OR id <= ?) AND state NOT IN (SELECT value FROM json_each(?))
@@ -32,7 +32,7 @@ def prune(keep: int, before: float) -> Callable[[sqlite3.Connection], list[int]]
     def operation(connection: sqlite3.Connection) -> list[int]:
         row = connection.execute("SELECT id FROM jobs ORDER BY id DESC LIMIT 1 OFFSET ?", (keep,)).fetchone()
         oldest = row[0] if row else 0
-        values = (before, oldest, json.dumps(UNFINISHED), json.dumps(undecided))
+        values = (before, oldest, json.dumps(GOING_ON), json.dumps(undecided))
         numbers = [row[0] for row in connection.execute(_OLD, values)]
         every = [(number,) for number in numbers]
         connection.executemany("DELETE FROM checkpoints WHERE job = ?", every)

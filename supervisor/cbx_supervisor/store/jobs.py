@@ -11,12 +11,10 @@ from typing import Any
 import msgspec
 
 from cbx_supervisor.model import operations
-from cbx_supervisor.model.job import Job
+from cbx_supervisor.model.job import GOING_ON, Job
 from cbx_supervisor.model.result import Result, decode, encode
 from cbx_supervisor.store import audit
 from cbx_supervisor.store.database import Database
-
-UNFINISHED = ("queued", "starting", "running")
 
 
 def last_number(connection: sqlite3.Connection, table: str) -> int:
@@ -188,11 +186,27 @@ def changes(
     return [tuple(row) for row in connection.execute(_CHANGES, values)]
 
 
+# Those that wait for their first start, and need no client for it: there may be very many.
+_UNTRIED = "jobs.state = 'queued' AND detached AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job = jobs.id)"
+
+_UNTRIED_SELECT = (
+    "SELECT id, uid, session, submitted, json_extract(submission, '$.unordered') IS 1"
+    " FROM jobs LEFT JOIN kept ON kept.job = jobs.id"
+)
+
+
+def untried(connection: sqlite3.Connection) -> list[tuple[int, int, str | None, float, bool]]:
+    """Detached jobs that wait for their first start: number, user, session, when submitted, whether out of order."""
+    query = f"{_UNTRIED_SELECT} WHERE {_UNTRIED} ORDER BY id"
+    found = connection.execute(query)
+    return [(number, uid, session, at, bool(unordered)) for number, uid, session, at, unordered in found]
+
+
 def unfinished(connection: sqlite3.Connection) -> list[Row]:
-    """Jobs that a supervisor before this one did not see end."""
-    marks = ",".join("?" * len(UNFINISHED))
-    query = f"{_SELECT} WHERE jobs.state IN ({marks}) ORDER BY jobs.id"
-    return [_row(row) for row in connection.execute(query, UNFINISHED)]
+    """The other jobs that a supervisor before this one did not see end."""
+    marks = ",".join("?" * len(GOING_ON))
+    query = f"{_SELECT} WHERE jobs.state IN ({marks}) AND NOT ({_UNTRIED}) ORDER BY jobs.id"
+    return [_row(row) for row in connection.execute(query, GOING_ON)]
 
 
 CHUNK = 2000  # rows of one question: the writer is not kept waiting for longer

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sqlite3
 from collections.abc import Callable
 
+IMPORTANCE = "importance"  # in the text of what was asked for (execution/kept)
 Operation = Callable[[sqlite3.Connection], None]
 
 
@@ -33,6 +35,18 @@ def resume(job: int) -> Operation:
 
     def operation(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM paused WHERE job = ?", (job,))
+
+    return operation
+
+
+def priority(job: int, importance: str) -> Operation:
+    """Its submitter says otherwise of a job. Only of one that another supervisor could start something is kept."""
+
+    def operation(connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT submission FROM kept WHERE job = ?", (job,)).fetchone()
+        if row is not None and row[0] is not None:
+            text = json.dumps({**json.loads(row[0]), IMPORTANCE: importance})
+            connection.execute("UPDATE kept SET submission = ? WHERE job = ?", (text, job))
 
     return operation
 

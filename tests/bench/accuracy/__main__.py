@@ -28,7 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="accuracy", description="the goals of the command analysis")
     parser.add_argument(
         "--corpus",
-        type=Path,
+        type=lambda text: Path(text) if text else None,
         default=_corpus(),
         help="folder of a corpus to measure as well (default: $CBX_CORPUS, else ../shared/corpus beside the repository"
         " where that is; empty for none); without one, the own rows alone",

@@ -58,10 +58,12 @@ class Server(socketserver.ThreadingUnixStreamServer):
         self.answers, self.asked, self._client = [], [], client
         self._environment = {**os.environ, "CBX_RUNTIME_DIR": str(directory)}
 
-    def call(self, *arguments, answers, text=True):
+    def call(self, *arguments, answers, text=True, redirection=None):
         """Run the client with these answers waiting for it."""
         self.answers[:] = answers
         command = [self._client, *arguments]
+        if redirection is not None:
+            command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *command]
         return subprocess.run(
             command,
             env=self._environment,
@@ -168,3 +170,30 @@ def test_the_status_of_the_supervisor(api):
     }
     assert json.loads(api.call("status", "--json", answers=[(200, status)]).stdout)["supervisor"]["pid"] == 7
     assert "2 running" in api.call("status", answers=[(200, status)]).stdout
+
+
+@pytest.mark.parametrize(
+    ("state", "said"), [("queued", "is paused already (queued)"), ("exited", "is over already (exited)")]
+)
+def test_a_pause_that_changes_nothing_says_why(api, state, said):
+    done = api.call("pause", "12", answers=[(200, {"job": 12, "state": state, "changed": False})])
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"job 12 {said}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+@pytest.mark.parametrize(
+    ("words", "answers"),
+    [
+        ("logs 12", [(200, b"little")]),
+        ("logs --raw 12", [(200, b"x" * 100_000)]),
+        ("checkpoint diff 4", [(200, b"x" * 100_000)]),
+        ("list --watch", [(200, b"retry: 1\n\n"), (200, {"jobs": [RESULT]})]),
+    ],
+)
+def test_what_is_passed_on_and_cannot_be_written(api, words, answers, redirection, why):
+    """Is told as of any other answer: cbx is not at fault."""
+    run = api.call(*words.split(), answers=answers, redirection=redirection)
+    assert (run.returncode, run.stderr) == (125, f"cbx-sandbox: cannot write to standard output: {why}\n")

@@ -26,11 +26,13 @@ from tests.daemon.conftest import Supervisor
 from tests.daemon.durable.campaign_jobs import Job
 from tests.daemon.durable.conftest import launcher
 from tests.daemon.durable.leftovers import left_behind
+from tests.daemon.durable.preloaded import Clients
 
 from cbx_supervisor import paths as places
 
 CLIENT = shutil.which("cbx-sandbox", path=f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}") or "cbx-sandbox"
 RECOVERY_SECONDS = 10.0
+TOLD_EVERY = 15.0  # s
 SERVICE_GROUP = "cbx.slice/cbx-launcher.service"
 
 
@@ -71,25 +73,42 @@ class Campaign:
         if service:
             self.supervisor.environment = {"PATH": os.environ["PATH"]}
             self.supervisor.paths = places.from_environment({}, uid=0)._replace(cgroup=SERVICE_GROUP)
-        self.client = Client(self.supervisor.environment)
+        # In the guest a Python takes seconds to start.
+        self.client = (Clients if service else Client)(self.supervisor.environment)
         self.kills, self.at_once, self.every, self.with_launcher = kills, at_once, every, with_launcher
         self.recoveries = []
         self.jobs = [Job.drawn(index, self.root, self.random, longest) for index in range(jobs)]
         self._over = threading.Event()
+        self._lived = 0
 
     def run(self):
         """All of it; returns what went wrong."""
         self.client("status")
         killer = threading.Thread(target=self._kill)
         killer.start()
+        teller = threading.Thread(target=self._tell)
+        teller.start()
         with ThreadPoolExecutor(self.at_once) as pool:
-            list(pool.map(lambda job: job.live(self.client), self.jobs))
+            list(pool.map(self._live, self.jobs))
         self._over.set()
         killer.join()
+        teller.join()
         faults = self.faults()
         if not self.service:
             self._end()
         return faults + left_behind(self.supervisor, serves=self.service)
+
+    def _live(self, job):
+        job.live(self.client)
+        self._lived += 1  # one too few is no harm: it is only told
+
+    def _tell(self):
+        """How far it has come: who waits for long sees that it goes on."""
+        began, over = time.monotonic(), False
+        while not over:
+            over = self._over.wait(TOLD_EVERY)
+            seconds, kills = time.monotonic() - began, len(self.recoveries)
+            print(f"{seconds:.0f} s: {self._lived} jobs over, {kills} kills", file=sys.stderr, flush=True)
 
     def _pid(self):
         with contextlib.suppress(OSError, ValueError):
@@ -105,7 +124,7 @@ class Campaign:
 
     def _kill(self):
         starters = []
-        for _ in range(self.kills):
+        while len(self.recoveries) < self.kills:
             if self._over.wait(self.random.uniform(*self.every)):
                 break
             old = self._serving()
@@ -153,6 +172,8 @@ class Campaign:
             with contextlib.suppress(Exception):
                 self._end()
             self.supervisor.clean()
+        if self.service:
+            self.client.close()
         shutil.rmtree(self.root, ignore_errors=True)
 
     def figures(self):

@@ -28,6 +28,19 @@ def test_a_running_job_goes_on_and_is_ended_by_the_next_supervisor(supervisor, t
     assert found["usage"]["wall_seconds"] > 0
 
 
+def test_one_whose_init_is_stopped_is_ended_by_the_next_supervisor(supervisor, project):
+    """As a job among the host's processes can do: init hears the order once it is let go on."""
+    job = supervisor.run("exec sleep 600", ("cwd", os.fsencode(project)), ("host_effects", b"process")).job()
+    [pid] = until(lambda: processes(supervisor, "sleep"))
+    crash(supervisor)
+    supervisor.start()
+    init = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(init, signal.SIGSTOP)
+    assert supervisor.post(f"/v1/jobs/{job}/cancel")["cancelled"]
+    assert ended(supervisor, job)["state"] == "cancelled"
+    assert not processes(supervisor, "sleep")
+
+
 def test_one_that_ended_while_no_supervisor_ran_keeps_its_status(supervisor):
     """The launcher, and what init said to it, outlive the supervisor."""
     call = supervisor.run("sleep 1; exit 5")
@@ -40,15 +53,17 @@ def test_one_that_ended_while_no_supervisor_ran_keeps_its_status(supervisor):
     assert (found["state"], found["status"]) == ("exited", 5)
 
 
-def test_its_changes_are_committed_by_the_next_supervisor(supervisor, project):
+def test_its_changes_are_committed_by_the_next_supervisor(supervisor, project, tmp_path):
     """What follows the end of a job over an overlay is what was decided when it was started."""
-    line = f"echo changed > {project}/file; sleep 2; echo more >> {project}/file"
+    wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+    line = f"echo changed > {project}/file; {wait}; echo more >> {project}/file"
     where = ("cwd", os.fsencode(project))
     job = supervisor.run(line, where, ("tier", b"SEQUENTIAL_REQUIRED")).job()
     until(lambda: processes(supervisor, "sleep"))
     crash(supervisor)
     supervisor.start()
     assert not (project / "file").exists()
+    (tmp_path / "go").touch()
     found = ended(supervisor, job)
     assert found["checkpoint"]["state"] == "committed", found
     assert found["prediction"]["observed"] is not None

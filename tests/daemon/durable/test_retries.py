@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import os
 import signal
+import sqlite3
 
 import pytest
 from tests.daemon.conftest import until
-from tests.daemon.durable.conftest import crash, detached, ended, state
+from tests.daemon.durable.conftest import crash, detached, ended, processes, state
 
 pytestmark = pytest.mark.root
 
@@ -49,6 +52,29 @@ def test_retries_are_counted_and_not_more(made):
     assert counts == {("exit 1", b"2"): 3, ("exit 75", None): 4, ("exit 75", b"0"): 1, ("exit 1", None): 1}
 
 
+def test_a_job_between_two_attempts_counts_as_one_that_waits(made, tmp_path):
+    """While it runs it does not, also after its supervisor died; when all are over there are none of either."""
+    made.start(**LATE)
+    line = f"test -e {tmp_path}/go || {{ sleep 600; exit 1; }}"
+    job, running = (detached(made, line, ("retries", b"1")).job() for _ in range(2))
+    until(lambda: counts(made) == {"running": 2, "waiting": 0})
+    crash(made)
+    made.start(**LATE)
+    until(lambda: counts(made) == {"running": 2, "waiting": 0})
+    (tmp_path / "go").touch()
+    made.post(f"/v1/jobs/{job}/kill", {"signal": "USR1"})
+    until(lambda: counts(made) == {"running": 1, "waiting": 1})
+    assert made.get(f"/v1/jobs/{job}")["state"] == "queued"
+    for number in (job, running):
+        made.post(f"/v1/jobs/{number}/cancel")
+        ended(made, number)
+    until(lambda: counts(made) == {"running": 0, "waiting": 0})
+
+
+def counts(supervisor):
+    return supervisor.get("/v1/status")["jobs"]
+
+
 def test_what_writes_in_place_is_never_tried_again(made, counted):
     """However much it is wanted; over an overlay it is, since nothing of the attempt is left."""
     made.start(**SOON)
@@ -78,6 +104,39 @@ def test_what_somebody_ends_is_not_tried_again(made):
         made.post(f"/v1/jobs/{job}/{signalled}", {"signal": "TERM"})
         assert len(ended(made, job)["attempts"]) == 1
     assert made.get(f"/v1/jobs/{waiting}")["state"] == "cancelled"
+
+
+def test_a_pause_between_two_attempts_can_be_taken_back(made, tmp_path):
+    """Who has its disk wait has it stand between the two: by then it was paused, and there it is resumed."""
+    made.start(**SOON)
+    line = f"test -e {tmp_path}/go || exec sleep 600"
+    jobs = [detached(made, line, ("retries", b"1")).job() for _ in range(2)]
+    resumed, control = jobs
+    until(lambda: len(processes(made, "sleep")) == 2)
+    for job in jobs:
+        assert made.post(f"/v1/jobs/{job}/pause")["changed"]
+    (tmp_path / "go").touch()
+    with contextlib.closing(sqlite3.connect(made.paths.database, isolation_level=None, timeout=60)) as disk:
+        disk.execute("BEGIN IMMEDIATE")
+        for pid in processes(made, "sleep"):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: {state(made, job) for job in jobs} == {"queued"})
+        assert {kinds(made, job) for job in jobs} == {"resume"}
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            answer = threads.submit(made.post, f"/v1/jobs/{resumed}/resume")
+            until(lambda: kinds(made, resumed) != "resume")
+            disk.execute("ROLLBACK")
+            assert answer.result()["changed"]
+    assert ended(made, resumed)["status"] == 0
+    until(lambda: tries(made, control))
+    assert kinds(made, control) == "resume"
+    made.post(f"/v1/jobs/{control}/resume")
+    assert ended(made, control)["status"] == 0
+
+
+def kinds(supervisor, job):
+    """What keeps a job."""
+    return " ".join(why["kind"] for why in supervisor.get(f"/v1/jobs/{job}/why")["waits_for"])
 
 
 def test_a_retry_survives_the_death_of_its_supervisor(made, tmp_path):

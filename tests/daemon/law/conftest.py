@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.daemon.conftest import Supervisor, until
+from tests.daemon.conftest import PATIENCE, Supervisor, until
 from tests.root.checkpoint.conftest import go_back
 from tests.vm.places import thin_out
 
@@ -21,7 +21,6 @@ from cbx_sandbox.linux import landlock, mountinfo, mounts, namespaces
 CLIENT = str(Path(sysconfig.get_path("scripts")) / "cbx-sandbox")
 PYTHON = "/usr/bin/python3"
 NOBODY = 65534
-PATIENCE = 60
 
 
 def pytest_collection_modifyitems(config, items):

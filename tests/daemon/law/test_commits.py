@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import shutil
 import stat
 import subprocess
@@ -321,6 +322,30 @@ def test_a_full_disk(shell, place):
         ran = shell.run("--rw", where / "project", "-c", f"echo new > {where}/project/file", tier="sequential")
         assert ran.returncode == 0, ran.stderr
         assert (where / "project/file").read_text() == "new\n"
+
+
+def test_a_small_disk_that_is_nearly_full(shell, place):
+    """A tenth of a small file system has to be free where layers go: refused with the numbers; with room it runs."""
+    where, disk = place / "small", place / "disk"
+    where.mkdir()
+    with open(disk, "wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", disk], check=True)
+    with mounted("-o", "loop", disk, where):
+        (where / "project").mkdir()
+        words = ("--rw", where / "project", "-c", f"echo new > {where}/project/file")
+        ran = shell.run(*words, tier="sequential", cwd=where / "project")
+        assert ran.returncode == 0, ran.stderr
+        room = os.statvfs(where)
+        with open(where / "fill", "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (2 << 20))
+        ran = shell.run(*words, tier="sequential", cwd=where / "project")
+        assert ran.returncode == 75, ran.stderr
+        told = rb"\d+ MiB are free where its changes would be kept, .*; \d+ MiB have to be"
+        assert re.search(told, ran.stderr), ran.stderr
+        (where / "fill").unlink()
+        ran = shell.run(*words, tier="sequential", cwd=where / "project")
+        assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("tier", ["sequential", "dangerous"])

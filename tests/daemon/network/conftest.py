@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.daemon.conftest import Supervisor
+from tests.daemon.conftest import PATIENCE, Supervisor
 from tests.daemon.law.conftest import CLIENT, PYTHON, Shell, opened, script
 
 from cbx_sandbox.linux import mounts
@@ -91,7 +91,7 @@ class World:
     def on_host(self, *argv):
         """A control: the same on the test's host, without cbx."""
         done = subprocess.run(
-            self.host_command(argv), check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+            self.host_command(argv), check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE
         )
         return subprocess.CompletedProcess(argv, done.returncode, done.stdout, done.stderr)
 

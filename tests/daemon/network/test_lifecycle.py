@@ -7,7 +7,7 @@ import os
 import signal
 
 import pytest
-from tests.daemon.conftest import until
+from tests.daemon.conftest import PATIENCE, until
 from tests.daemon.law.conftest import PYTHON, opened
 from tests.daemon.network import conftest as the
 
@@ -130,7 +130,7 @@ for _ in range(2):
         asked = [("127.0.0.1", 7100), (the.HOST, 7200), ("127.0.0.1", 7000), ("127.0.0.1", 7200), (the.HOST, 7100)]
         code = the.PRELUDE + f"say([connect(host, port, b'hi') for host, port in {asked!r}])"
         got = json.loads(world.on_host(PYTHON, "-I", "-c", code).stdout)
-        out, _err = job.communicate(timeout=60)
+        out, _err = job.communicate(timeout=PATIENCE)
         assert got == ["inside hi", "inside hi", "ECONNREFUSED", "ECONNREFUSED", "ECONNREFUSED"]
         result = json.loads(out.splitlines()[-1])
         assert result["usage"]["network"]["published"] == 2
@@ -158,18 +158,19 @@ class TestEnds:
         assert b"hello" in job.stdout.readline()
         assert len(relays(world)) == 1
         assert (world.links(), world.ruleset()) == before == (["lo", "world"], "")
-        job.communicate(b"", timeout=60)
+        job.communicate(b"", timeout=PATIENCE)
         for _ in range(20):
             net.job(["web.test"], "say(connect('web.test', 80))")
         until(lambda: not relays(world))
         assert (world.links(), world.ruleset()) == before
 
     def test_case_139_two_jobs_do_not_meet(self, net):
-        """Each has all addresses to itself; what one listens on, the other cannot reach."""
+        """Each has all addresses to itself; what one listens on, it reaches (the control), and the other cannot."""
         listens = """
 listener = socket.socket()
 listener.bind(('198.19.255.254', 7300))
 listener.listen()
+socket.create_connection(('198.19.255.254', 7300), 20).close()
 say('ready')
 sys.stdin.read()
 """
@@ -177,7 +178,7 @@ sys.stdin.read()
         assert job.stdout.readline() == b'"ready"\n'
         got, _ = net.job(["web.test", "0.0.0.0/0:*"], "say(connect('198.19.255.254', 7300))")
         assert got == "ECONNREFUSED"
-        job.communicate(b"", timeout=60)
+        job.communicate(b"", timeout=PATIENCE)
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_the_supervisor_ends(self, own, world, number):
@@ -191,7 +192,7 @@ sys.stdin.read()
         own.process.send_signal(number)
         own.process.wait(60)
         job.kill()  # its lease: init ends the job
-        job.communicate(timeout=60)
+        job.communicate(timeout=PATIENCE)
         until(lambda: not relays(world))
         own.start("--idle-exit", "60")
         again = the.Net(own)
@@ -208,7 +209,7 @@ sys.stdin.read()
         for relay in relays(world):
             os.kill(relay, signal.SIGKILL)
         until(lambda: not relays(world))
-        out, _ = job.communicate(b"", timeout=60)
+        out, _ = job.communicate(b"", timeout=PATIENCE)
         answer, result = (json.loads(line) for line in out.splitlines()[-2:])
         assert "hello" not in answer
         assert result["status"] == 0
@@ -220,7 +221,7 @@ sys.stdin.read()
         first, second = (start(shell, WAITING) for shell in (net, other))
         assert [b"hello" in job.stdout.readline() for job in (first, second)] == [True, True]
         for job in (first, second):
-            out, _ = job.communicate(b"", timeout=60)
+            out, _ = job.communicate(b"", timeout=PATIENCE)
             assert b"hello" in out
         other.close()
 

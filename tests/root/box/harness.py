@@ -23,7 +23,7 @@ from cbx_sandbox.box.outcome import Outcome
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.checkpoint import homes, layers
 from cbx_sandbox.environment import DEFAULT_PATH
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import mountinfo, removal
 from cbx_sandbox.policy import CommitMode, Grant, Identity, Limits, LockMode, NetworkMode, Policy
 from cbx_sandbox.shell.tiers import Tier
 
@@ -378,7 +378,7 @@ class Harness:
         spec = plan.spec(
             policy, name, list(argv), steps,
             descriptors=list(given), record=f"{self.state}/record-{number}",
-            landlock=self.ready.landlock if landlock else 0,
+            landlock=self.ready.landlock if landlock else 0, cpusets=self.ready.placement["by"] == "cpuset",
         )  # fmt: skip
         if not seccomp:
             spec["seccomp"] = ""
@@ -525,7 +525,7 @@ def remove(path: str) -> None:
     """Remove a tree of sacrifices, however deep or odd."""
     parent = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        files.remove_tree(parent, os.fsencode(os.path.basename(path)))
+        removal.remove_tree(parent, os.fsencode(os.path.basename(path)))
     finally:
         os.close(parent)
     if os.path.lexists(path):

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -280,6 +281,11 @@ say()
     assert set(native(python(code)).answers.values()) == {"done"}
 
 
+def _opaque(upper):
+    os.mkdir(upper)
+    os.setxattr(upper, "trusted.overlay.opaque", b"y")
+
+
 def test_case_011_user_overlay_attributes_are_plain_data(box):
     """Some kernels let anybody set them; in a trusted-mode overlay they hide nothing and lead nowhere."""
     directory = box.sacrifice()
@@ -299,6 +305,13 @@ say(found=sorted(os.listdir("dir")))
     assert not [name for name in os.listxattr(upper) if name == "trusted.overlay.opaque"]
     if answers["opaque"] == "done":
         assert os.getxattr(upper, "user.overlay.opaque") == b"y"
+    # The control: the attribute that does hide, which no job can set, set from outside before the job begins.
+    hidden = box.attack(
+        "say(found=sorted(os.listdir('dir')))",
+        box.policy(SEQUENTIAL, overlay=[directory], workdir=directory),
+        before_launch=lambda: _opaque(box.written(f"{directory}/dir")),
+    )
+    assert hidden["found"] == []
 
 
 @pytest.mark.parametrize("tier", [SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS])
@@ -659,15 +672,17 @@ def test_case_037_nothing_crosses_a_fifo_of_the_host(box, tier):
 SILENTLY_READ_ONLY = """
 import os, sys
 from cbx_sandbox.box import operations, userns
+from cbx_sandbox.box.operations import writable
+from cbx_sandbox.box.stage import Stage
 from cbx_sandbox.linux import mounts
 directory, layer, protected = sys.argv[1:]
 mounts.mount_setattr(-100, "/", propagation=mounts.MS_PRIVATE, recursive=True)
-stage = operations.Stage({}, userns_fd=userns.create(0), owner=userns.FIRST_ID)
+stage = Stage({}, userns_fd=userns.create(0), owner=userns.FIRST_ID)
 stage.descriptors |= {f"lock:{directory}": mounts.open_tree(directory), f"layer:{layer}": mounts.open_tree(layer)}
 operations.Scaffold().execute(stage)
 if protected == "no":
-    operations._file_system_ids.__enter__ = lambda self: None
-    operations._file_system_ids.__exit__ = lambda self, *_: None
+    writable.FileSystemIds.__enter__ = lambda self: None
+    writable.FileSystemIds.__exit__ = lambda self, *_: None
 operations.Overlay(directory, layer=layer, lower=f"lock:{directory}", redirect=False, shifted=True).execute(stage)
 print("mounted")
 """
@@ -734,3 +749,21 @@ def test_nothing_that_a_box_mounts_is_seen_outside(box):
         job.control.kill()
         job.wait()
         assert [mount.target for mount in mountinfo.read()] == before
+
+
+@pytest.mark.parametrize("tier", [SAFE, DANGEROUS], ids=["safe", "dangerous"])
+def test_a_file_in_run_that_the_network_needs_is_kept(box, tier):
+    """Where /etc/resolv.conf leads into /run, also below overlays; what is not named is not there (the control)."""
+    with tempfile.TemporaryDirectory(prefix="cbx-test-", dir="/run") as directory:
+        for name in ("kept", "other"):
+            with open(f"{directory}/{name}", "w") as file:
+                file.write(name)
+
+        def keeping(steps):
+            return [
+                ops.RunDirectory(step.size, (f"{directory}/kept",)) if isinstance(step, ops.RunDirectory) else step
+                for step in steps
+            ]
+
+        ran = box.run(["sh", "-c", f"cat {directory}/kept; ls {directory}"], box.policy(tier), alter=keeping)
+        assert ran.out == "keptkept\n", ran

@@ -104,13 +104,13 @@ def test_case_052_masks_are_made_of_the_real_device_only(box):
     """A /dev/null that is something else (CVE-2025-31133: a link to core_pattern) ends the building of boxes."""
     code = """
 import os, sys
-from cbx_sandbox.box import operations
+from cbx_sandbox.box.stage import device
 from cbx_sandbox.linux import mounts
 mounts.mount_setattr(-100, "/", propagation=mounts.MS_PRIVATE, recursive=True)
 if sys.argv[1] == "attacked":
     tree = mounts.open_tree(sys.argv[2])
     mounts.move_mount(tree, "/dev/null")
-os.close(operations.device("null", mounts.ATTR_RDONLY))
+os.close(device("null", mounts.ATTR_RDONLY))
 print("made")
 """
     argv = ["unshare", "--mount", sys.executable, "-c", code]

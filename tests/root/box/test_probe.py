@@ -28,8 +28,9 @@ def found(tmp_path, own_mounts):
 
 def test_what_this_host_has_is_found(found):
     """The filter and the keyring everywhere, Landlock's parts by the kernel's version; what is missing has a fix."""
-    states = found([*BY_FILTER, "own-keyring", *BY_LANDLOCK])
-    wanted = dict.fromkeys([*BY_FILTER, "own-keyring"], OK)
+    everywhere = [*BY_FILTER, "own-keyring", "cpus-allowed"]
+    states = found([*everywhere, *BY_LANDLOCK])
+    wanted = dict.fromkeys(everywhere, OK)
     wanted |= {name: OK if landlock.abi() >= abi else MISSING for name, abi in BY_LANDLOCK.items()}
     assert {name: finding.state for name, finding in states.items()} == wanted, states
     assert all(finding.fix for finding in states.values() if finding.state == MISSING)

@@ -745,6 +745,8 @@ def test_case_111_system_calls_of_another_architecture_are_refused(any_box):
         pytest.skip("needs x86-64")
     code = "attempt('x32 getpid', lambda: syscall(0x40000000 | 39)); attempt('getpid', lambda: syscall(39)); say()"
     assert any_box.attack(code) == {"x32 getpid": "ENOSYS", "getpid": "done"}
+    # The control: without the filter a box is answered what everybody is.
+    assert any_box.attack(code, seccomp=False) == native(python(code)).answers
 
 
 def test_case_121_real_time_priority_is_refused(box):

@@ -246,7 +246,7 @@ def _missing_layer(steps):
 
 
 def _with(step, **changes):
-    return type(step)(**{**{name: getattr(step, name) for name in type(step).__slots__}, **changes})
+    return type(step)(**{**vars(step), **changes})
 
 
 def _missing_hide(steps):

@@ -83,13 +83,30 @@ initdb -D db --no-sync
 echo 'select 1' | $(dirname $(readlink -f $(which initdb)))/postgres --single -D db postgres
 """
 
+CARGO = """
+export CARGO_HOME=$PWD/cargo RUSTUP_HOME=${RUSTUP_HOME:-/root/.rustup} PATH=$PATH:/root/.cargo/bin HOME=$PWD
+cargo init -q --vcs none --name hello hello && cd hello && cargo build -q --offline && ./target/debug/hello
+"""
+GO = """
+export HOME=$PWD GOCACHE=$PWD/cache GOPATH=$PWD/path GOFLAGS=-mod=mod GOTOOLCHAIN=local GOPROXY=off
+printf 'package main\nfunc main() { go println("x"); println("hello") }\n' > main.go
+printf 'module hello\n' > go.mod && go build -o hello && ./hello && go vet
+"""
+
 NEEDED = {"build": BUILD, "leak checker": LEAK, "git": GIT, "perl": PERL, "archives": ARCHIVE}
 # Not installed by the project: tried where they are.
 PRESENT = {
     name: script
-    for name, program, script in (("node", "node", NODE), ("rsync", "rsync", RSYNC), ("database", "initdb", DATABASE))
+    for name, program, script in (
+        ("node", "node", NODE),
+        ("rsync", "rsync", RSYNC),
+        ("database", "initdb", DATABASE),
+        ("cargo", "cargo", CARGO),
+        ("go", "go", GO),
+    )
     if shutil.which(program)
 }
+OF_ROOT = {"cargo"} if (shutil.which("cargo") or "").startswith("/root/") else set()
 
 
 def policy_for(box, tier, identity):
@@ -105,8 +122,9 @@ def policy_for(box, tier, identity):
 @pytest.mark.parametrize("tier", [CONDITIONAL, SEQUENTIAL], ids=["conditional", "sequential"])
 @pytest.mark.parametrize("name", [*NEEDED, *PRESENT])
 def test_tools_work_where_they_may_write(box, name, tier):
-    """As a user, in a directory of their own."""
-    ran = box.run(["sh", "-ec", (NEEDED | PRESENT)[name]], policy_for(box, tier, SOMEBODY))
+    """As a user, in a directory of their own; as root what is installed where only root can come."""
+    who = ROOT if name in OF_ROOT else SOMEBODY
+    ran = box.run(["sh", "-ec", (NEEDED | PRESENT)[name]], policy_for(box, tier, who))
     assert ran.code == 0, (ran.out, ran.err)
 
 

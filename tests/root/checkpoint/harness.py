@@ -13,7 +13,7 @@ from tests.root.checkpoint import checkpoint
 from tests.root.checkpoint.checkpoint import Submitter
 
 from cbx_sandbox.checkpoint import levels
-from cbx_sandbox.linux import files, mountinfo
+from cbx_sandbox.linux import files, mountinfo, removal, xattr
 
 SCRATCH = "/var/tmp"  # /tmp may be a tmpfs; these tests want the root file system
 ROOT = Submitter(0, 0)
@@ -103,7 +103,7 @@ def box(where: str, **options):
 def remove(path: str) -> None:
     parent = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
     try:
-        files.remove_tree(parent, os.fsencode(os.path.basename(path)))
+        removal.remove_tree(parent, os.fsencode(os.path.basename(path)))
     finally:
         os.close(parent)
 
@@ -141,7 +141,7 @@ def _describe(dir_fd, name, path, names, times_since):
         status.gid,
         status.rdev,
         content,
-        tuple(sorted(files.xattrs(dir_fd, name).items())),
+        tuple(sorted(xattr.every(dir_fd, name).items())),
         (status.nlink, links) if not stat.S_ISDIR(status.mode) else (),
         modified,
         status.attributes & (files.ATTR_APPEND | files.ATTR_IMMUTABLE),

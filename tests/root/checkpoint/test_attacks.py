@@ -13,6 +13,7 @@ from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import Kind, State
 
 from cbx_sandbox.checkpoint import apply, conflicts, homes, layers, transaction
+from cbx_sandbox.errors import CbxError
 from cbx_sandbox.linux import files
 
 pytestmark = pytest.mark.root
@@ -304,3 +305,18 @@ def test_a_file_swapped_before_its_metadata_is_set(box, monkeypatch, change, oth
     box.shell("rm -r a; mv away a")
     forced = checkpoint.commit(session, allow_privileged=True, on_conflict=checkpoint.OnConflict.OURS)
     assert forced.state is State.COMMITTED
+
+
+def test_a_mark_is_not_taken_from_other_names(box):
+    """An immutable file with several names, one of them outside: the job's copy has one, and takes the mark from it."""
+    box.shell("echo f > f; ln f g")
+    box.shell(f"ln {box.live}/f {box.base}/elsewhere; chattr +i f")
+    try:
+        session = box.run("chattr -i f; echo 2 >> f; chattr +i f")
+        with pytest.raises(CbxError, match="cannot commit f"):
+            checkpoint.commit(session)
+        for path in (f"{box.live}/f", f"{box.live}/g", f"{box.base}/elsewhere"):
+            with pytest.raises(PermissionError):
+                os.unlink(path)
+    finally:
+        box.shell("chattr -i f")

@@ -13,7 +13,7 @@ from tests.root.checkpoint.checkpoint import Kind, OnConflict, State
 
 from cbx_sandbox.checkpoint import leftovers
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import files
+from cbx_sandbox.linux import contents
 
 pytestmark = pytest.mark.root
 
@@ -269,8 +269,8 @@ def test_sparse_files_stay_sparse(mounted):
         file.seek(1 << 29)
         file.write(b"x")
     with open(f"{source}/sparse", "rb") as one, open(f"{target}/sparse", "wb+") as two:
-        files.copy_data(one.fileno(), two.fileno())
-        assert files.same_data(one.fileno(), two.fileno()) if os.environ.get("CBX_SLOW") else True
+        contents.copy_data(one.fileno(), two.fileno())
+        assert contents.same_data(one.fileno(), two.fileno()) if os.environ.get("CBX_SLOW") else True
         two.flush()
         status = os.fstat(two.fileno())
     assert status.st_size == 1 << 30

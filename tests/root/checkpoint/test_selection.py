@@ -1,11 +1,18 @@
 """A part of the changes is committed, the rest still waits; and what a commit would do is told without doing it."""
 
+import contextlib
+import errno
+import functools
 import os
 
 import pytest
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.checkpoint import OnConflict, Selection, State
 
+from cbx_sandbox.checkpoint import journal, leftovers, parting, transaction
+from cbx_sandbox.checkpoint.parting import Apart
+from cbx_sandbox.checkpoint.recover import Recovered, recover
+from cbx_sandbox.checkpoint.undo import custody, redo, undo
 from cbx_sandbox.errors import UsageError
 
 pytestmark = pytest.mark.root
@@ -50,6 +57,122 @@ def test_first_one_then_the_rest(first):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("first", ["a", "b", "n", "moved", "m", "e"])
+def test_a_part_is_undone(mounted, first):
+    """What was committed of it is a checkpoint of its own: undone and done again beside the rest, and after it."""
+    with harness.box(mounted("xfs")) as box:
+        box.shell(SETUP)
+        trees = [tree(box)]
+        session = box.run(JOB)
+        result = checkpoint.commit(
+            session, selection=Selection(only=paths(box, first)), keep=True, apart=Apart(900, b"")
+        )
+        assert (result.state, result.parted.checkpoint) == (State.HELD, 900)
+        trees.append(tree(box))
+        held = names(checkpoint.diff(session))
+        for turn, wanted in ((undo, 0), (redo, 1)):
+            turn(result.parted)
+            assert tree(box) == trees[wanted]
+            assert names(checkpoint.diff(session)) == held
+        assert checkpoint.commit(session, keep=True).state is State.COMMITTED
+        trees.append(tree(box))
+        undo(session)
+        assert tree(box) == trees[1]
+        undo(result.parted, custody([session]))
+        assert tree(box) == trees[0]
+        checkpoint.discard(result.parted)
+        assert not os.path.exists(os.path.dirname(result.parted.layers[0].root))
+
+
+def tree(box):
+    """The tree without the numbers of names: the stage keeps one of what was replaced, too."""
+    return {path: (*value[:6], value[7]) for path, value in harness.manifest(box.live).items()}
+
+
+@pytest.mark.parametrize("at", ["make", "rename", "the journal"])
+def test_interrupted_between_the_commit_and_its_own_checkpoint(box, monkeypatch, at):
+    """A recovery finds the part committed and the rest held; only the undo of the part is lost."""
+    box.shell(SETUP)
+    session = box.run(JOB)
+    held = names(checkpoint.diff(session)) - {b"a"}
+
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    renamed = os.rename
+    before_journal = lambda old, new: stop() if old.endswith("/journal") else renamed(old, new)  # noqa: E731
+    if at == "make":
+        monkeypatch.setattr(leftovers, "make", stop)
+    else:
+        monkeypatch.setattr("os.rename", before_journal if at == "the journal" else stop)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.commit(session, selection=Selection(only=paths(box, "a")), keep=True, apart=Apart(901, b""))
+    monkeypatch.undo()
+    assert recover(session, keep=True) is Recovered.PARTLY
+    with open(f"{box.live}/a") as file:
+        assert file.read() == "a\njob\n"
+    assert names(checkpoint.diff(session)) == held
+    assert not os.path.exists(f"{session.layers[0].upper}/a")
+    assert checkpoint.commit(session).state is State.COMMITTED
+
+
+@pytest.mark.parametrize("apart", [None, Apart(77, b"own")], ids=["alone", "apart"])
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("at", ["before the end", "at the end", "before the layers are cleared"])
+def test_interrupted_before_the_layers_are_cleared(box, at, again, apart):
+    """The rest is then what was not selected, with no word of what was: also where the recovery is interrupted, too."""
+    box.shell("echo a > a; echo b > b; echo c > c; mkdir d; echo x > d/x; echo m > m")
+    session = box.run("rm a; chmod 600 b; echo 2 > c; rm -r d; mv m n")
+    selection = Selection(only=tuple(paths(box, "a", "b", "d", "m", "n")))
+    commit = functools.partial(checkpoint.commit, session, keep=True, selection=selection, apart=apart)
+    assert stopped(commit, at)
+    if again:
+        stopped(functools.partial(recover, session, keep=True), "before the layers are cleared")
+    recover(session, keep=True)
+    if apart is not None and (found := parting.find(session, apart.number)) is not None:
+        parting.clear(session, found[1])  # as the supervisor does that writes it down
+    assert names(checkpoint.diff(session)) == {b"c"}
+    box.shell("echo new > a; echo new > m")
+    result = checkpoint.commit(session, keep=True)
+    assert (result.state, result.conflicts) == (State.COMMITTED, ())
+    with open(f"{box.live}/c") as file:
+        assert file.read() == "2\n"
+
+
+def stopped(work, at):
+    """Whether the process that does ``work`` was ended there."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            if at == "before the end":
+                transaction.sync = transaction.sync_all = lambda *_: os._exit(9)
+            elif at == "at the end":
+                append = journal.Journal.append
+                journal.Journal.append = lambda log, kind, *rest: (
+                    append(log, kind, *rest),
+                    kind is journal.Entry.DONE and os._exit(9),
+                )
+            else:
+                parting.clear = lambda *_: os._exit(9)
+            work()
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_without_room_for_its_own_checkpoint_it_is_committed(box, monkeypatch):
+    """It cannot be undone then."""
+
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "no room")
+
+    box.shell(SETUP)
+    session = box.run(JOB)
+    monkeypatch.setattr(leftovers, "make", full)
+    result = checkpoint.commit(session, selection=Selection(only=paths(box, "a")), keep=True, apart=Apart(902, b""))
+    assert (result.state, result.parted) == (State.HELD, None)
+    assert checkpoint.commit(session).state is State.COMMITTED
+
+
 def test_without_leaves_it(box):
     """What is left out still waits; rolled back, it was never there."""
     box.shell(SETUP)
@@ -87,6 +210,25 @@ def test_what_cannot_be_parted_is_refused(box, name):
     with pytest.raises(UsageError):
         checkpoint.commit(session, selection=how(only=paths(box, *selected)))
     assert (harness.manifest(box.live), harness.manifest(session.layers[0].upper)) == (live, upper)
+
+
+@pytest.mark.parametrize("given", ["resolve", "in_place"])
+def test_a_path_at_which_nothing_changes(box, given):
+    """Who names one has meant another: nothing is done, as a commit or to look at it; the control is the right name."""
+    box.shell(SETUP)
+    session = box.run("echo job >> a; rm -r d")
+    box.shell("echo live >> a; echo live >> d/new")
+
+    def committed(*names, do=checkpoint.commit):
+        rules = [(path, OnConflict.THEIRS) for path in paths(box, *names)]
+        return do(session, paths=rules) if given == "resolve" else do(session, in_place=paths(box, *names))
+
+    for do in (checkpoint.commit, checkpoint.preview)[: 2 if given == "resolve" else 1]:
+        with pytest.raises(UsageError, match="changes nothing there"):
+            committed("a", "aa", do=do)
+    # What is beneath a directory that goes as a whole may be decided on.
+    result = committed("a", "d/new") if given == "resolve" else committed("a")
+    assert (result.state, {c.path for c in result.conflicts}) == (State.CONFLICT, {b"a", b"d"})
 
 
 def test_a_conflict_elsewhere_does_not_matter(box):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.crash import faults
+from tests.crash import faults, states
 from tests.crash.faults import Trial
 from tests.root.checkpoint import checkpoint, harness
 from tests.root.checkpoint.workloads import WORKLOADS
@@ -99,7 +99,10 @@ def test_interrupted_at_every_change(act):
             counter = faults.Counter(at, act)
             status, said = faults.in_child(functools.partial(undo, trial.session), counter)
             again, what = faults.in_child(trial.recover)
-            if again != 0 or trial.state() not in (new, trial.old):
+            now = trial.state()
+            found = "torn" if again != 0 else "new" if now == new else "old" if now == trial.old else "torn"
+            states.told([found])
+            if found == "torn":
                 bad[at] = what
             if status == 0 and int(said.split()[0]) < at:
                 break
@@ -107,6 +110,43 @@ def test_interrupted_at_every_change(act):
             trial.close()
     assert bad == {}
     assert at > 20
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("act", [faults.stop, faults.EIO], ids=["stop", "EIO"])
+@pytest.mark.parametrize("before", [(), ("commit",), ("commit", "undo")], ids=["commit", "undo", "redo"])
+def test_marks_where_it_is_interrupted(before, act):
+    """Immutable and append-only marks, and capabilities, are whole as well, old or new: of commits, undos and redos."""
+    what = ("commit", "undo", "redo")[len(before)]
+
+    def prepared():
+        trial = Trial(faults.MEMORY, of=faults.MARKED)
+        for step in before:
+            getattr(trial, step)()
+        return trial
+
+    trial = prepared()
+    try:
+        was = trial.state()
+        _, said = faults.in_child(getattr(trial, what), faults.Counter(-1, None))
+        made = trial.state()
+        assert made != was
+        assert trial.old in (was, made)
+    finally:
+        trial.close()
+    bad = {}
+    for at in faults.points(int(said.split()[0]), 12):
+        trial = prepared()
+        try:
+            faults.in_child(getattr(trial, what), faults.Counter(at, act))
+            again, answer = faults.in_child(trial.recover)
+            found = "old" if trial.state() == was else "new" if trial.state() == made else "torn"
+            states.told([found])
+            if again != 0 or found == "torn":
+                bad[at] = answer
+        finally:
+            trial.close()
+    assert bad == {}
 
 
 def test_recovery_knows_what_was_undone():

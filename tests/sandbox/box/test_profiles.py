@@ -7,7 +7,7 @@ import pytest
 from tests.sandbox.linux.bpf import ABSENT, decide
 
 from cbx_sandbox.box import profiles
-from cbx_sandbox.box.spec import LOGGED
+from cbx_sandbox.box.spec import LOGGED, RULES
 from cbx_sandbox.linux import seccomp
 from cbx_sandbox.shell.tiers import Tier
 
@@ -39,7 +39,7 @@ def test_every_name_is_a_call():
     """Of some architecture: a name that is misspelt would be passed over."""
     known = {name for machine in seccomp.MACHINES for name in seccomp.numbers(machine)}
     data = profiles.data()
-    named = [names.split() for table in ("groups", "refused") for names in data[table].values()]
+    named = [names.split() for table in ("groups", "refused", "placed") for names in data[table].values()]
     named += [entry["calls"] for entry in data["checks"]]
     assert {name for names in named for name in names} - known == set()
 
@@ -54,9 +54,9 @@ def test_every_tier_has_a_profile_and_every_group_a_user():
 
 
 def test_the_programs_of_this_machine():
-    """One for each tier and one that logs; short enough that installing it takes a tenth of a millisecond."""
+    """For each tier, with packet rules and without, logging and not; installing one takes a tenth of a millisecond."""
     programs = profiles.programs()
-    assert set(programs) == {*TIERS, *(tier + LOGGED for tier in TIERS)}
+    assert set(programs) == {tier + rules + log for tier in TIERS for rules in ("", RULES) for log in ("", LOGGED)}
     assert max(len(program) // 8 for program in programs.values()) < 200
 
 

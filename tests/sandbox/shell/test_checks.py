@@ -8,6 +8,7 @@ import re
 import shlex
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.bench.accuracy.material import ENV, FILES
@@ -17,6 +18,9 @@ from cbx_sandbox.shell import matching
 from cbx_sandbox.shell.analysis import Analysis, analyse
 from cbx_sandbox.shell.checks import Verdict, catalogue, glyphs
 from cbx_sandbox.shell.tiers import DANGEROUS, SEQUENTIAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DATA = Path(__file__).parents[2] / "data" / "checks"
 HARMFUL = [json.loads(line) for line in (DATA / "harmful.jsonl").read_text().splitlines()]
@@ -116,6 +120,82 @@ def test_every_table_over_commands_is_met_by_a_row() -> None:
             met.add((check.code, check.text))
     tables = catalogue.tables("calls")["call"]
     assert {(table["code"], table["text"]) for table in tables} - met == set()
+
+
+TABLES = (("calls", "call"), ("flow", "mark"), ("flow", "encrypts"), ("flow", "deletes"))
+
+
+@pytest.mark.parametrize(
+    ("program", "text"),
+    [
+        ("fdisk", "\n" * 1_000_000 + "x"),
+        ("parted", "\n" * 1_000_000 + "x"),
+        *[
+            (program, "-" + letter * 1_000_000 + "!")
+            for program, letter in [
+                ("wipefs", "a"), ("pvcreate", "f"), ("sg_format", "F"), ("ccrypt", "d"), ("mcrypt", "d"), ("gpg", "c"),
+                ("zip", "e"), ("base64", "d"), ("dmesg", "C"), ("ln", "s"), ("cpio", "i"), ("nc", "c"), ("mount", "o"),
+            ]
+        ],
+        *[(program, letter * 1_000_000 + "!") for program, letter in [("tar", "x"), ("tar", "c"), ("chmod", "o")]],
+    ],
+    ids=lambda value: value[:10],
+)  # fmt: skip
+def test_an_expression_takes_no_longer_than_a_text_is_long(program: str, text: str) -> None:
+    """What tries every end for every beginning would be at it for hours, and nothing else runs meanwhile."""
+    tables = [
+        pattern.table
+        for name, key in TABLES
+        for pattern in catalogue.patterns(name, key).about(program)
+        if program in pattern.programs
+    ]
+    expressions = [
+        expression
+        for table in tables
+        for key in ("words", "none", "line", "input")
+        for expression in ([table[key]] if isinstance(table.get(key), str) else table.get(key, ()))
+    ]
+    assert expressions
+    for expression in expressions:
+        re.search(expression, text)
+
+
+def _asked(rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, bool]]:
+    """Return how often each table was asked about the commands of these rows, by its text and what it answered."""
+    answers: Counter[tuple[str, bool]] = Counter()
+    holds = matching.Pattern.holds
+
+    def heard(self: matching.Pattern, texts: Sequence[str], stdin: str | None) -> bool:
+        answer = holds(self, texts, stdin)
+        answers[self.text, answer] += 1
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(matching.Pattern, "holds", heard)
+        for row in rows:
+            analysed(row["command"])
+    return answers
+
+
+def _patterns(name: str, key: str) -> list[matching.Pattern]:
+    programs = {program for table in catalogue.tables(name)[key] for program in table["programs"].split()}
+    about = catalogue.patterns(name, key).about
+    found = {pattern.text: pattern for program in sorted(programs) for pattern in about(program.replace("*", "x"))}
+    assert len(found) == len(catalogue.tables(name)[key])
+    return list(found.values())
+
+
+def test_every_table_has_a_harmful_row_and_a_near_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new table comes with both; what is harm whatever its words are has no near miss."""
+    harmful, harmless = _asked(HARMFUL, monkeypatch), _asked(HARMLESS, monkeypatch)
+    conditions = matching.KEYS - {"programs", "except", "valued"}
+    without = [
+        (key, pattern.programs, "no row" if not harmful[pattern.text, True] else "no near miss")
+        for name, key in TABLES
+        for pattern in _patterns(name, key)
+        if not harmful[pattern.text, True] or (conditions & set(pattern.table) and not harmless[pattern.text, False])
+    ]
+    assert without == []
 
 
 @pytest.mark.timeout(120)

@@ -19,6 +19,7 @@ def touched(command: str, facts: StaticFacts, access: str) -> dict[str, str]:
 
 
 GIT_LOOKS = {
+    "/etc/gitconfig": "literal",
     "/home/user/.gitconfig": "literal",
     "/home/user/.config/git": "under",
     "/work/project/.git": "under",

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from tests.fuzz.readings import bash_accepts
 
+from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.shell.analysis import analyse
 from cbx_sandbox.shell.expansions import Expansions
 from cbx_sandbox.shell.parse import parse
@@ -179,6 +180,12 @@ def test_a_command_that_a_witness_finds_makes_the_text_opaque() -> None:
     assert unseen("ls; rm -rf /", frozenset({"ls", "rm"})) is None
     assert unseen("ls; rm -rf /", frozenset({"ls"})) == "rm"
     assert unseen("echo $(rm x)", frozenset({"echo"})) == "rm"
+
+
+@pytest.mark.parametrize("text", ["\udcff\udcfe", "caf\udce9 -x", "ls; \udce9"], ids=["alone", "with a word", "after"])
+def test_a_command_whose_name_is_no_text_is_seen_by_all(text: str) -> None:
+    """Bytes that are no UTF-8 are not told from text by a witness that sees others in their place."""
+    assert not analyse(text, StaticFacts()).opaque
 
 
 def test_a_witness_that_cannot_parse_is_no_evidence() -> None:

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from cbx_sandbox.facts import StaticFacts
 from cbx_sandbox.shell.analysis import analyse
@@ -58,7 +57,7 @@ def test_a_patch_names_its_files(text: str, strip: int | None, expected: tuple[s
     ],
 )  # fmt: skip
 def test_what_a_patch_changes(command: str, expected: dict[str, str], facts: StaticFacts) -> None:
-    facts = dataclasses.replace(
+    facts = replace(
         facts, files=facts.files | {"/work/project/fix.patch": "file"}, texts={"/work/project/fix.patch": PLAIN}
     )
     effects = analyse(command, facts).effects.paths

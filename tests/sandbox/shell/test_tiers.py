@@ -103,7 +103,7 @@ apt list --installed
 apt-cache policy bash
 dpkg -l
 rpm -qa
-terraform show
+terraform output
 helm list
 aws s3 ls
 aws ec2 describe-instances --region eu-west-1

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cbx_sandbox.shell import rules
+from cbx_supervisor import rule_files
 from cbx_supervisor.cli import rule_checks, rule_text
 
 CLIENT = Path(sysconfig.get_path("scripts")) / "cbx-sandbox"
@@ -162,3 +163,14 @@ def test_a_projects_file_is_tried_as_one(tmp_path):
     done = run("check", cwd=tmp_path)
     assert done.returncode == 1
     assert f"{path}:3: the example does not hold: make: it is CONDITIONAL_PARALLEL" in done.stdout
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_file_that_would_not_be_used_for_its_length_is_a_problem(tmp_path, longer):
+    """Its last byte counts; one byte less is the control."""
+    file = tmp_path / "long.toml"
+    file.write_text(HOUSE.ljust(rule_files.MAX_BYTES + longer, "\n"))
+    report = rule_checks.given(str(tmp_path / "rules.d"), [str(file)])
+    rules.forget()
+    assert [problem.text for problem in report.problems] == ["is longer than 1 MiB: it would not be used"][:longer]
+    assert report.files == [str(file)]

@@ -1,12 +1,16 @@
 """The verbs that need no supervisor, and the funnel for what goes wrong, through the real command."""
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import click
 import pytest
+
+from cbx_supervisor.cli import main
 
 CLIENT = Path(sysconfig.get_path("scripts")) / "cbx-sandbox"
 
@@ -127,6 +131,22 @@ def test_explain_weighs_what_the_submitter_says_of_it():
     assert score("--priority", "high") - score("--priority", "low") == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("how", ["submitter", "pool"])
+def test_explain_goes_by_the_settings_that_jobs_go_by(monkeypatch, how):
+    """All of them, also which user a job runs as."""
+    monkeypatch.setenv("CBX_SANDBOX_RUN_AS", how)
+    assert json.loads(run("explain", "--json", "--", "ls").stdout)["policy"]["job_user"] is (how == "pool")
+
+
+def test_explain_refuses_a_working_directory_that_is_none(tmp_path):
+    """As the box would; a symlink to one is one."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name, refused in (("missing", True), ("file", True), ("link", False)):
+        answer = json.loads(run("explain", "--json", "--workdir", str(tmp_path / name), "--", "ls").stdout)
+        assert bool(answer["refused"]) is refused, name
+
+
 def test_explain_takes_the_options_of_run():
     """A limit that was asked for shows in the policy; a wrong one is refused as run refuses it."""
     answer = json.loads(run("explain", "--json", "-m", "1G", "--", "ls").stdout)
@@ -223,3 +243,64 @@ def test_simulate_names_what_is_wrong(arguments, text, said):
     assert (done.returncode, done.stdout) == (125, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_went_away_is_no_failure_of_the_verb():
+    """As for any program: 141 and not a word, also where there is more than fits into a buffer; read, it is 0."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as closed:
+        done = subprocess.run(
+            [CLIENT, "analyse", "-"], input=b"ls\n" * 1000, stdout=closed, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert run("analyse", "-", text="ls\n" * 1000).returncode == 0
+
+
+def test_what_there_is_to_choose_from_is_said_in_one_line():
+    done = run("priority", "1")
+    assert done.returncode == 125
+    assert "Choose from: critical, high, normal, low, deferred" in done.stderr
+    several = run("config")  # whose usage has lines, the control
+    assert several.returncode == 125
+    assert "\n  Show, check and reload" in several.stderr
+
+
+PRINTED_BY_CLICK = ["--help", "--version", "logs --help", "tx diff --help"]
+
+
+@pytest.mark.parametrize("words", [*PRINTED_BY_CLICK, "run --help"])
+def test_a_help_that_cannot_be_written(words):
+    """Is told as of any other answer: cbx is not at fault."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([CLIENT, *words.split()], stdout=full, stderr=subprocess.PIPE, check=False)
+    why = b"cbx-sandbox: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (125, why)
+
+
+@pytest.mark.parametrize("words", PRINTED_BY_CLICK)
+def test_a_help_to_a_closed_stream(words):
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", CLIENT, *words.split()], capture_output=True, check=False)
+    why = b"cbx-sandbox: cannot write to standard output: Bad file descriptor\n"
+    assert (done.returncode, done.stderr) == (125, why)
+
+
+@pytest.mark.parametrize("words", [*PRINTED_BY_CLICK, "run --help"])
+def test_a_help_that_nobody_reads(words):
+    """As if the signal had ended it, as of any other answer; not as if the verb had failed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe:
+        done = subprocess.run([CLIENT, *words.split()], stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_an_error_of_the_system_in_a_verb_is_not_one_of_its_output():
+    """The control: only what click prints by itself is."""
+
+    class Failing(main.Verbs):
+        def get_command(self, ctx, cmd_name):
+            return click.Command("list", callback=lambda: os.read(-1, 1))
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Failing("group").main(["list"], standalone_mode=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import socket
 
 import pytest
 
-from cbx_sandbox.errors import DeniedError
+from cbx_sandbox.errors import DeniedError, NotStartedError
 from cbx_supervisor.daemon import peers
 
 
@@ -54,3 +55,36 @@ def test_a_caller_that_is_gone_is_refused(many_descriptors):
         gone = peers.Peer(1 << 22, 0, 0)
         with pytest.raises(DeniedError):
             peers.refuse_jobs(first, gone, "cbx")
+
+
+@pytest.fixture
+def connected():
+    """One end of a connection whose other end is ours."""
+    first, second = socket.socketpair()
+    with first, second:
+        yield first
+
+
+@pytest.fixture
+def no_descriptors():
+    """As many files are open as may be."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    opened = []
+    with contextlib.suppress(OSError):
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    yield opened
+    for fd in opened:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_who_cannot_be_looked_at_is_told_why_and_served_by_nobody(connected, no_descriptors):
+    """Not that he is gone. Once there is room, the control, he is served."""
+    peer = peers.credentials(connected)
+    with pytest.raises(NotStartedError, match="Too many open files"):
+        peers.refuse_jobs(connected, peer, "cbx")
+    for _ in range(2):
+        os.close(no_descriptors.pop())
+    peers.refuse_jobs(connected, peer, "cbx")

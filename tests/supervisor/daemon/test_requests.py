@@ -19,7 +19,7 @@ BASE = [("kind", b"run"), ("version", b"1"), ("cwd", b"/tmp"), ("arg", b"true")]
 
 
 def parse(*more, peer=ROOT, base=BASE):
-    return requests.submission(requests.Fields([*base, *more]), peer, lambda: peer.uid == 0)
+    return requests.submission(requests.Fields([*base, *more]), peer, lambda _: peer.uid == 0)
 
 
 def test_all_options_arrive_typed():
@@ -45,9 +45,11 @@ def test_all_options_arrive_typed():
     "field",
     [
         ("timeout", b"nan"), ("timeout", b"-1"), ("timeout", b"inf"), ("memory", b"1e9"), ("memory", b"0"),
-        ("memory", b"9" * 30), ("cpus", b"0"), ("pids", "٣".encode()), ("network", b"any"), ("tier", b"none"),
+        ("memory", b"1048575"), ("memory", b"9" * 30), ("cpus", b"0"), ("pids", "٣".encode()),
+        ("network", b"any"), ("tier", b"none"),
         ("commit", b"yes"), ("detach", b"0"), ("env", b"=x"), ("env", b"x"), ("rw", b"relative"), ("workdir", b"x"),
         ("user", b"no such user"), ("user", b"99999999999999"), ("kind", b"run"), ("uid", b"0"), ("line", b"true"),
+        ("cpus_allowed", b"2-1"), ("nice", b"x"), ("cpu_weight", b"0"),
         ("tty", b"1\n"), ("version", b"2"), ("retries", b"1"), ("retries", b"0"),
     ],
 )  # fmt: skip
@@ -57,7 +59,20 @@ def test_a_bad_field_is_refused(field):
         parse(field)
 
 
-VALUES = (b"1", b"/x", b"A=b", b"none", b"hold", b"SAFE_PARALLEL", b"memory", b"process", b"host", b"x.org", b"8080")
+VALUES = (
+    b"1",
+    b"1048576",
+    b"/x",
+    b"A=b",
+    b"none",
+    b"hold",
+    b"SAFE_PARALLEL",
+    b"memory",
+    b"process",
+    b"host",
+    b"x.org",
+    b"8080",
+)
 
 
 def test_no_option_is_passed_over(monkeypatch):
@@ -84,6 +99,9 @@ def test_no_option_is_passed_over(monkeypatch):
         ("allow_privileged", b"1"),
         ("host_effects", b"process"),
         ("seccomp_log", b"1"),
+        ("nice", b"-1"),
+        ("cpu_weight", b"101"),
+        ("io_weight", b"10000"),
     ],
 )
 def test_only_root_may_loosen(field):

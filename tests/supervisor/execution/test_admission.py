@@ -96,10 +96,16 @@ def test_waiting_is_told_again_and_again():
         admission, told = made(slots=1), []
         admission.enter(entry(1))
         admission.enter(entry(2))
-        await started(admission, 2, patience=0.1, notice=0.02, on_notice=told.append)
+
+        def notice(reasons):
+            told.append(reasons)
+            if len(told) == 3:
+                admission.leave(1, succeeded=True)
+
+        assert await started(admission, 2, patience=None, notice=0.02, on_notice=notice) == ()
         return told
 
-    assert len(asyncio.run(main())) >= 2
+    assert len(asyncio.run(main())) == 3
 
 
 def test_a_start_rate_is_kept_by_the_clock():
@@ -146,6 +152,24 @@ def test_an_upgrade_goes_on_beside_readers_after_a_moment():
         admission.leave(3, succeeded=False)
         admission.leave(2, succeeded=True)
         assert await admission.upgrade(1, [KEY], patience=30, reader_grace=0.05)
+        assert admission.engine.locks.held(1) == ((KEY, LockMode.X),)
+
+    asyncio.run(main())
+
+
+def test_an_upgrade_for_what_is_written_in_place_waits_for_readers():
+    """Without going on beside them: in the end it gives up, or has X."""
+
+    async def main():
+        admission = made()
+        admission.enter(entry(1, LockMode.U))
+        admission.enter(entry(2, LockMode.S))
+        assert not await admission.upgrade(1, [KEY], patience=0.05, reader_grace=None)
+        assert admission.engine.locks.held(1) == ((KEY, LockMode.U),)
+        waiting = asyncio.ensure_future(admission.upgrade(1, [KEY], patience=30, reader_grace=None))
+        await asyncio.sleep(0)
+        admission.leave(2, succeeded=True)
+        assert await waiting
         assert admission.engine.locks.held(1) == ((KEY, LockMode.X),)
 
     asyncio.run(main())

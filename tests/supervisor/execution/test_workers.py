@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 
@@ -40,6 +41,39 @@ def test_who_hangs_is_told_and_the_late_value_is_undone():
         answer.set()
         assert await undone.get() == "late"
         assert undone.empty()
+
+    asyncio.run(main())
+
+
+def computes(seconds):
+    """Of its thread's processor time."""
+    begun = time.thread_time()
+    while time.thread_time() - begun < seconds:
+        pass
+    return "computed"
+
+
+def test_who_computes_is_no_file_system_that_hangs():
+    """However many at once, each of which has to wait for the others; who hangs beside them, the control, is told."""
+
+    async def main():
+        workers, (never, write) = Workers("test", 1.0), os.pipe()
+        hanging = asyncio.ensure_future(workers.run(2, lambda: os.read(never, 1)))
+        computing = [workers.run(1, lambda: computes(0.25)) for _ in range(EACH)]
+        assert set(await asyncio.gather(*computing)) == {"computed"}
+        with pytest.raises(NotStartedError, match="has not answered"):
+            await hanging
+        os.write(write, b"x")
+
+    asyncio.run(main())
+
+
+def test_who_computes_for_too_long_is_told_so():
+    """By the thread's own time, not by that of others."""
+
+    async def main():
+        with pytest.raises(NotStartedError, match="of processor time"):
+            await Workers("test", 0.2).run(1, lambda: computes(3))
 
     asyncio.run(main())
 

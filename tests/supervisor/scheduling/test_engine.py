@@ -474,9 +474,10 @@ class EngineMachine(RuleBasedStateMachine):
         uses=st.dictionaries(st.sampled_from([MEMORY, "db"]), st.integers(1, 2), max_size=2),
         memory=st.integers(1, 150),
         circuit=st.sampled_from(["", "", "curl host"]),
+        held=st.integers(0, 7).map(lambda one: one == 7),
         data=st.data(),
     )
-    def submit(self, tier, wants, score, importance, uid, bound, uses, memory, circuit, data):
+    def submit(self, tier, wants, score, importance, uid, bound, uses, memory, circuit, held, data):
         alive = sorted(self.entries.keys() - self.over.keys())
         after = data.draw(st.sets(st.sampled_from(alive), max_size=2)) if alive else set()
         follows = data.draw(st.sets(st.sampled_from(alive), max_size=1)) if alive else set()
@@ -498,6 +499,9 @@ class EngineMachine(RuleBasedStateMachine):
             uses=tuple(uses.items()),
             circuit=circuit,
         )
+        if held:  # before the engine knows it
+            assert self.engine.hold(number)
+            self.held.add(number)
         self.entries[number] = entry
         self.take(self.engine.submit(entry, self.now))
 
@@ -545,13 +549,15 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def reset_the_breaker(self):
         self.take(self.engine.reset_breaker("curl host", self.now) or [])
+        for number in self.waiting():
+            assert not any(isinstance(reason, ForCircuit) for reason in self.engine.why(number, self.now))
 
     @precondition(lambda self: self.waiting())
     @rule(data=st.data())
     def hold(self, data):
         number = data.draw(st.sampled_from(self.waiting()))
-        if self.engine.hold(number):
-            self.held.add(number)
+        assert self.engine.hold(number) is (number not in self.held)
+        self.held.add(number)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -662,7 +668,9 @@ class EngineMachine(RuleBasedStateMachine):
             self.held.discard(number)
             self.take(self.engine.unhold(number, self.now))
         self.take(self.engine.resume(self.now))
+        rounds = itertools.count()
         while self.running or self.engine.next_time(self.now) is not None:
+            assert next(rounds) < 10_000, "time has come for somebody who is not started"
             if self.running:
                 number = min(self.running)
                 self.gone(number, succeeded=True)

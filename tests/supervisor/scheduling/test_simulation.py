@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cbx_sandbox.shell.estimate import Bound
 from cbx_sandbox.shell.tiers import Tier
 from cbx_supervisor.scheduling.capacity import Capacity
 from cbx_supervisor.scheduling.engine import Engine
@@ -106,6 +107,11 @@ def test_what_a_made_up_day_asks_for():
     assert arrivals == sorted(arrivals)
     assert arrivals[0] >= 0
     assert arrivals[-1] <= workload.DAY
+    assert {one.entry.bound for one in day} == set(Bound)
+    after = [one.entry for one in day if one.entry.after]
+    assert 0.02 < len(after) / len(day) < 0.15
+    assert all(max(entry.after) < entry.number for entry in after)
+    assert all(day[min(entry.after) - 1].entry.submitted == entry.submitted for entry in after)
     afternoon = sum(12 <= at / 3600 < 18 for at in arrivals)
     assert afternoon > 2 * sum(at / 3600 < 6 for at in arrivals)
 
@@ -161,13 +167,14 @@ def test_a_trace_of_what_list_prints():
         "job": 7, "tier": "SEQUENTIAL_REQUIRED", "usage": {"wall_seconds": 2.5}, "identity": {"uid": 1001},
         "started": "2030-01-31T10:00:00.000Z",
         "prediction": {
-            "forecast": {"seconds": 5.0, "memory_mb": 64}, "writes": [{"path": "/src/a"}, {"path": "/src/b"}],
+            "forecast": {"seconds": 5.0, "memory_mb": 64, "bound": "io"},
+            "writes": [{"path": "/src/a"}, {"path": "/src/b"}],
         },
     }  # fmt: skip
     name, found = trace.read(row, 1)
     entry = found.entry
     assert (name, entry.number, entry.uid, entry.tier) == ("", 7, 1001, Tier.SEQUENTIAL_REQUIRED)
-    assert (found.seconds, entry.seconds) == (2.5, 5.0)
+    assert (found.seconds, entry.seconds, entry.bound) == (2.5, 5.0, Bound.IO)
     assert [key.path for key, _ in entry.wants] == ["/src"]
     assert trace.read({**row, "usage": {}}, 1) is None
 

@@ -89,7 +89,9 @@ def _own(target: str) -> bool:
     return target.startswith("%") or target == "0" or marks.own(target.removeprefix("-"))
 
 
-def _jobs(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike
+def _jobs(run: Interpreter, call: Call) -> str:
+    if call.args and call.args[0].text == "-x":  # a command, with jobs named by their numbers
+        return run.dispatch(call.args[1:], call.stdin, call.where) if call.args[1:] else HOLE
     return HOLE + marks.OWN if "-p" in call.texts() else HOLE
 
 

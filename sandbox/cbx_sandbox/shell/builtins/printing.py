@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.marks import PART
 from cbx_sandbox.shell.words import HOLE
 
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.words import Arg
 
 _ESCAPES = {"\\": "\\", "n": "\n", "t": "\t", "0": "\0"}
-_ESCAPE = re.compile(r"\\([\\nt]|0(?![0-7]))")
-_NUMBER = re.compile(r"%0?\d{0,2}d$")
-_FORMAT = re.compile(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?[a-zA-Z])")
+_ESCAPE = expression(r"\\([\\nt]|0(?![0-7]))")
+_NUMBER = expression(r"%0?\d{0,2}d$")
+_FORMAT = expression(r"%(?:%|[-+ #0]*\d*(?:\.\d+)?[a-zA-Z])")
 
 
 def _echo(run: Interpreter, call: Call) -> str:  # noqa: ARG001 -- every builtin is called alike

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cbx_sandbox.shell.infer import Call, Interpreter
+    from cbx_sandbox.shell.state import Where
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
+_NAME = expression(r"[A-Za-z_][A-Za-z0-9_]*$")
 MAX_LINES = 64  # that an array is known to hold
-_EVALUATED = re.compile(r"-[A-Za-z]*[in]")  # integers and references
+_EVALUATED = expression(r"-[A-Za-z]*[in]")  # integers and references
 
 
 def _declare(run: Interpreter, call: Call) -> str:
@@ -38,9 +40,20 @@ def _declare(run: Interpreter, call: Call) -> str:
             run.assign(name.rstrip("+"), HOLE if nameref or name.endswith("+") or arg.pattern else value, call.where)
         elif call.name == "local" and _NAME.match(name):
             run.state.variables[name] = ""
+        if nameref and call.name != "export" and not name.startswith("-"):
+            _refers(run, name, value, call.where)
     if any(_EVALUATED.match(arg.text) for arg in call.args):
         _evaluate(run, call, nameref=nameref)
     return HOLE if not call.args or call.args[0].text.startswith("-") else ""
+
+
+def _refers(run: Interpreter, name: str, target: str, where: Where) -> None:
+    """Note what a reference refers to: whatever the reference is set to later, that variable gets."""
+    base = target.partition("[")[0]
+    if _NAME.match(base):
+        run.record.references.setdefault(name, set()).add(base)
+    else:
+        run.record.reason("computed-name", "sets a variable whose name is not known", SEQUENTIAL, where)
 
 
 def _evaluate(run: Interpreter, call: Call, *, nameref: bool) -> None:
@@ -90,6 +103,8 @@ def _unset(run: Interpreter, call: Call) -> str:
         elif not arg.text.startswith("-"):
             run.state.variables[arg.text] = None
             run.state.arrays.pop(arg.text, None)
+            if arg.text == "PATH" or not arg.known:
+                run.state.path_changed = True  # without one, shells look in the current directory
     return ""
 
 
@@ -110,6 +125,9 @@ def _read(run: Interpreter, call: Call) -> str:
                 run.arithmetic(call.stdin or "")
             run.assign(arg.text, unknown, call.where)
             run.state.arrays[arg.text] = None
+        elif not arg.text.startswith("-") and _NAME.match(base := arg.text.partition("[")[0]):
+            run.assign(base, unknown, call.where)
+            run.state.arrays[base] = None
     for name in ("REPLY", "MAPFILE"):
         run.state.variables[name] = unknown
     return ""

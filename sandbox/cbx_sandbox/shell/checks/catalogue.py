@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from cbx_sandbox.shell import bundled, marks
 from cbx_sandbox.shell.checks.model import Finding, finding
@@ -40,8 +41,7 @@ def words(key: str) -> frozenset[str]:
     return frozenset(str(tables("flow")[key]).split())
 
 
-@dataclass(frozen=True)
-class PathTable:
+class PathTable(Struct, frozen=True):
     """What it means to read or change the paths that fit."""
 
     expression: re.Pattern[str]

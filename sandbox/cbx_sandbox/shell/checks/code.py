@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from cbx_sandbox.shell.checks import catalogue
 from cbx_sandbox.shell.checks.model import Finding, finding
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.matching import means
 
 if TYPE_CHECKING:
@@ -17,11 +19,10 @@ if TYPE_CHECKING:
 MAX_CODE = 20_000  # characters that are looked at
 SHORTEST = 8
 
-_STRINGS = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", re.DOTALL)
+_STRINGS = expression(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(Struct, frozen=True):
     find: tuple[re.Pattern[str], ...]
     none: tuple[re.Pattern[str], ...]
     strings: bool

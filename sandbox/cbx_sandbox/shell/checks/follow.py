@@ -6,8 +6,9 @@ The interpreter tells a ``Trail`` what happens; what that is called goes into th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.checks import catalogue, code, glyphs
@@ -29,8 +30,7 @@ RANSOM = Finding("ransom", Verdict.DENY, "encrypts many files and deletes them")
 EACH = frozenset({"find", "xargs", "parallel", "fd", "fdfind", "rush"})  # they run a command for each of many files
 
 
-@dataclass
-class Step:
+class Step(Struct):
     """One command while it runs."""
 
     name: str
@@ -46,8 +46,7 @@ class Step:
         return self.seen | self.read
 
 
-@dataclass
-class Trail:
+class Trail(Struct):
     """The commands that run within each other right now, and what has happened to many files."""
 
     record: Record

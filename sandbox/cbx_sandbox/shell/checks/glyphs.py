@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.checks import catalogue
 from cbx_sandbox.shell.checks.model import Finding, Verdict
+from cbx_sandbox.shell.expressions import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A flag of a part of a country is a black flag and letters that are not shown.
-_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f")
-_TERMINAL = re.compile(r"[\x08\x1b\x9b]|\r(?=[^\n])")
-_HOST = re.compile(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?(?:[^/@\s]*@)?([^/:?#\s]+)")
+_FLAG = expression("\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f")
+_TERMINAL = expression(r"[\x08\x1b\x9b]|\r(?=[^\n])")
+_HOST = expression(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*://)?(?:[^/@\s]*@)?([^/:?#\s]+)")
 
 
 def hidden(text: str) -> Iterator[tuple[int, int, Finding]]:

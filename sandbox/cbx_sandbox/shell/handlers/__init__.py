@@ -21,16 +21,16 @@ MODULES = {
     "databases": "database sqlite",
     "editing": "sed awk ed",
     "files": "rm permissions tar tee passes downloads http",
-    "interpreters": "shell python inline",
+    "interpreters": "shell python inline code",
     "lookers": "find fd grep ls",
     "make": "make",
     "packing": "compresses zip",
     "patching": "patch",
-    "remote": "ssh scp container git",
+    "remote": "ssh scp container git salt",
     "targets": "just package tox",
     "unpacking": "unzip",
     "tools": "sysctl ip socat rest date pager api npx uv cmake cloud fzf tmux names",
-    "wrappers": "wrap env sudo su xargs parallel text each-text script flock busybox elsewhere",
+    "wrappers": "wrap cargo-watch env sudo su xargs parallel text each-text script flock busybox elsewhere",
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import marks, programs
 from cbx_sandbox.shell.effects import Access
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -149,7 +149,7 @@ def _makes(run: Interpreter, arg: Arg, *, parents: bool) -> None:
     run.writes(arg, run.where(arg.start, arg.end), access=Access.CREATE)
 
 
-_TEMPLATE = re.compile(r"X{3,}(?=[^X]*$)")
+_TEMPLATE = expression(r"X{3,}(?=[^X]*$)")
 
 
 def _mktemp(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SEQUENTIAL
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule
 
 # psql: \\! and COPY … PROGRAM, sqlite3: .shell and .system, mysql: system and \\!, redis and the others have none.
-_ESCAPES = re.compile(
+_ESCAPES = expression(
     r"(?im)^\s*(?:\\!|\.(?:shell|system)\b|system\b)\s*(.+)$|\bprogram\s+'((?:[^']|'')+)'|\\(?:!|o\s*\||g\s*\|)\s*(.+)$"
 )
 
@@ -40,15 +41,15 @@ def _database(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 # sqlite3: what writes files besides the database, in its own commands and in SQL.
-_SENDS = re.compile(r"(?im:^\s*\.(?:output|once|excel|backup|save|clone|log|trace|dbconfig)\b[ \t]*(.*)$)")
-_TAKES = re.compile(r"(?im:^\s*\.(?:import|restore)\s+(?:-\S+\s+)*(\S+))")
-_OPENS = re.compile(
+_SENDS = expression(r"(?im:^\s*\.(?:output|once|excel|backup|save|clone|log|trace|dbconfig)\b[ \t]*(.*)$)")
+_TAKES = expression(r"(?im:^\s*\.(?:import|restore)\s+(?:-\S+\s+)*(\S+))")
+_OPENS = expression(
     r"(?i:\b(?:attach\s+(?:database\s+)?|vacuum\s+(?:\w+\s+)?into\s+|writefile\s*\(\s*)(?:'((?:[^']|'')*)'|(?=[^'\s])))"
 )
-_DOES_MORE = re.compile(
+_DOES_MORE = expression(
     r"(?im:^\s*\.(?:read|open|archive|ar|session|load|system|shell|cd)\b|\b(?:edit|load_extension)\s*\()"
 )
-_CHANGES = re.compile(
+_CHANGES = expression(
     r"(?im)\b(?:insert|update|delete|replace|create|drop|alter|vacuum|reindex|analyze|begin|journal_mode)\b"
     r"|^\s*\.(?:import|restore|read)\b"
 )
@@ -79,7 +80,7 @@ def _sqlite(run: Interpreter, call: Call, rule: Rule) -> str:
     return programs.settle(run, call, replace(rule, handler="", operands=()), parsed)
 
 
-_READ = re.compile(r"(?m)^[ \t]*\.read[ \t]+([\w./-]+)[ \t]*$")
+_READ = expression(r"(?m)^[ \t]*\.read[ \t]+([\w./-]+)[ \t]*$")
 
 
 def _given(run: Interpreter, call: Call) -> str:

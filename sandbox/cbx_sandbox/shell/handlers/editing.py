@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import awk, sed, sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
@@ -115,8 +116,8 @@ def _awk(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
-_ED_WRITES = re.compile(r"(?m)^[^a-zA-Z!\n]*(?:w|W|wq)(?:[ \t]+(.+))?$")
-_ED_RUNS = re.compile(r"(?m)^[^a-zA-Z!\n]*(?:[rewWE][ \t]+)?!(.+)$")
+_ED_WRITES = expression(r"(?m)^[^a-zA-Z!\n]*(?:w|W|wq)(?:[ \t]+(.+))?$")
+_ED_RUNS = expression(r"(?m)^[^a-zA-Z!\n]*(?:[rewWE][ \t]+)?!(.+)$")
 
 
 def _ed(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.checks import places
 from cbx_sandbox.shell.effects import Access
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.handlers import unpacking
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
+from cbx_sandbox.shell.rules import Option
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -51,7 +53,7 @@ def _rm(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
+_CLAUSE = expression(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
 
 
 def _sets_id(mode: str) -> bool:
@@ -222,6 +224,8 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
     """curl, wget, http: looking is safe, sending and saving is not."""
     if programs.only_help(call, rule):
         return HOLE
+    if rule.name == "curl":
+        rule = replace(rule, options=rule.options | _MADE_UP)
     parsed = parse_options(rule, call.args)
     rule = replace(rule, handler="", unknown=SEQUENTIAL)
     document = parsed.value("-O", "--output-document")
@@ -251,9 +255,21 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
             run.reads(Arg(arg.text[5:].replace("//", "", 1), arg.start, arg.end), call.where)
         else:
             programs.connect(run, arg, call.where)
+        spoken = _SPOKEN.match(arg.text) or (_GUESSED.match(arg.text) if rule.name == "curl" else None)
+        if spoken is not None:
+            text = f"says to a service what the {spoken.group(1).lower()} address spells"
+            run.record.reason("sends", text, SEQUENTIAL, call.where)
     if not hosts:
         run.record.connection(None, None, call.where)
     return output
+
+
+# What stands in such an address is sent as it is: a command to whatever listens there.
+_SPOKEN = expression(r"(gophers?|dict|telnet|mqtts?|smtps?|imaps?|pop3s?|ldaps?|rtmp\w*|wss?):/{1,3}", re.IGNORECASE)
+# An address without a scheme has the one that its host's name begins with.
+_GUESSED = expression(r"(?:[^/@]*@)?(dict|imap|ldap|smtp|pop3)\.", re.IGNORECASE)
+# What curl makes addresses and data of: of which kind they are, and which file is sent, does not stand in them.
+_MADE_UP = dict.fromkeys(("--proto-default", "--variable"), Option(1, "value", SEQUENTIAL))
 
 
 def _saved_as_named(run: Interpreter, rule: Rule, parsed: Parsed) -> None:

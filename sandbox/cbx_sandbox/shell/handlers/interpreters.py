@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import programs, rules
+from cbx_sandbox.shell import marks, programs, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.handlers import editing
 from cbx_sandbox.shell.inner import javascript, other, perl, pieces, python, ruby, scripts, sources
 from cbx_sandbox.shell.inner.python import imports
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.state import Where
 
 _ZEROTH = frozenset({"sh", "bash", "dash"})  # in whose functions $0 is that of the text
-_CODE = re.compile(r"[^\w:=,.+/\s-]")
+_CODE = expression(r"[^\w:=,.+/\s-]")
 
 # The languages whose texts are taken apart, by the names of their rules; the others are only searched.
 _LANGUAGES = {"perl": perl.look, "ruby": ruby.look, "node": javascript.look}
@@ -42,6 +42,10 @@ def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
     for given in parsed.options:
         if given.name in {"--rcfile", "--init-file"} and given.value:
             _script_file(run, call, given.value)
+    if parsed.has("-l", "--login"):
+        programs.configured(run, "login-shell", call.where)
+    if parsed.has("-i"):
+        programs.configured(run, "interactive-shell", call.where)
     words = parsed.operands + parsed.rest
     if parsed.has("-n") and words and not parsed.has("-c", "-i") and words[0].known:
         run.reads(words[0], call.where)  # it is read, and nothing in it is executed
@@ -57,10 +61,23 @@ def _shell(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.has("--version", "--help"):
         return HOLE
     if call.stdin is None or HOLE in call.stdin:
+        fed = _fed(run, call)
+        if fed is not None:
+            return _script_file(run, call, fed)
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
     state = run.state.child(run.facts.env)
     state.positional = None
     return run.nested(call.stdin, call.where, HOLE, state)  # its commands read what is left of the script
+
+
+def _fed(run: Interpreter, call: Call) -> Arg | None:
+    """Return the file that a redirection has a program read: it is executed as one that is an operand."""
+    path = run.fed
+    if path is None or call.stdin is None or path.startswith(("/dev/", "/proc/")) or marks.of(call.stdin):
+        return None
+    if sources.changed(run, path) or run.facts.kind(run.facts.resolve(path)) == "other":
+        return None  # it may be a FIFO: who writes to it says what is executed
+    return Arg(path, *call.where)
 
 
 def _plus(args: list[Arg]) -> list[Arg]:
@@ -145,6 +162,10 @@ def _python(run: Interpreter, call: Call, rule: Rule) -> str:
 
         return _script(run, call, words[0], look)
     if call.stdin is None or HOLE in call.stdin:
+        fed = _fed(run, call)
+        if fed is not None and HOLE not in (sources.text(run, fed.text, sure=False) or ""):
+            run.reads(fed, call.where)
+            return programs.unknown(run, replace_rule(call), fed.text)
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
     return _python_text(run, call.stdin, call.where, isolated=isolated)
 
@@ -252,9 +273,10 @@ def _look_inline(run: Interpreter, rule: Rule, text: str, where: Where) -> None:
         run.executes_unknown("executes text that is not known before it runs", where, text)
         return
     try:
-        whole = _LANGUAGES.get(rule.name, other.look)(run, text, where)
+        language = _LANGUAGES.get(rule.name)
+        whole = language(run, text, where) if language else other.look(run, text, where, rule.name)
     except pieces.Unreadable:
-        whole = other.look(run, text, where)
+        whole = other.look(run, text, where, rule.name)
     run.record.reason("inline-code", "code in a language that is read in part", SEQUENTIAL, where, placed=whole)
     if not whole:
         run.writes_place("project", where, SEQUENTIAL)
@@ -295,6 +317,9 @@ def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
     if words and words[0].text != "-":
         return _script(run, call, words[0], look)
     if call.stdin is None or HOLE in call.stdin:
+        fed = _fed(run, call)
+        if fed is not None:
+            return _script(run, call, fed, look)
         return run.executes_unknown(f"{call.name} executes what it reads", call.where)
     _look_inline(run, rule, call.stdin, call.where)
     return HOLE
@@ -321,7 +346,39 @@ def _given_files(run: Interpreter, call: Call, parsed: Parsed, files: list[Arg])
                 run.reads(replace(arg, text=name.removeprefix("<").strip()), call.where)
 
 
+def _code_given(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Programs that are told in a language of their own what to do: by an option, else by what is read."""
+    parsed = parse_options(rule, call.args)
+    if not programs.only_help(call, rule):
+        texts = [given.value for given in parsed.options if given.option.role == "run"]
+        if rule.operands[:1] == ("run",):
+            texts += parsed.operands[:1]
+        for value in texts:
+            if value is not None:
+                _look_inline(run, rule, value.text, run.where(value.start, value.end))
+        for given in parsed.options:
+            if given.option.role == "exec" and given.value is not None:  # a command, in the shell's language
+                run.execute_text(given.value.text, call.where)
+        if not texts and not parsed.operands and call.stdin is not None:
+            _read_code(run, call, rule)
+        told = {"run", "exec"}
+        calm = {name: replace(option, role="value") for name, option in rule.options.items() if option.role in told}
+        rule = replace(rule, operands=(), options=rule.options | calm)
+    return programs.generic(run, call, replace(rule, handler=""))
+
+
+def _read_code(run: Interpreter, call: Call, rule: Rule) -> None:
+    """Look at what a program is told on its input; a file that lies there is as one that is an operand."""
+    text = call.stdin or ""
+    fed = _fed(run, call) if HOLE in text else None
+    if fed is None:
+        _look_inline(run, rule, text, call.where)
+    else:
+        _script(run, call, fed, lambda text, where, _path: _look_inline(run, rule, text, where))
+
+
 HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
+    "code": _code_given,
     "shell": _shell,
     "python": _python,
     "inline": _inline,

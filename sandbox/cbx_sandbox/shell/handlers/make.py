@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import programs
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.handlers import project_files
 from cbx_sandbox.shell.inner import makefile, scripts, sources
 from cbx_sandbox.shell.options import parse_options
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule
 
 MAX_TARGETS = 200
-_VARIABLE = re.compile(r"([A-Za-z_][\w.-]*)(?::{0,3}|\?|\+)=(.*)$", re.DOTALL)
-_SHELLS = re.compile(r"(?:/bin/|/usr/bin/|/usr/bin/env )?(?:ba|da|z)?sh$")
+_VARIABLE = expression(r"([A-Za-z_][\w.-]*)(?::{0,3}|\?|\+)=(.*)$", re.DOTALL)
+_SHELLS = expression(r"(?:/bin/|/usr/bin/|/usr/bin/env )?(?:ba|da|z)?sh$")
 
 
 def _make(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -43,7 +44,7 @@ def _make(run: Interpreter, call: Call, rule: Rule) -> str:
 
 def _read_makefile(run: Interpreter, call: Call, parsed: Parsed) -> bool:
     """Execute the recipes; return whether these are all that is executed."""
-    texts = [given.value for given in parsed.options if given.name == "--eval"]
+    texts = [given.value for given in parsed.options if given.name in {"-E", "--eval"}]
     found = _makefile(run, call, parsed)
     words = [arg.text for arg in parsed.operands]
     directory = run.state.cwd

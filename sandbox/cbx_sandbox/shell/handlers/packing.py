@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.effects import Access
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SAFE
 from cbx_sandbox.shell.words import HOLE, Arg
@@ -27,8 +27,8 @@ _ENDINGS = {
     "lzip": ".lz",
 }  # fmt: skip
 _KEEPS = frozenset({"zstd", "unzstd", "lz4", "unlz4", "lzop", "brotli"})  # what they read stays unless told otherwise
-_KNOWN = re.compile(r"(?:\.(?:gz|z|Z|bz2?|xz|lzma|zst|lz4|lzo|br|lz)|-gz|-z|_z)$")
-_TARRED = re.compile(r"\.(?:tgz|taz|tbz2?|txz|tlz|tzst)$")
+_KNOWN = expression(r"(?:\.(?:gz|z|Z|bz2?|xz|lzma|zst|lz4|lzo|br|lz)|-gz|-z|_z)$")
+_TARRED = expression(r"\.(?:tgz|taz|tbz2?|txz|tlz|tzst)$")
 
 
 def _compresses(run: Interpreter, call: Call, rule: Rule) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cbx_sandbox.shell import programs
+from cbx_sandbox.shell import marks, programs
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.handlers import repositories
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import SAFE, SEQUENTIAL
@@ -20,19 +23,20 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
 
-_SSH_RUNS = re.compile(r"\s*(proxycommand|localcommand|knownhostscommand)\s*[= ]\s*(.*)", re.IGNORECASE | re.DOTALL)
-_GIT_RUNS = re.compile(
+_SSH_RUNS = expression(r"\s*(proxycommand|localcommand|knownhostscommand)\s*[= ]\s*(.*)", re.IGNORECASE | re.DOTALL)
+_GIT_RUNS = expression(
     r"(?:core\.(?:pager|sshcommand|fsmonitor|askpass|gitproxy|alternaterefscommand)|pager\..*|diff\.external|diff\..*\.(?:command|textconv)"
     r"|difftool\..*\.cmd|mergetool\..*\.cmd|merge\..*\.driver|filter\..*\.(?:clean|smudge|process)|credential(?:\..*)?\.helper"
     r"|gpg(?:\..*)?\.program|uploadpack\.packobjectshook|remote\..*\.(?:uploadpack|receivepack|vcs)|browser\..*\.cmd|man\..*\.cmd"
     r"|interactive\.difffilter|sendemail\..*cmd|web\.browser|help\.browser|submodule\..*\.update|gc\.recentobjectshook)$",
     re.IGNORECASE,
 )
-_GIT_CODE = re.compile(
+_GIT_CODE = expression(
     r"(?:core\.(?:hookspath|attributesfile|worktree)|include(?:if\..*)?\.path|init\.templatedir|protocol\..*)$",
     re.IGNORECASE,
 )
-_GIT_EDITS = re.compile(r"(?:core\.editor|sequence\.editor)$", re.IGNORECASE)
+_GIT_STANDS_FOR = expression(r"url\.(.*)\.(?:push)?insteadof$", re.IGNORECASE | re.DOTALL)
+_GIT_EDITS = expression(r"(?:core\.editor|sequence\.editor)$", re.IGNORECASE)
 
 
 def _ssh_options(run: Interpreter, call: Call, rule: Rule, parsed: Parsed) -> None:
@@ -54,6 +58,10 @@ def _ssh(run: Interpreter, call: Call, rule: Rule) -> str:
         return HOLE
     parsed = parse_options(rule, call.args, stop=True)
     _ssh_options(run, call, rule, parsed)
+    if parsed.has("-G", "-Q") and not parsed.open:  # says what it would do, or what it knows
+        if parsed.has("-G") and parsed.has("-F"):
+            run.record.reason("ssh", "settings that can name programs", SEQUENTIAL, call.where)
+        return HOLE
     if parsed.operands:
         programs.connect(run, parsed.operands[0], call.where)
     run.record.reason("ssh", "works on another machine", SEQUENTIAL, call.where)
@@ -68,7 +76,7 @@ def _ssh(run: Interpreter, call: Call, rule: Rule) -> str:
         state.remote = True
         state.cwd = None
         run.execute_text(" ".join(arg.text for arg in words), call.where, call.stdin, state)
-    elif call.stdin is not None:
+    elif call.stdin is not None and not (HOLE in call.stdin and run.fed is not None and not marks.of(call.stdin)):
         state = run.state.copy()
         state.remote = True
         run.execute_text(call.stdin, call.where, None, state)
@@ -111,6 +119,18 @@ def _container(run: Interpreter, call: Call, rule: Rule) -> str:
     return HOLE
 
 
+def _salt(run: Interpreter, call: Call, rule: Rule) -> str:
+    """Salt's execution modules: cmd.run and its like take a command for other machines."""
+    words = parse_options(rule, call.args).operands
+    programs.finish(run, call, rule, rule.tier, touched=True)
+    state = run.state.copy()
+    state.remote, state.cwd = True, None
+    for function, text in itertools.pairwise(words):
+        if function.text.startswith("cmd."):
+            run.execute_text(text.text, call.where, None, state)
+    return HOLE
+
+
 def _git(run: Interpreter, call: Call, rule: Rule) -> str:
     """git: -c can name programs, -C moves, an unknown subcommand may be an alias."""
     if programs.only_help(call, rule):
@@ -120,9 +140,17 @@ def _git(run: Interpreter, call: Call, rule: Rule) -> str:
     settings = [given.value.text for given in parsed.options if given.name == "-c" and given.value]
     if any(given.name == "--config-env" for given in parsed.options):
         run.record.reason("git-config", "settings that are not known", SEQUENTIAL, call.where)
+    words = parsed.operands + parsed.rest
+    if words and words[0].text == "clone" and (sub := rule.sub("clone")) is not None:
+        cloning = parse_options(sub, words[1:])
+        settings += [given.value.text for given in cloning.options if given.name in {"-c", "--config"} and given.value]
+    if words and words[0].text not in _GIT_SEARCHES:
+        sub = rule.sub(words[0].text) or rule
+        named = parse_options(sub, words[1:])
+        for arg in [*named.operands, *(given.value for given in named.options if given.value is not None)]:
+            _git_transport(run, call, arg.text)
     for setting in settings:
         _git_setting(run, call, setting)
-    words = parsed.operands + parsed.rest
     if words and words[0].text == "config":
         _git_config(run, call, rule, words[1:])
     rule = repositories.places(run, call, rule, words)
@@ -141,8 +169,22 @@ def _git(run: Interpreter, call: Call, rule: Rule) -> str:
     return output
 
 
+_GIT_SEARCHES = frozenset({"commit", "grep", "log", "shortlog", "tag"})  # they take texts, and name no remotes
+
+
+def _git_transport(run: Interpreter, call: Call, remote: str) -> None:
+    """Run the command line that a remote of the kind ext is; ``% `` is a blank in it."""
+    transport, _, text = remote.partition("::")
+    if transport == "ext" and text.strip():
+        pieces = re.split(r"(?<!%) ", text)
+        run.execute_text(shlex.join(piece.replace("% ", " ") for piece in pieces), call.where)
+
+
 def _git_setting(run: Interpreter, call: Call, setting: str) -> None:
     key, _, value = setting.partition("=")
+    _git_transport(run, call, value)
+    if (base := _GIT_STANDS_FOR.match(key)) is not None:
+        _git_transport(run, call, base.group(1) + HOLE)  # the rest of what it stands for comes after it
     if HOLE in key:
         run.record.reason("git-config", "settings that are not known", SEQUENTIAL, call.where)
     elif _GIT_RUNS.match(key):
@@ -183,4 +225,5 @@ HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     "scp": _scp,
     "container": _container,
     "git": _git,
+    "salt": _salt,
 }

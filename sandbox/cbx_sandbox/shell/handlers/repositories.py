@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.handlers import patching, trees
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.options import parse_options
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.options import Parsed
     from cbx_sandbox.shell.rules import Rule
 
-_REMOTE = re.compile(r"\[remote \"([^\"\n]+)\"\]((?:\n[ \t]+[^\n]*)*)")
-_URL = re.compile(r"^\s*(?:push)?url\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*::?//|[^/]+:", re.IGNORECASE)
+_REMOTE = expression(r"\[remote \"([^\"\n]+)\"\]((?:\n[ \t]+[^\n]*)*)")
+_URL = expression(r"^\s*(?:push)?url\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_ELSEWHERE = expression(r"[a-z][a-z0-9+.-]*::?//|[^/]+:", re.IGNORECASE)
 _LOOKS = frozenset("--get --get-all --get-regexp --get-urlmatch -l --list --get-color --get-colorbool".split())
 
 
@@ -35,7 +36,7 @@ def places(run: Interpreter, call: Call, rule: Rule, words: list[Arg]) -> Rule:
     parsed = parse_options(sub, words[1:])
     tree = trees.changed(run, words[0].text, parsed)
     if tree is not None:
-        _settings_and_repository(run, call)
+        run.looks(run.named_place("git"), call.where, under=True)
         trees.note(run, tree, call.where)
         run.writes_place("git", call.where, SEQUENTIAL)
         return replace(rule, subs={**rule.subs, words[0].text: replace(sub, writes=())})
@@ -124,9 +125,9 @@ _CHANGES = frozenset(
 
 def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
     """Note what a subcommand looks at: settings, the repository, and the working tree where it compares with it."""
-    _settings_and_repository(run, call, repository=name not in _NOTHING)
     if name in _NOTHING:
         return
+    run.looks(run.named_place("git"), call.where, under=True)
     committed = parsed.has("--cached", "--staged", "--soft") or (name == "diff" and ".." in _operands(parsed))
     committed = committed or (name, _operands(parsed).partition(" ")[0]) in _LOOKS_ONLY | _LISTED
     if name == "apply" and (names := _patched(run, call, parsed)) is not None:
@@ -139,13 +140,6 @@ def _reads(run: Interpreter, call: Call, name: str, parsed: Parsed) -> None:
         path = run.absolute(arg.text) if arg.known and arg.text not in {"", "."} else None
         if path is not None and run.facts.kind(path) != "missing":
             run.reads(arg, call.where, under=True)
-
-
-def _settings_and_repository(run: Interpreter, call: Call, *, repository: bool = True) -> None:
-    for settings in ("~/.gitconfig", "~/.config/git"):
-        run.looks(run.named_place(settings), call.where, under=settings.endswith("git"))
-    if repository:
-        run.looks(run.named_place("git"), call.where, under=True)
 
 
 def _operands(parsed: Parsed) -> str:

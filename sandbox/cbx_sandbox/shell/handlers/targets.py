@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from cbx_sandbox.shell import programs
 from cbx_sandbox.shell.handlers import project_files
 from cbx_sandbox.shell.inner import justfile, packages, scripts, sources, tox
-from cbx_sandbox.shell.inner import python as python_text
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -102,6 +101,8 @@ def _whole(run: Interpreter, call: Call, lines: list[str], directory: str) -> No
     if re.fullmatch(r"(?:ba|da|z|k)?sh", program):
         project_files.line(run, call, text, directory)
     elif program.startswith("python") and HOLE not in text:
+        from cbx_sandbox.shell.inner import python as python_text  # noqa: PLC0415 -- dear, and few tasks are Python's
+
         python_text.look(run, text, call.where)
     else:
         project_files.beyond(run, call, f"a recipe for {program}")

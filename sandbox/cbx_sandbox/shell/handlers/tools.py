@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from cbx_sandbox.shell import marks, programs, rules
 from cbx_sandbox.shell.effects import HostKind
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import cmakelists, sources
 from cbx_sandbox.shell.options import parse_options
 from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL
@@ -26,18 +28,18 @@ _CMAKE_LOOKS = frozenset("echo echo_append cat capabilities environment true fal
     f"{name}sum" for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 }
 _IP_LOOKS = ("show", "list", "lst", "get", "identify", "list-id", "pids", "monitor", "help", "ls")
-_CLOUD_LOOKS = re.compile(r"(?:list|describe|show|get|read|search|lookup|view|check)(?:-.*)?$|version$|info$|help$")
-_CLOUD_ACTS = re.compile(
+_CLOUD_LOOKS = expression(r"(?:list|describe|show|get|read|search|lookup|view|check)(?:-.*)?$|version$|info$|help$")
+_CLOUD_ACTS = expression(
     r"(?:delete|create|update|set|add|remove|start|stop|restart|deploy|purge|reset|run|import|export|copy|cp|mv|rm|patch|scale|enable|disable|grant|revoke"
     r"|get-credentials|get-access-token|login|ssh|exec|move|rotate|restore|resize|attach|detach|invoke|submit|cancel|upload|download|sync|rsync)(?:-.*)?$"
 )
-_ONE_NAME = re.compile(
+_ONE_NAME = expression(
     r"\+(?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZzaAbB]|[\w.:@+-])*%[-_0^#]?[YmdHMSFTjsNyCuwVUGgI](?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZz]|[\w.:@+-])*"
 )
-_IN_FORMAT = re.compile(r"#\(([^)]*)")
-_SOCAT_RUNS = re.compile(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
-_SOCAT_FILES = re.compile(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
-_FZF_RUNS = re.compile(
+_IN_FORMAT = expression(r"#\(([^)]*)")
+_SOCAT_RUNS = expression(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
+_SOCAT_FILES = expression(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
+_FZF_RUNS = expression(
     r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)\)(?=[,+]|$)|\[(.*?)\]|:(.*))",
     re.DOTALL,
 )
@@ -290,6 +292,9 @@ def _cloud(run: Interpreter, call: Call, rule: Rule) -> str:
     known = all(arg.known for arg in words[:4])
     acts = any(_CLOUD_ACTS.match(arg.text) for arg in words)
     looks = any(_CLOUD_LOOKS.match(arg.text) for arg in words)
+    if call.name == "az":  # its verb is the last word before the options; a group can be called as a verb is
+        leading = list(itertools.takewhile(lambda arg: not arg.text.startswith("-"), call.args))
+        looks = looks and (not leading or _CLOUD_LOOKS.match(leading[-1].text) is not None)
     if looks and known and not acts:
         run.record.connection(None, None, call.where)
         programs.note_cost(run, rule, SAFE)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cbx_sandbox.shell import marks, programs
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import sources
-from cbx_sandbox.shell.options import Parsed, parse_options
+from cbx_sandbox.shell.options import Given, Parsed, parse_options
 from cbx_sandbox.shell.tiers import DANGEROUS, SAFE, SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -47,10 +48,27 @@ def _wrap(run: Interpreter, call: Call, rule: Rule) -> str:
     if parsed.open and not command[skip:]:
         return run.executes_unknown(f"what {rule.name} runs is not known", call.where)
     output = HOLE
-    if command[skip:]:
+    if len(command) == skip + 1 and _TEXT.search(command[skip].text) and any(_rest(given) for given in parsed.options):
+        run.execute_text(command[skip].text, call.where, call.stdin)
+    elif command[skip:]:
         output = run.dispatch(command[skip:], call.stdin, call.where)
     run.state.cwd = cwd
     return output
+
+
+_TEXT = expression(r"[\s;&|<>()$`]")  # what no program has in its name: `xterm -e` gives such a word to a shell
+
+
+def _rest(given: Given) -> bool:
+    return given.option.role == "rest"
+
+
+def _cargo_watch(run: Interpreter, call: Call, rule: Rule) -> str:
+    """What -x has stands after cargo, for a shell; the rest is a command."""
+    for given in parse_options(rule, call.args, stop=True).options:
+        if given.name in {"-x", "--exec"} and given.value is not None:
+            run.execute_text(f"cargo {given.value.text}", call.where)
+    return _wrap(run, call, rule)
 
 
 def _env(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -240,7 +258,7 @@ def _beginnings(stdin: str | None) -> list[str] | None:
     return lines
 
 
-_BENEATH = re.compile(f"[^{HOLE}]*/{HOLE}(?:{marks.DEEP}[^/{HOLE}]*)?$")
+_BENEATH = expression(f"[^{HOLE}]*/{HOLE}(?:{marks.DEEP}[^/{HOLE}]*)?$")
 
 
 def _parallel(run: Interpreter, call: Call, rule: Rule) -> str:
@@ -343,6 +361,7 @@ def _elsewhere(run: Interpreter, call: Call, rule: Rule) -> str:
 
 HANDLERS: dict[str, Callable[[Interpreter, Call, Rule], str]] = {
     "wrap": _wrap,
+    "cargo-watch": _cargo_watch,
     "env": _env,
     "sudo": _sudo,
     "su": _su,

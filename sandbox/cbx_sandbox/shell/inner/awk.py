@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
-_TOKEN = re.compile(
+_TOKEN = expression(
     r"\s+|#[^\n]*|\"(?:[^\"\\]|\\.)*\"|[A-Za-z_]\w*|\d[\w.]*|\|&|\|\||>>|>=|&&|[-+*/%^!=<>]=|.", re.DOTALL
 )
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPE = expression(r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "\n": ""}
-_REGEX = re.compile(r"/(?:\\.|\[\^?\]?[^\]\n]*\]|[^/\\\n])+/")
+_REGEX = expression(r"/(?:\\.|\[\^?\]?[^\]\n]*\]|[^/\\\n])+/")
 
 
 def look(run: Interpreter, text: str, where: Where) -> None:

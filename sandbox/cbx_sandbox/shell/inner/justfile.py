@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+from msgspec import Struct, field
+
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.words import HOLE
 
-_HEADER = re.compile(r"@?([A-Za-z_][\w-]*)((?:\s+[^:]*?)?)\s*:(?!=)\s*(.*)$")
-_VARIABLE = re.compile(r"(?:export\s+)?([A-Za-z_][\w-]*)\s*:=\s*(.*)$")
-_SHELL = re.compile(r"set\s+(?:windows-)?shell\s*:=\s*\[\s*['\"]([^'\"]*)['\"]")
-_PARAMETER = re.compile(r"[+*$]*([A-Za-z_][\w-]*)(?:=('[^']*'|\"[^\"]*\"|\S+))?")
+_HEADER = expression(r"@?([A-Za-z_][\w-]*)((?:\s[^:]*)?):(?!=)\s*(.*)$")
+_VARIABLE = expression(r"(?:export\s+)?([A-Za-z_][\w-]*)\s*:=\s*(.*)$")
+_SHELL = expression(r"set\s+(?:windows-)?shell\s*:=\s*\[\s*['\"]([^'\"]*)['\"]")
+_PARAMETER = expression(r"([A-Za-z_][\w-]*)(?:=('[^']*'|\"[^\"]*\"|\S+))?")
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh"})
 
 
@@ -18,8 +20,7 @@ class Unreadable(Exception):  # noqa: N818 -- an answer, not a mistake
     """A justfile that is more than a table."""
 
 
-@dataclass(slots=True)
-class Recipe:
+class Recipe(Struct):
     """The recipes that come before and after one, its parameters with what they are by default, and its lines."""
 
     needs: list[str] = field(default_factory=list)
@@ -27,8 +28,7 @@ class Recipe:
     lines: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Justfile:
+class Justfile(Struct):
     """What was read."""
 
     recipes: dict[str, Recipe] = field(default_factory=dict)

@@ -7,9 +7,11 @@ makes is not known, but for the few that give what they are given. What is beyon
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
@@ -19,10 +21,10 @@ MAX_LINES = 5_000
 MAX_DEPTH = 20  # variables that stand for variables, includes within includes
 MAX_ALTERNATIVES = 4  # values of one variable that are tried
 
-_ASSIGN = re.compile(r"(?:(?:override|private)\s+)*([^\s:#=+?!$()]+)\s*(::?:?=|\?=|\+=|!=|=)\s*(.*)$", re.DOTALL)
-_CONDITION = re.compile(r"(?:ifeq|ifneq|ifdef|ifndef|else|endif)\b")
-_COMPUTED = re.compile(r"\$[({](?:eval|call|foreach|if|file|guile)\b|-?load\s")
-_INCLUDE = re.compile(r"(-include|sinclude|include)\s+(.*)$")
+_ASSIGN = expression(r"(?:(?:override|private)\s+)*([^\s:#=+?!$()]+)\s*(::?:?=|\?=|\+=|!=|=)\s*(.*)$", re.DOTALL)
+_CONDITION = expression(r"(?:ifeq|ifneq|ifdef|ifndef|else|endif)\b")
+_COMPUTED = expression(r"\$[({](?:eval|call|foreach|if|file|guile)\b|-?load\s")
+_INCLUDE = expression(r"(-include|sinclude|include)\s+(.*)$")
 _SAME = frozenset({"strip", "abspath", "realpath", "sort", "firstword", "lastword"})
 _SILENT = frozenset({"info", "warning", "error"})
 _MARKED = "@+- \t"
@@ -38,16 +40,14 @@ class Unreadable(Exception):  # noqa: N818 -- an answer, not a mistake
     """A makefile that is more than a table."""
 
 
-@dataclass(slots=True)
-class Target:
+class Target(Struct):
     """What a target needs, and how it is made."""
 
     needs: list[str] = field(default_factory=list)
     recipe: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Makefile:
+class Makefile(Struct):
     """What was read; the values of variables are texts that are expanded where they are used."""
 
     lookup: Callable[[str], str]  # a variable of the environment

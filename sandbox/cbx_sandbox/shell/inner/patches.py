@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.words import HOLE
 
 # A name ends at a tab, behind which a time stands; git quotes odd names, and those are not read.
-_NAMED = re.compile(r"^(?:---|\+\+\+|\*\*\*|Index:|(?:rename|copy) (?:from|to)) ([^\t\n]+)", re.MULTILINE)
-_BOTH = re.compile(r"^diff --git (\S+) (\S+)$", re.MULTILINE)
-_HUNK = re.compile(r"^\*\*\* [0-9]+(?:,[0-9]+)? \*\*\*\*")
-_BY_NAME = re.compile(r"^(?:rename|copy) (?:from|to) ([^\t\n]+)", re.MULTILINE)
+_NAMED = expression(r"^(?:---|\+\+\+|\*\*\*|Index:|(?:rename|copy) (?:from|to)) ([^\t\n]+)", re.MULTILINE)
+_BOTH = expression(r"^diff --git (\S+) (\S+)$", re.MULTILINE)
+_HUNK = expression(r"^\*\*\* [0-9]+(?:,[0-9]+)? \*\*\*\*")
+_BY_NAME = expression(r"^(?:rename|copy) (?:from|to) ([^\t\n]+)", re.MULTILINE)
 
 
 def files(text: str, strip: int | None) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner.effects import Effects
 from cbx_sandbox.shell.inner.pieces import Kind, Language
 from cbx_sandbox.shell.words import HOLE
@@ -61,7 +62,7 @@ _TABLE = {
     "syscall": "eval",
     "dump": "w",
 }
-_NETWORK = re.compile(r"(?:IO::Socket|LWP|HTTP::Tiny|Net::|WWW::|Mojo::UserAgent|Socket)")
+_NETWORK = expression(r"(?:IO::Socket|LWP|HTTP::Tiny|Net::|WWW::|Mojo::UserAgent|Socket)")
 
 # What a text may name beside its own variables without more than its input and output being touched.
 COMPUTES = frozenset(

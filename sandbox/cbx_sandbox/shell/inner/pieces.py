@@ -6,8 +6,9 @@ A string that is put together keeps the part that is known; what stands in its p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 from cbx_sandbox.shell.words import HOLE
 
@@ -34,16 +35,14 @@ class Kind(Enum):
     MARK = auto()  # an operator, a bracket, the end of a line
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A piece of code."""
 
     kind: Kind
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(Struct, frozen=True):
     """What tells the languages' pieces apart."""
 
     comment: str  # how a comment to the end of the line begins
@@ -305,8 +304,7 @@ Value = str | list[str]
 """An argument: a text, or a list that is written down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A name with what follows it: its arguments, and all the words among them."""
 
     name: str

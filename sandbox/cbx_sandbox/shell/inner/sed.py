@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.tiers import SEQUENTIAL
 from cbx_sandbox.shell.words import HOLE, Arg
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
-_ADDRESS = re.compile(
+_ADDRESS = expression(
     r"\s*(?:\d+(?:~\d+)?|\$|\\(.)(?:\\.|(?!\1).)*\1[IM]*|/(?:\\.|\[(?:\^?\]?[^\]]*)\]|[^/\\])*/[IM]*)"
 )
 _PLAIN = frozenset("dDgGhHlnNpPqQxzF=")

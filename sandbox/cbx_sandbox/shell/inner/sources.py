@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell import marks
 from cbx_sandbox.shell.effects import Access, Certainty
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.words import HOLE
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 << 10
 MAX_FILES = 40  # files that are read for one text
 
-_FIRST_LINE = re.compile(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
+_FIRST_LINE = expression(r"#![ \t]*(\S+)(?:[ \t]+(.*?))?[ \t]*$")
 
 
 def text(run: Paths, path: str, *, sure: bool = True, nul: bool = False, limit: int = MAX_BYTES) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 
 from cbx_sandbox.shell.words import HOLE
@@ -13,6 +12,8 @@ _KEYS = ("commands_pre", "commands", "commands_post")
 
 def commands(text: str, names: list[str] | None) -> list[str] | None:
     """Return what is executed in these environments, in all for None; None where the text cannot be read."""
+    import configparser  # noqa: PLC0415 -- dear, and few commands lead to such a file
+
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.rules import reading
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cbx_sandbox.shell.rules.model import Rule
 
-_HEADER = re.compile(r'(?m)^\[\[?(?:"([^"]+)"|([A-Za-z0-9_-]+))')
+_HEADER = expression(r'(?m)^\[\[?(?:"([^"]+)"|([A-Za-z0-9_-]+))')
 
 
 class RuleFile(Struct, frozen=True):

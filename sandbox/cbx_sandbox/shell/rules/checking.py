@@ -241,6 +241,7 @@ _KEYS: dict[str, Callable[[object], Iterator[str]]] = {
     "writes": _words,
     "caches": _words,
     "resources": _words,
+    "settings": _words,
     "network": _network,
     "host": _one_of([kind.value for kind in HostKind], empty=True),
     "processes": _flag,

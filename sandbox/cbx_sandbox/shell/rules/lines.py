@@ -6,7 +6,9 @@ import re
 import tomllib
 from typing import Any
 
-_HEADER = re.compile(r"\s*\[")
+from cbx_sandbox.shell.expressions import expression
+
+_HEADER = expression(r"\s*\[")
 
 
 class Lines:

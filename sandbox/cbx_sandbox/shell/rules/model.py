@@ -65,6 +65,7 @@ class Rule(Struct, frozen=True):
     style: str = "gnu"
     wrap: int = -1
     handler: str = ""
+    settings: tuple[str, ...] = ()  # first words with which it prints settings for a shell to evaluate
     local: bool = False
     default: str = ""  # the operand that stands in where none is given
     unknown: Tier | None = None

@@ -47,7 +47,7 @@ _SIMPLE = {
     "processes": bool,
     "host": str,
 }
-_LISTS = ("operands", "caches", "resources")
+_LISTS = ("operands", "caches", "resources", "settings")
 # What a condition can replace.
 REPLACED = frozenset({*_SIMPLE, *_LISTS, "tier", "unknown", "writes", "network", "benign"})
 

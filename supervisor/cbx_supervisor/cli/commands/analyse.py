@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -55,7 +54,7 @@ def command(file: IO[bytes], full: bool, form: str) -> int:
             found = analyses.describe(asked.analysed(HostFacts(asked.cwd or here, visible)))
             answer = {"line": number, **asked.identity, **(found if full else {key: found[key] for key in KEPT})}
         output.show_json(answer)
-        sys.stdout.flush()
+        output.flush()
     return int(failed)
 
 

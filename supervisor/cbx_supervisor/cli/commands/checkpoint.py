@@ -225,16 +225,16 @@ def label(checkpoint: int, text: str) -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def du(as_json: bool) -> None:
-    """Show what held checkpoints take on disk, the largest first."""
+    """Show what checkpoints take on disk, the largest first: what is held, and what an undo would put back."""
     found = Api().get("/v1/checkpoints/usage")
     if as_json:
         output.show_json(found)
         return
     rows = [
-        (entry["id"], output.size(entry["bytes"]), entry["uid"], "pinned" if entry["pinned"] else None)
+        (entry["id"], output.size(entry["bytes"]), entry["uid"], entry["state"], "pinned" if entry["pinned"] else None)
         for entry in found["checkpoints"]
     ]
-    output.show(output.table(("ID", "SIZE", "UID", "PINNED"), rows))
+    output.show(output.table(("ID", "SIZE", "UID", "STATE", "PINNED"), rows))
     for uid, taken in found["users"].items():
         output.show(f"user {uid}: {output.size(taken)}")
     output.show(f"all: {output.size(found['bytes'])}, {output.size(found['free'])} free")

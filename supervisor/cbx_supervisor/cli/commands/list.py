@@ -90,7 +90,7 @@ def _watch(api: Api, print_all: Callable[[], None], *, as_json: bool) -> None:
     table = sys.stdout.isatty() and not as_json
     for event in api.events("/v1/events"):
         if table:
-            sys.stdout.write(CLEAR)
+            output.write(CLEAR)
             print_all()
         elif event is None:
             print_all()
@@ -98,8 +98,9 @@ def _watch(api: Api, print_all: Callable[[], None], *, as_json: bool) -> None:
             output.show_json(event)
         else:
             ended = "" if event["status"] is None else f", status {event['status']}"
-            output.show(f"job {event['job']}: {event['state']}{ended}")
-        sys.stdout.flush()
+            growing = f": {event['growing']}" if event.get("growing") else ""
+            output.show(f"job {event['job']}: {event['state']}{ended}{growing}")
+        output.flush()
 
 
 def show(jobs: list[dict[str, Any]], columns: list[str]) -> None:

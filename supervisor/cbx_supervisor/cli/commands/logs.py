@@ -33,10 +33,10 @@ def command(job: int, follow: bool, tail: int | None, attempt: int | None, raw: 
     escaped = sys.stdout.isatty() and not raw
     for part in _followed(path) if follow else Api().stream(path):
         if escaped:
-            sys.stdout.write(output.lines(decoder.decode(part).replace("\r\n", "\n")))
+            output.write(output.lines(decoder.decode(part).replace("\r\n", "\n")))
         else:
-            sys.stdout.buffer.write(part)
-        sys.stdout.flush()
+            output.write(part)
+        output.flush()
 
 
 def _followed(path: str) -> Iterator[bytes]:

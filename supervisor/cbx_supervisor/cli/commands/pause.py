@@ -6,6 +6,7 @@ import click
 
 from cbx_supervisor.cli import output
 from cbx_supervisor.client.http import Api
+from cbx_supervisor.model.job import GOING_ON
 
 
 @click.command(short_help="Stop jobs for a while.")
@@ -19,4 +20,5 @@ def command(jobs: tuple[int, ...]) -> None:
     for job in jobs:
         answer = api.post(f"/v1/jobs/{job}/pause")
         if not answer["changed"]:
-            output.remark(f"job {job} cannot be paused ({answer['state']})")
+            what = "is paused already" if answer["state"] in GOING_ON else "is over already"
+            output.remark(f"job {job} {what} ({answer['state']})")

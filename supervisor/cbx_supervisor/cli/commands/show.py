@@ -33,7 +33,7 @@ def render(result: dict[str, Any]) -> str:
             ("job", result.get("job")),
             ("command", result.get("command")),
             ("state", _state(result)),
-            ("message", result.get("message")),
+            ("message", result["message"].split("\n") if result.get("message") else None),
             ("directory", result.get("workdir")),
             ("started", result.get("started")),
             ("ended", result.get("ended")),
@@ -41,6 +41,7 @@ def render(result: dict[str, Any]) -> str:
             ("because", [f"{reason['text']} ({reason['code']})" for reason in result.get("reasons") or []]),
             ("time", output.seconds(usage.get("wall_seconds"))),
             ("CPU time", output.seconds(usage.get("cpu_seconds"))),
+            ("memory grows", _growth(result.get("growth"))),
             ("memory peak", output.size(usage.get("memory_peak_bytes"))),
             ("read", output.size(usage.get("io_read_bytes"))),
             ("written", output.size(usage.get("io_write_bytes"))),
@@ -61,6 +62,15 @@ def render(result: dict[str, Any]) -> str:
             ("leaks", [str(leak) for leak in result.get("leaks") or []]),
         ]
     )
+
+
+def _growth(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    rate = output.size(found["bytes_per_second"] * 60)
+    text = f"by {rate} a minute for {output.seconds(found['over_seconds'])}, to {output.size(found['bytes'])}"
+    left = found["limit_in_seconds"]
+    return text if left is None else f"{text}; at its limit in {output.seconds(left)} at that rate"
 
 
 def _attempts(tries: list[dict[str, Any]]) -> list[str]:

@@ -66,8 +66,9 @@ def command(
     """Drive the supervisor's own engine through a day, with each strategy, and compare them.
 
     TRACE (- is stdin) has a JSON object a line, one for each job: what `list --json` prints of jobs that ran, or
-    submitted, seconds, tier, and as far as known uid, expected, memory_mb, importance, writes (directories), after
-    (jobs), host. Nothing is run. Times are those that jobs waited; SLOWDOWN is (wait + run) / run.
+    submitted, seconds, tier, and as far as known uid, expected, memory_mb, bound (what it mostly waits for),
+    importance, writes (directories), after (jobs), host. Nothing is run. Times are those that jobs waited; SLOWDOWN is
+    (wait + run) / run.
     """
     if synthetic == (file is not None):
         raise click.UsageError("give a TRACE, or --synthetic")

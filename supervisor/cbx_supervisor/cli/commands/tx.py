@@ -118,14 +118,21 @@ def diff(transaction: int, paths: tuple[str, ...], form: str | None, no_pager: b
 @dry
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def commit(
-    transaction: int, allow_privileged: bool, on_conflict: str, resolve: dict[str, str], dry_run: bool, as_json: bool
+    transaction: int,
+    allow_privileged: bool,
+    on_conflict: str,
+    resolve: dict[str, str],
+    in_place: list[str],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make the changes of all its commands real, at once.
 
     When that is refused, the transaction stays open, without its savepoints.
     """
     body: dict[str, object] = {"allow_privileged": allow_privileged, "on_conflict": on_conflict, "resolve": resolve}
-    answer = Api().post(f"/v1/transactions/{transaction}/commit", body | ({"dry_run": True} if dry_run else {}))
+    body |= {key: value for key, value in {"in_place": in_place, "dry_run": dry_run}.items() if value}
+    answer = Api().post(f"/v1/transactions/{transaction}/commit", body)
     if as_json:
         output.show_json(answer)
         return

@@ -25,5 +25,7 @@ def command(jobs: tuple[int, ...], as_json: bool, quiet: bool) -> int:
         if as_json:
             output.show_json(result)
         if not quiet and result.get("message"):
-            output.remark(str(result["message"]))
+            said, *more = str(result["message"]).split("\n")
+            output.remark(said)
+            output.add("\n".join(more))
     return status

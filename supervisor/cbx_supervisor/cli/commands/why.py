@@ -17,6 +17,6 @@ def command(job: int, as_json: bool) -> None:
     if as_json:
         output.show_json(found)
     elif not found["waits_for"]:
-        output.show(f"job {job} does not wait: it is {found['state']}")
+        output.show(f"job {job} does not wait: it is {found['state'] if found['live'] else 'over'}")
     else:
         output.show("\n".join(f"{reason['kind']}: {reason['text']}" for reason in found["waits_for"]))

@@ -113,5 +113,5 @@ async def require(request: Request, right: Right, what: str, *, owner: int | Non
     if (owner is not None and peer.uid == owner) or service.access.may(peer, right):
         return
     error = access.denied(right, what)
-    await service.executor.write(audit.denied(time.time(), what, peer.uid, peer.pid, error.brief))
+    await service.executor.writing.write(audit.denied(time.time(), what, peer.uid, peer.pid, error.brief))
     raise error

@@ -38,7 +38,7 @@ async def run_again(request: Request, row: Row) -> dict[str, object]:
     submission = await asyncio.to_thread(attending.once_more, service.database, row.job.number)
     identity, asked = submission.request.identity, submission.request.options
     user = None if identity.uid == submission.uid else identity.name
-    requests.refuse_loosening(asked, user, lambda: service.access.may(peer, Right.LOOSEN))
+    requests.refuse_loosening(asked, user, lambda right: service.access.may(peer, right))
     if submission.importance is Importance.CRITICAL:
         await require(request, Right.LOOSEN, "submit a critical job")
     live = await begin(service.executor, submission)

@@ -40,7 +40,7 @@ async def reset(request: Request) -> Response:
         raise NotFoundError(f"there is no breaker of {body.name}", hint="`cbx-sandbox breakers` lists them")
     service.executor.breaking.keep(name)
     detail: dict[str, object] = {"name": body.name, "uid": uid}
-    await service.executor.write(
+    await service.executor.writing.write(
         audit.record(time.time(), "breaker reset", f"user {uid}", uid=peer.uid, pid=peer.pid, detail=detail)
     )
     return await index(request)

@@ -134,6 +134,7 @@ def wish_of(body: Commit) -> Wish:
         on_conflict=OnConflict(body.on_conflict),
         paths=tuple((_path(path), OnConflict(how)) for path, how in body.resolve.items()),
         selection=Selection(tuple(map(_path, body.only)), tuple(map(_path, body.without))),
+        in_place=tuple(map(_path, body.in_place)),
     )
 
 

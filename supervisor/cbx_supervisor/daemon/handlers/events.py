@@ -69,5 +69,7 @@ async def _written(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
         if event is None:
             yield b": still here\n\n"
         else:
-            happened = Happened(job=event.job, state=event.state, uid=event.uid, status=event.status)
+            happened = Happened(
+                job=event.job, state=event.state, uid=event.uid, status=event.status, growing=event.growing
+            )
             yield b"id: %d\nevent: job\ndata: %s\n\n" % (event.number, msgspec.json.encode(happened))

@@ -29,8 +29,9 @@ from cbx_supervisor.daemon.handlers.answers import (
 )
 from cbx_supervisor.execution.live import LiveJob
 from cbx_supervisor.execution.outcome import iso, printable, text_of
+from cbx_supervisor.execution.waits import stands
 from cbx_supervisor.model.attempt import Attempt
-from cbx_supervisor.model.job import Job, state_name
+from cbx_supervisor.model.job import GOING_ON, OVER, Job, state_name
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.model.roles import Right
@@ -50,7 +51,7 @@ async def index(request: Request) -> Response:
         return json_answer({"jobs": []})
     chosen = jobs.Choice(
         uid=uid if wanted is None else wanted,
-        states=tuple(part for part in query.get("state", "").split(",") if part),
+        states=_states(query.get("state", "")),
         tier=_tier(query.get("tier")),
         name=query.get("name"),
     )
@@ -72,7 +73,8 @@ async def show(request: Request) -> Response:
     answer = _answer(row, await _prediction(request, row.job), live)
     if isinstance(answer, Result):
         return json_answer(msgspec.structs.replace(answer, attempts=tries))
-    return json_answer({**answer, "attempts": tries})
+    growth = service_of(request).executor.health.growth_of(row.job.number)
+    return json_answer({**answer, "growth": growth, "attempts": tries})
 
 
 async def wait(request: Request) -> Response:
@@ -129,7 +131,7 @@ async def audited(
     """Write down who did what to a job, and what is to be written with that."""
     peer = peer_of(request)
     subject = f"job {row.job.number}"
-    await service_of(request).executor.write(
+    await service_of(request).executor.writing.write(
         *more, audit.record(time.time(), action, subject, uid=peer.uid, pid=peer.pid, detail=detail)
     )
 
@@ -211,7 +213,7 @@ def _unfinished(job: Job, state: str, live: dict[int, LiveJob]) -> dict[str, obj
         "identity": {"uid": job.uid, "gid": job.gid},
         "workdir": job.workdir,
         "submitted": iso(job.submitted),
-        "message": "",
+        "message": "" if known is None else "; ".join(text for _, text in stands(known)),
     }
 
 
@@ -222,6 +224,13 @@ def _uid(text: str | None) -> int | None:
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else pwd.getpwnam(text).pw_uid
     except (KeyError, ValueError) as error:
         raise UsageError(f"there is no user {text[:40]}") from error
+
+
+def _states(text: str) -> tuple[str, ...]:
+    wanted = tuple(part for part in text.split(",") if part)
+    if unknown := [state for state in wanted if state not in GOING_ON + OVER]:
+        raise UsageError(f"there is no state {unknown[0][:40]}", hint=f"known: {', '.join(GOING_ON + OVER)}")
+    return wanted
 
 
 def _tier(text: str | None) -> str | None:

@@ -83,8 +83,9 @@ async def _parts(request: Request, last: Place | None, *, follow: bool) -> Async
         attempt = int(numeric(request, "attempt", 0)) or await _last_with_output(request, row.job.number)
     fd = _opened(service.paths.log_of(row.job.number, attempt))
     if fd is None:
+        which = f"attempt {attempt} of job" if "attempt" in request.query_params else "job"
         raise NotFoundError(
-            f"no output was kept of job {row.job.number}", hint="only that of detached jobs is (run -d)"
+            f"no output was kept of {which} {row.job.number}", hint="only that of detached jobs is (run -d)"
         )
     if last is not None:
         position = last.position

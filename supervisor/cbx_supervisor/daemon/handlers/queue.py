@@ -10,7 +10,7 @@ from starlette.responses import Response
 from cbx_supervisor.daemon.handlers.answers import json_answer, number_of, owner_filter, service_of
 from cbx_supervisor.daemon.handlers.jobs import row_of
 from cbx_supervisor.execution.outcome import printable
-from cbx_supervisor.execution.waits import described, kind_of, ties
+from cbx_supervisor.execution.waits import described, kind_of, stands, ties
 from cbx_supervisor.scheduling.budgets import MEMORY
 
 
@@ -22,7 +22,9 @@ async def why(request: Request) -> Response:
     live = executor.live.get(row.job.number)
     why_after = {} if live is None else ties(live)
     waits = [{"kind": kind_of(reason), "text": printable(described(reason, now, why_after))} for reason in reasons]
-    if live is not None and (ahead := executor.order.ahead(live.number)) is not None:
+    if live is not None:
+        waits += [{"kind": kind, "text": text} for kind, text in stands(live)]
+    if live is not None and (ahead := executor.order.ahead(live)) is not None:
         waits.append({"kind": "jobs", "text": f"job {ahead}, submitted before it, is still being analysed"})
     return json_answer({"job": row.job.number, "state": row.state, "live": live is not None, "waits_for": waits})
 

@@ -9,16 +9,17 @@ from importlib import metadata
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cbx_sandbox import placement
+from cbx_sandbox.runner import Places
 from cbx_supervisor.daemon.handlers.answers import json_answer, owner_filter, service_of
 from cbx_supervisor.execution.outcome import iso
-from cbx_supervisor.model.job import Queued, Running
 from cbx_supervisor.store import attention
 
 
 async def show(request: Request) -> Response:
     """GET /v1/status."""
     service = service_of(request)
-    live = service.executor.live.values()
+    running, waiting = service.executor.counts()
     used = service.executor.admission.engine.utilisation
     return json_answer(
         {
@@ -30,10 +31,9 @@ async def show(request: Request) -> Response:
                 "runtime": service.paths.runtime,
                 "missing": dict(service.executor.report.missing),
             },
-            "jobs": {
-                "running": sum(1 for job in live if isinstance(job.state, Running)),
-                "waiting": sum(1 for job in live if isinstance(job.state, Queued)),
-            },
+            "places": _places(service.executor.report.places),
+            "jobs": {"running": running, "waiting": waiting},
+            "health": service.executor.health.describe(),
             "utilisation": {
                 "busy": round(used.busy, 3),
                 "idle": round(used.idle, 3),
@@ -52,3 +52,15 @@ async def show(request: Request) -> Response:
             "limits": {"total_capacity_max": service.settings.instances.total_capacity_max},
         }
     )
+
+
+def _places(found: Places | None) -> dict[str, object] | None:
+    """Where jobs can be placed, by what they are held there, and why weights count for nothing; None: nowhere."""
+    if found is None:
+        return None
+    return {
+        "cpus": placement.text_of(found.cpus or ()),
+        "memory_nodes": placement.text_of(found.nodes or ()),
+        "by": found.by,
+        "missing": dict(found.missing),
+    }

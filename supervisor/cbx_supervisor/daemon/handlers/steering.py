@@ -15,7 +15,7 @@ from cbx_supervisor.daemon.handlers import attending
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
 from cbx_supervisor.daemon.handlers.jobs import audited, steered
 from cbx_supervisor.execution.live import BY_HAND, LiveJob
-from cbx_supervisor.model.job import Queued, Starting, state_name
+from cbx_supervisor.model.job import Queued, state_name
 from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol.messages import Move, Nothing, Priority, Queue
 from cbx_supervisor.scheduling.moving import Before, First, Last, OtherLineError, Where
@@ -32,9 +32,11 @@ async def pause(request: Request) -> Response:
     row, live = await steered(request, "pause")
     changed = False
     if live is not None:
-        changed = service_of(request).executor.admission.hold(live.number)
-        if not changed and not isinstance(live.state, Queued | Starting) and BY_HAND not in live.frozen:
-            live.freeze(BY_HAND, on=True)
+        admission = service_of(request).executor.admission
+        if isinstance(live.state, Queued) and live.number not in admission.engine.running:
+            changed = admission.hold(live.number)
+        elif BY_HAND not in live.frozen:
+            live.freeze(BY_HAND, on=True)  # as soon as its command runs, if it is being started
             changed = True
     return await _answer(request, "paused", row, live, store.pause(row.job.number), changed=changed)
 
@@ -54,7 +56,7 @@ async def resume(request: Request) -> Response:
         admission.unhold(live.number)
         if not changed:
             # What is written down may have outlived the pause: the next supervisor would go by it.
-            await service_of(request).executor.write(store.resume(live.number))
+            await service_of(request).executor.writing.write(store.resume(live.number))
     return await _answer(request, "resumed", row, live, store.resume(row.job.number), changed=changed)
 
 
@@ -71,12 +73,16 @@ async def priority(request: Request) -> Response:
     if wanted is Importance.CRITICAL and not service_of(request).access.may(peer_of(request), Right.LOOSEN):
         raise DeniedError("cannot make the job critical: only root may", hint="high goes before most")
     admission = service_of(request).executor.admission
+    waits = live is not None and isinstance(live.state, Queued) and live.number not in admission.engine.running
+    if live is not None:
+        live.prioritise(wanted)
     entry = admission.engine.find(row.job.number)
     if entry is not None:
         # A fifth of the score is what the submitter says of the job.
         score = entry.score + 0.2 * (wanted.score - entry.importance.score)
         admission.change(dataclasses.replace(entry, importance=wanted, score=score))
-    return await _answer(request, "priority", row, live, changed=entry is not None, detail={"priority": wanted.value})
+    kept = store.priority(row.job.number, wanted.value)
+    return await _answer(request, "priority", row, live, kept, changed=waits, detail={"priority": wanted.value})
 
 
 async def move(request: Request) -> Response:
@@ -148,7 +154,7 @@ async def change(request: Request) -> Response:
     if body.draining is not None:
         service.executor.draining = body.draining
     detail = dict(msgspec.structs.asdict(body))
-    await service.executor.write(
+    await service.executor.writing.write(
         store.queue(paused=body.paused, draining=body.draining),
         audit.record(time.time(), "queue changed", "queue", uid=peer.uid, pid=peer.pid, detail=detail),
     )

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cbx_sandbox.errors import CbxError, UsageError
+from cbx_sandbox.placement import USUAL_WEIGHT
 from cbx_sandbox.policy import POOL
 from cbx_supervisor.daemon import descriptors, requests
 from cbx_supervisor.daemon.handlers.answers import body_of, json_answer, peer_of, require, service_of
@@ -44,7 +45,7 @@ async def submit_wanted(request: Request, wanted: Submit) -> Response:
     if _loosens(wanted):
         await require(request, Right.LOOSEN, "submit a job with these options")
     fields = requests.Fields(_fields(wanted))
-    submission = requests.submission(fields, peer, lambda: service.access.may(peer, Right.LOOSEN))
+    submission = requests.submission(fields, peer, lambda right: service.access.may(peer, right))
     executor = service.executor
     async with executor.returning.alone([submission]):
         if submission.key is not None and (found := await executor.returning.bound(submission)) is not None:
@@ -61,7 +62,7 @@ async def begin(executor: Executor, submission: Submission) -> LiveJob:
 async def begun(executor: Executor, live: LiveJob) -> LiveJob:
     """The same of one that has its number."""
     submission = live.submission
-    executor.afterwards(_run(executor, live, submission))
+    executor.writing.afterwards(_run(executor, live, submission))
     durable = asyncio.ensure_future(live.durable.wait())
     both: set[asyncio.Future[Any]] = {durable, live.result}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -84,7 +85,7 @@ async def submit_together(request: Request) -> Response:
                 requests.submission(
                     fields,
                     peer,
-                    lambda: service.access.may(peer, Right.LOOSEN),
+                    lambda right: service.access.may(peer, right),
                     around=None if wanted.env else around,
                 )
             )
@@ -108,7 +109,7 @@ async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[lis
         elif unique[place].key != submission.key:
             raise UsageError(f"cannot use the key {str(key)[:100]} twice: it stands for two requests of the batch")
         places.append(place)
-    await executor.caught_up.wait()
+    await executor.caught_up.wait(submissions[0].uid)  # all are of who sent them
     async with executor.returning.alone(unique):
         bound = await executor.returning.all_bound(unique)
         known = {place: found for place, found in enumerate(bound) if found is not None}
@@ -120,7 +121,7 @@ async def _taken(executor: Executor, submissions: list[Submission]) -> tuple[lis
             executor.forget(live)
         raise
     for live in fresh:
-        executor.afterwards(_run(executor, live, live.submission))
+        executor.writing.afterwards(_run(executor, live, live.submission))
     rest = iter(fresh)
     jobs = [known[place] if place in known else next(rest) for place in range(len(unique))]
     first = {place: index for index, place in reversed(list(enumerate(places)))}
@@ -135,7 +136,9 @@ def _submitted(job: LiveJob | Result, *, duplicate: bool) -> dict[str, object]:
 
 
 def _loosens(wanted: Submit) -> bool:
-    return wanted.user not in {None, POOL} or wanted.priority == "critical"
+    heavier = [each for each in (wanted.cpu_weight, wanted.io_weight) if isinstance(each, int) and each > USUAL_WEIGHT]
+    before_others = bool(heavier) or (wanted.nice or 0) < 0 or wanted.priority == "critical"
+    return wanted.user not in {None, POOL} or before_others
 
 
 async def _run(executor: Executor, live: LiveJob, submission: Submission) -> None:

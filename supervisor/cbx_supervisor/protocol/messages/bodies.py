@@ -28,6 +28,11 @@ class Submit(Body, frozen=True):
     memory: int | None = None
     cpus: float | None = None
     pids: int | None = None
+    cpus_allowed: str | None = None
+    mems_allowed: str | None = None
+    nice: Annotated[int, Meta(ge=-20, le=19)] | None = None
+    cpu_weight: Annotated[int, Meta(ge=1, le=10_000)] | Literal["idle"] | None = None
+    io_weight: Annotated[int, Meta(ge=1, le=10_000)] | Literal["idle"] | None = None
     network: Literal["none", "host"] | None = None
     rw: list[str] = []
     ro: list[str] = []
@@ -118,6 +123,7 @@ class Commit(Body, frozen=True):
     resolve: dict[str, Resolution] = {}
     only: list[str] = []
     without: list[str] = []
+    in_place: list[str] = []
     dry_run: bool = False
 
 

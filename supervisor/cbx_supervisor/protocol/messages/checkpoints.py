@@ -82,16 +82,17 @@ class CheckpointPreview(Answer, frozen=True):
 
 
 class Taken(Answer, frozen=True):
-    """Bytes on disk of one checkpoint that waits."""
+    """Bytes on disk of one checkpoint that waits, or is kept for an undo."""
 
     id: int
     uid: int
+    state: str
     bytes: int
     pinned: bool
 
 
 class CheckpointUsage(Answer, frozen=True):
-    """What held checkpoints take on disk, the largest first, and what is free where they are kept."""
+    """What is held, or kept for an undo, takes on disk, the largest first, and what is free where it is kept."""
 
     checkpoints: list[Taken]
     users: dict[str, int]

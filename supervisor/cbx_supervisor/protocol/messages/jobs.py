@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cbx_supervisor.model.attempt import Attempt
+from cbx_supervisor.model.growth import Growth
 from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Who
 from cbx_supervisor.protocol.messages.base import Answer
@@ -25,6 +26,7 @@ class Unfinished(Answer, frozen=True):
     workdir: str
     submitted: str | None
     message: str
+    growth: Growth | None = None
     prediction: Prediction | None = None
     attempts: tuple[Attempt, ...] = ()
 
@@ -82,12 +84,16 @@ class Why(Answer, frozen=True):
 
 
 class Happened(Answer, frozen=True):
-    """The data of an event: a job is in this state now. ``status`` is what a client exits with, once it is over."""
+    """The data of an event: a job is in this state now. ``status`` is what a client exits with, once it is over.
+
+    ``growing`` says how its memory grows, if that is why it is told.
+    """
 
     job: int
     state: str
     uid: int
     status: int | None
+    growing: str = ""
 
 
 class Output(Answer, frozen=True):

@@ -103,6 +103,8 @@ class Status(Answer, frozen=True):
 
     supervisor: dict[str, Any]
     jobs: dict[str, int]
+    places: dict[str, Any] | None
+    health: dict[str, Any]
     utilisation: Utilised
     attention: list[Attention]
     settings: SettingsState

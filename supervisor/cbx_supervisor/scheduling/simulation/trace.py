@@ -16,7 +16,8 @@ def read(row: Mapping[str, Any], number: int) -> tuple[str, SimulatedJob] | None
     """The host and the job of one row; None for a job that never ran. ``number`` stands in for a missing one.
 
     ``submitted`` (or ``started``): seconds or ISO 8601. ``seconds`` (or ``usage.wall_seconds``): how long it ran.
-    ``tier``; ``uid`` (or ``identity.uid``); ``expected`` seconds and ``memory_mb`` (or ``prediction.forecast``);
+    ``tier``; ``uid`` (or ``identity.uid``); ``expected`` seconds, ``memory_mb`` and ``bound``, what it mostly waits for
+    (or ``prediction.forecast``);
     ``importance``; ``writes``, directories (or ``prediction.writes``, whose paths' directories count); ``after``, a
     list of jobs; ``host``. Raises ValueError that says what is wrong with it.
     """
@@ -27,6 +28,7 @@ def read(row: Mapping[str, Any], number: int) -> tuple[str, SimulatedJob] | None
     forecast = _at(row, "prediction", "forecast") or {}
     expected = _number(row, "expected", forecast.get("seconds")) or seconds
     memory = _number(row, "memory_mb", forecast.get("memory_mb")) or 64
+    bound = _bound(row.get("bound", forecast.get("bound")))
     importance = _importance(row.get("importance"))
     uid = _number(row, "uid", _at(row, "identity", "uid")) or 0
     entry = Entry(
@@ -34,11 +36,12 @@ def read(row: Mapping[str, Any], number: int) -> tuple[str, SimulatedJob] | None
         uid=int(uid),
         tier=tier,
         wants=wants(tier, _directories(row)),
-        score=priority(tier, Estimate(Bound.CPU, int(memory), expected), importance.score),
+        score=priority(tier, Estimate(bound, int(memory), expected), importance.score),
         importance=importance,
         seconds=expected,
         submitted=_time(row.get("submitted", row.get("started"))),
         after=frozenset(int(one) for one in _list(row, "after")),
+        bound=bound,
     )
     return str(row.get("host", "")), SimulatedJob(entry, seconds)
 
@@ -73,6 +76,13 @@ def _tier(value: Any) -> Tier:
         return SHORT[value] if value in SHORT else Tier(value)
     except (ValueError, TypeError):
         raise ValueError(f'"tier" is none of {", ".join(SHORT)}: {value!r}') from None
+
+
+def _bound(value: Any) -> Bound:
+    try:
+        return Bound.NOTHING if value is None else Bound(value)
+    except ValueError:
+        raise ValueError(f'"bound" is none of {", ".join(Bound)}: {value!r}') from None
 
 
 def _importance(value: Any) -> Importance:

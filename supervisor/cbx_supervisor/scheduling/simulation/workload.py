@@ -2,7 +2,8 @@
 
 Arrivals follow the day, with a quiet night and a peak in the afternoon, and half of them come in bursts, as from a
 build that was started. Durations are log-normal, a few of them very long (Feitelson, Workload Modeling for Computer
-Systems, chapters 3 and 9). Jobs that write lock one of their user's projects.
+Systems, chapters 3 and 9). Jobs that write lock one of their user's projects. Some jobs of a burst come after one that
+was sent before them, as the tests of a build do.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _IMPORTANCE = {
     Importance.LOW: 0.20,
     Importance.DEFERRED: 0.04,
 }
+_BOUNDS = {Bound.CPU: 0.45, Bound.IO: 0.25, Bound.NETWORK: 0.12, Bound.MEMORY: 0.06, Bound.NOTHING: 0.12}
+_AFTER = 0.15  # of the jobs of a burst but its first
 MODES = {
     Tier.CONDITIONAL_PARALLEL: LockMode.X,
     Tier.SEQUENTIAL_REQUIRED: LockMode.U,
@@ -62,15 +65,18 @@ def synthetic(random: Random, *, jobs: int, users: int, capacity: Capacity, load
     # A few users send most of the jobs.
     weights = [1 / (user + 1) for user in range(users)]
     made: list[SimulatedJob] = []
-    tier, user, importance = Tier.SAFE_PARALLEL, 0, Importance.NORMAL
+    tier, user, importance, begun = Tier.SAFE_PARALLEL, 0, Importance.NORMAL, 1
     for number, (at, first) in enumerate(arrivals, 1):
         if first:
+            begun = number
             user = random.choices(range(users), weights)[0]
             importance = random.choices(list(_IMPORTANCE), list(_IMPORTANCE.values()))[0]
         tier = random.choices(list(_TIERS), list(_TIERS.values()))[0]
         seconds = lengths[number - 1] * scale
         expected = seconds * random.lognormvariate(0.0, _MISJUDGED)
         memory = random.choice((32, 64, 128, 256, 512))
+        bound = random.choices(list(_BOUNDS), list(_BOUNDS.values()))[0]
+        after = random.randrange(begun, number) if begun < number and random.random() < _AFTER else None
         made.append(
             SimulatedJob(
                 Entry(
@@ -78,10 +84,12 @@ def synthetic(random: Random, *, jobs: int, users: int, capacity: Capacity, load
                     uid=1000 + user,
                     tier=tier,
                     wants=wants(tier, (f"/home/{user}/{random.randrange(_PROJECTS)}",)),
-                    score=priority(tier, Estimate(Bound.CPU, memory, expected), importance.score),
+                    score=priority(tier, Estimate(bound, memory, expected), importance.score),
                     importance=importance,
                     seconds=expected,
                     submitted=at,
+                    after=frozenset() if after is None else frozenset({after}),
+                    bound=bound,
                 ),
                 seconds,
             )

@@ -128,6 +128,31 @@ def test_scripts_in_these_languages_are_read() -> None:
     assert changed(look("./r.pl", files)) == {"/srv/x": "literal"}
 
 
+# What one pattern would read again from each of its places: read so, some of these take minutes.
+REPEATED = [
+    ("expect -c", "\n"),
+    ("expect -c", " \n"),
+    ("php -r", "qx{"),
+    ("php -r", "rd -"),
+    ("lua -e", "del x -x "),
+    ("dc -e", "[! "),
+    ("R -e", "unlink(recursive "),
+]
+
+
+@pytest.mark.parametrize(("program", "repeated"), REPEATED)
+def test_a_text_is_read_in_time_in_proportion_to_its_length(program: str, repeated: str) -> None:
+    many = repeated * (200_000 // len(repeated))
+    assert tier(f"{program} '{many}'") != "safe"
+    assert tier(f"{program} '{many};\nsystem(\"rm -rf src\")'") == "dangerous"
+
+
+def test_blanks_after_a_name_are_read_once() -> None:
+    blanks = " " * 200_000
+    assert tier(f"php -r 'system{blanks}'") == "dangerous"  # what it starts is not said
+    assert tier(f"php -r 'system{blanks}({blanks}\"ls\");'") == "sequential"
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([perl.LANGUAGE, ruby.LANGUAGE, javascript.LANGUAGE]),

@@ -251,3 +251,5 @@ def test_a_module_that_reads_is_safe_only_where_it_is_the_librarys() -> None:
     assert tier(f'cd "$1"; {command}') == "sequential"
     assert tier("python3 -m json.tool") == "sequential"
     assert tier("python3 -I -m json.tool", {"json.py": ""}) == "safe"
+    assert tier("python3 -I -m sysconfig") == "safe"
+    assert tier("python3 -I -m sysconfig --generate-posix-vars") == "sequential"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING
 
 from cbx_sandbox.shell.effects import Access, Certainty
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.inner import sources
 from cbx_sandbox.shell.inner.python import modules
 from cbx_sandbox.shell.words import HOLE
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
-_LISTS = re.compile(
+_LISTS = expression(
     r"\b(?:listdir|scandir|f?walk|i?r?glob|iterdir|copytree|make_archive|tarfile|zipfile|filecmp|compileall)\b"
 )
 _LIBRARY = sys.stdlib_module_names - modules.PRELOADED - modules.NOT_LOOKED_FOR

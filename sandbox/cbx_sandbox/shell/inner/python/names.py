@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 MAX_DEPTH = 12  # names that stand for names
 MAX_WORK = 20_000  # looks at bindings for one text
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
+class Each(Struct, frozen=True):
     """A name that stands for one element after the other."""
 
     elements: ast.expr
@@ -20,8 +20,7 @@ Bound = ast.expr | Each | None
 """What a binding gives a name: the value of an expression, elements, or something that is not followed."""
 
 
-@dataclass(slots=True)
-class Names:
+class Names(Struct):
     """The bindings of one text."""
 
     modules: dict[str, set[str]] = field(default_factory=dict)  # a name to what it was imported as
