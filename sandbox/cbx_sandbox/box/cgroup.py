@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import time
 from typing import Literal
 
 from cbx_sandbox.box import hybrid
@@ -26,9 +25,6 @@ IN_GROUPS: tuple[Literal["memory", "swap", "cpus", "pids", "io_bytes_per_second"
     "io_bytes_per_second",
 )
 LEAVES = ("payload", "init")
-# s that killed processes may take until no process is left in their group. The launcher starts nothing meanwhile, and
-# the supervisor hears within its REAP_SECONDS what is left.
-DYING_PATIENCE = 2.0
 LIMITS = ("memory", "swap", "cpus", "pids", "io")
 _CONTROLLER_OF = {"memory": "memory", "swap": "memory", "cpus": "cpu", "pids": "pids", "io": "io"}
 
@@ -195,19 +191,15 @@ class JobGroup:
         self.descriptors.clear()
 
     def kill(self) -> None:
-        """End what still lives of the command, and wait for that a while."""
+        """End what still lives of the command."""
         with contextlib.suppress(FileNotFoundError):  # before Linux 5.14 there is no cgroup.kill
             cgroupfs.write(f"{self.path}/payload/cgroup.kill", "1")
-            deadline = time.monotonic() + DYING_PATIENCE
-            while "populated 1" in (cgroupfs.read(f"{self.path}/payload/cgroup.events") or ""):
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.001)
 
-    def remove(self) -> list[str]:
-        """Remove all groups of the job; returns those that something still lives in."""
+    def remove(self, patience: float = 1.0) -> list[str]:
+        """Remove all groups of the job; returns those that something still lives in after ``patience`` (s) for each."""
         paths = [f"{self.path}/{leaf}" for leaf in LEAVES] + [self.path] + ([self.token] if self.token else [])
-        return [path for path in (*paths, *self.more) if not cgroupfs.remove(path)] + self.v1.remove()
+        left = [path for path in (*paths, *self.more) if not cgroupfs.remove(path, patience)]
+        return left + self.v1.remove(patience)
 
 
 class Meter:

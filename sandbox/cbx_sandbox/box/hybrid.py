@@ -51,9 +51,9 @@ class V1Group:
         """Descriptors of the groups, for reading their counters after the host's tree is covered."""
         return {name: os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for name, path in self.paths.items()}
 
-    def remove(self) -> list[str]:
+    def remove(self, patience: float = 1.0) -> list[str]:
         """Remove the groups; returns those that stay because something still lives in them."""
-        return [path for path in self.paths.values() if not cgroupfs.remove(path)]
+        return [path for path in self.paths.values() if not cgroupfs.remove(path, patience)]
 
 
 def _limit_memory(memory: MemoryController, path: str, limits: LimitSpec) -> dict[str, str]:

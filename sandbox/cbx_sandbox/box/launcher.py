@@ -19,6 +19,7 @@ import collections
 import contextlib
 import dataclasses
 import errno
+import functools
 import gc
 import json
 import os
@@ -29,7 +30,7 @@ import struct
 import sys
 from typing import Any
 
-from cbx_sandbox.box import cgroup, descriptors, init, placing, profiles, spare, stale, testament, userns
+from cbx_sandbox.box import cgroup, descriptors, init, leaving, placing, profiles, spare, stale, testament, userns
 from cbx_sandbox.box.nursery import Nursery
 from cbx_sandbox.box.spec import BoxSpec
 from cbx_sandbox.linux import files, landlock, mountinfo, mounts, namespaces, notify, privileges
@@ -72,6 +73,7 @@ class Launcher:
         self.namespaces = userns.Pool()
         self.spares = spare.Pool(groups)
         self.running: dict[int, Running] = {}
+        self.leaving = leaving.Leaving()
         self.last_capability = privileges.last_capability()
         self.wakeup, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -87,11 +89,13 @@ class Launcher:
         first = self.connection or self.listener
         if first is not None:
             poll.register(first, select.POLLIN)
-        while self.stays or self.connection or self.running or self.spares.unfinished():
+        while self.stays or self.connection or self.running or self.leaving or self.spares.unfinished():
             # Making a box slows down the start of a job beside it: unless few are left, that waits for a quiet moment.
             more = self.connection is not None and self.spares.wanted(idle=True) is not None
-            events = poll.poll(IDLE_MS if more else None)
-            if self.connection is not None and (wanted := self.spares.wanted(idle=not events)) is not None:
+            pauses = [pause for pause in (IDLE_MS if more else None, self.leaving.pause_ms()) if pause is not None]
+            events = poll.poll(min(pauses, default=None))
+            idle = not events and min(pauses, default=0) >= IDLE_MS
+            if self.connection is not None and (wanted := self.spares.wanted(idle=idle)) is not None:
                 self.spares.order(wanted, nursery)
             for fd, _ in events:
                 if fd == self.wakeup:
@@ -109,6 +113,7 @@ class Launcher:
                     if self.listener is not None:
                         poll.register(self.listener, select.POLLIN)
             self._reap(nursery)
+            self.leaving.look()
         if self.listener is not None:
             # Before the socket closes: who finds it closed starts the next launcher, which reads this.
             if self.complete:
@@ -298,11 +303,13 @@ class Launcher:
             ended.control.close()
             if ended.among_the_hosts:
                 ended.group.kill()
-            left = ended.group.remove()
             if ended.userns is not None:
                 self.namespaces.release(ended.userns)
             code = os.waitstatus_to_exitcode(status)
-            self.send({"event": "reaped", "job": ended.job, "status": code, "leaks": left})
+            self.leaving.add(ended.group, functools.partial(self._gone, ended.job, code))
+
+    def _gone(self, job: str, code: int, left: list[str]) -> None:
+        self.send({"event": "reaped", "job": job, "status": code, "leaks": left})
 
 
 def _log(text: str) -> None:
