@@ -16,6 +16,7 @@ from cbx_sandbox.box.spec import PlacementSpec
 from cbx_sandbox.linux import cgroupfs, namespaces, priorities
 
 CPUSET, SECCOMP = "cpuset", "seccomp"
+FILLED = "trusted.cbx.filled"  # the attribute of a cpuset that cbx gave its CPUs and memory
 CPU_WEIGHT, IO_WEIGHT = "cpu-weight", "io-weight"  # as they are called where they are missing
 
 
@@ -85,9 +86,7 @@ def _own_cpuset(group: cgroup.JobGroup, mount: str, cpus: list[int] | None, node
     for part in group.groups.name.split("/"):  # a service's lies below that of its slice
         directory = f"{above}/{part}"
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        for name in ("cpus", "mems"):
-            if not _list(directory, name):
-                cgroupfs.write(f"{directory}/cpuset.{name}", _list(above, name))
+        _fill(directory, above)
         above = directory
     path = f"{above}/{os.path.basename(group.path)}"
     group.more.append(path)
@@ -96,6 +95,20 @@ def _own_cpuset(group: cgroup.JobGroup, mount: str, cpus: list[int] | None, node
         value = _list(above, name) if numbers is None else placement.text_of(tuple(numbers))
         cgroupfs.write(f"{path}/cpuset.{name}", value)
     return os.open(f"{path}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _fill(directory: str, above: str) -> None:
+    """Give a level of cbx's all that the one above it has, also what has come since; one that others filled is theirs.
+
+    A CPU that goes offline is taken from every cpuset of cgroup v1, and comes back to the root alone (cpuset(7)).
+    """
+    if not all(_list(directory, name) for name in ("cpus", "mems")):
+        os.setxattr(directory, FILLED, b"1")
+    elif FILLED not in os.listxattr(directory):
+        return
+    for name in ("cpus", "mems"):
+        if (all_of_them := _list(above, name)) != _list(directory, name):
+            cgroupfs.write(f"{directory}/cpuset.{name}", all_of_them)
 
 
 def _list(directory: str, name: str) -> str:

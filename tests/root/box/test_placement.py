@@ -140,3 +140,38 @@ def test_a_place_that_the_kernel_does_not_have_starts_nothing(box):
     with pytest.raises(NotStartedError):
         box.run(python("say()"), placed(box, cpus=beyond))
     assert box.attack("say(fine=1)", placed(box, cpus=CPUS[:1]))["fine"] == 1
+
+
+@pytest.fixture
+def cpuset():
+    """Where cgroup v1 has it on this host."""
+    for mount in mountinfo.read():
+        if mount.kind == "cgroup" and "cpuset" in mount.super_options:
+            return mount.target
+    return None
+
+
+def _set_cpus(level, cpus):
+    with open(f"{level}/cpuset.cpus", "w", encoding="ascii") as file:
+        file.write(cpus)
+
+
+def test_a_cpu_that_has_come_back_is_given_to_jobs_again(box, cpuset):
+    """Cgroup v1 takes a CPU that goes offline from all groups: what it leaves behind is made here by hand.
+
+    A level that somebody else filled stays as it is: the control.
+    """
+    first, second = str(CPUS[0]), CPUS[-1:]
+    assert box.attack("say(fine=1)", placed(box, cpus=second))["fine"] == 1
+    if cpuset is None or len(CPUS) == 1:
+        return  # on the unified hierarchy the kernel itself gives it back
+    level = f"{cpuset}/{box.name}"
+    _set_cpus(level, first)
+    found = box.attack("say(cpus=sorted(os.sched_getaffinity(0)))", placed(box, cpus=second))
+    assert found["cpus"] == list(second)
+    os.removexattr(level, placing.FILLED)
+    _set_cpus(level, first)
+    with pytest.raises(NotStartedError):
+        box.run(["true"], placed(box, cpus=second))
+    os.setxattr(level, placing.FILLED, b"1")
+    box.run(["true"], placed(box, cpus=second))
