@@ -219,6 +219,32 @@ class TestWaysAround:
             line = f"ip link set lo up && ip route add default dev lo && nft '{rules}' && {attack}"
             assert outside(["unshare", "-n", "sh", "-c", line]).returncode == 0, attack
 
+    @pytest.mark.parametrize(
+        ("match", "answer"),
+        [("@nh,128,32 0x06060606", "connected"), ("meta nfproto ipv4 ip daddr 6.6.6.6", "ECONNREFUSED")],
+        ids=["control", "as-ours"],
+    )
+    def test_case_138_an_address_of_ipv6_is_not_taken_for_one_of_ipv4(self, match, answer):
+        """Where IPv4 has the target IPv6 has bytes of the sender, which a match without a version sees."""
+        code = """
+import errno, socket
+server = socket.socket(socket.AF_INET6)
+server.bind(("fd00::606:606:0:1", 0))
+server.listen()
+try:
+    socket.create_connection(server.getsockname()[:2], 20, (server.getsockname()[0], 0))
+    print("connected")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+        refuse = "tcp flags & rst == rst accept; meta l4proto tcp reject with tcp reset"
+        gate = f"type filter hook output priority 0; {match} accept; {refuse}"
+        script = f"""
+ip link set lo up && ip address add fd00::606:606:0:1/128 dev lo nodad &&
+    nft 'table inet cbx {{ chain gate {{ {gate}; }}; }}' && exec {PYTHON} -I -c '{code}'"""
+        done = outside(["unshare", "-n", "sh", "-c", script])
+        assert done.stdout.split() == [answer.encode()], done.stderr
+
     def test_case_135_a_tls_name_that_is_not_allowed(self, net):
         """The connection's name and the one in TLS; what is not TLS passes."""
         hellos = {name: _hello(name).hex() for name in ("web.test", "hidden.test", "WEB.test")}

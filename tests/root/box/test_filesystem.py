@@ -27,6 +27,7 @@ from tests.root.box.harness import (
 )
 
 from cbx_sandbox.box import operations as ops
+from cbx_sandbox.box import userns
 from cbx_sandbox.linux import mountinfo, mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
@@ -179,6 +180,7 @@ def test_case_003_a_mount_below_an_overlaid_directory_is_read_only(box, second_m
     code = f"attempt('write', lambda: write({victim!r})); say(seen=open({victim!r}).read())"
     answers = box.attack(code, box.policy(SEQUENTIAL, overlay=[parent]), landlock=False)
     assert answers == {"write": "EROFS", "seen": "precious\n"}
+    assert native(python(code)).answers == {"write": "done", "seen": "attackus\n"}
 
 
 def test_case_003_a_mount_below_a_live_directory_is_read_only(box, second_mount):
@@ -188,6 +190,7 @@ def test_case_003_a_mount_below_a_live_directory_is_read_only(box, second_mount)
     code = f"attempt('write', lambda: write({victim!r})); say(seen=open({victim!r}).read())"
     answers = box.attack(code, box.policy(CONDITIONAL, direct=[parent]), landlock=False)
     assert answers == {"write": "EROFS", "seen": "precious\n"}
+    assert native(python(code)).answers == {"write": "done", "seen": "attackus\n"}
 
 
 @pytest.mark.parametrize("tier", [SAFE, DANGEROUS])
@@ -229,7 +232,10 @@ def test_case_005_what_lies_below_a_mount_stays_hidden(box, second_mount, tier):
 
 
 def test_case_006_the_layer_of_a_shifted_job_has_the_ids_that_a_commit_needs(box):
-    """Created, given away, made setuid: on disk these are 0, 1000 and 4755, not ids of the shifted range."""
+    """Created, given away, made setuid: on disk these are 0, 1000 and 4755, not ids of the shifted range.
+
+    The control is a file system of the box that is mounted without a map.
+    """
     directory = box.sacrifice()
     code = f"""
 os.chdir({directory!r})
@@ -243,6 +249,12 @@ say(uid=os.stat("given").st_uid)
     own, given = (os.stat(box.written(f"{directory}/{name}")) for name in ("own", "given"))
     assert (own.st_uid, own.st_gid, stat.S_IMODE(own.st_mode)) == (0, 0, 0o4755)
     assert (given.st_uid, given.st_gid) == (1000, 1000)
+    code = "write('/run/tmp/own', flags=os.O_CREAT | os.O_WRONLY); print('up', flush=True); time.sleep(600)"
+    job = box.start(python(code), box.policy(DANGEROUS))
+    job.read_until("up")
+    assert os.stat(f"/proc/{job.pid}/root/run/tmp/own").st_uid >= userns.FIRST_ID
+    job.control.kill()
+    job.wait()
 
 
 def test_case_007_a_setuid_file_in_a_layer_cannot_be_executed_by_users_of_the_host(box):
@@ -391,6 +403,7 @@ def test_case_016_masks_do_not_follow_links_either(box, kind):
     target = f"{home}/target"
     os.mkdir(target)
     swap = lambda: (os.rmdir(target), os.symlink("/usr", target))  # noqa: E731
+    assert box.run(["true"], box.policy(**{kind: [target]})).code == 0
     ran = box.run(["true"], box.policy(**{kind: [target]}), before_launch=swap)
     assert ran.outcome["reason"] == "not-started"
 
@@ -517,7 +530,10 @@ def test_case_025_107_108_a_shifted_root_makes_no_namespaces(box):
 
 
 def test_case_025_the_host_s_tree_stays_locked_in_a_user_namespace_of_the_job_s_own(box):
-    """A job without shifted ids may make a user namespace; read-only mounts and masks cannot be lifted in it."""
+    """Even if a job without shifted ids could make a user namespace, read-only mounts and masks are not lifted in it.
+
+    What is mounted in the namespace itself is: the control.
+    """
     victim = box.victim()
     code = f"""
 uid, gid = os.getuid(), os.getgid()
@@ -532,10 +548,18 @@ except OSError:
 say(found=found)
 """
     for identity in (ROOT, NOBODY):
-        answers = box.attack(code, box.policy(identity=identity), landlock=False)
-        assert answers["write"] in {"EROFS", "EACCES"}
-        assert answers["found"] == []
+        for seccomp, made in ((True, "1"), (False, "done")):
+            answers = box.attack(code, box.policy(identity=identity), landlock=False, seccomp=seccomp)
+            assert (answers["userns"] == "done") is (made == "done"), answers
+            assert answers["write"] in {"EROFS", "EACCES"}
+            assert answers["found"] == []
     assert read(victim) == "precious\n"
+    own = box.sacrifice()
+    script = f"""
+mount --bind {own} {own} && mount -o remount,bind,ro {own} && ! touch {own}/locked 2>/dev/null &&
+    mount -o remount,bind,rw {own} && touch {own}/lifted"""
+    assert native(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]).code == 0
+    assert os.listdir(own) == ["lifted"]
 
 
 CHROOT = """
@@ -622,6 +646,7 @@ say(owner=os.stat(path).st_uid)
     assert set(answers.values()) <= {"EACCES", "EPERM", "EOVERFLOW", "EINVAL"}
     found = os.stat(victim)
     assert (found.st_uid, found.st_size) == (70000, 9)
+    assert native(python(f"attempt('write', lambda: write({victim!r})); say()")).answers == {"write": "done"}
     assert native(["chown", "0:0", victim]).code == 0
 
 
@@ -632,6 +657,9 @@ def test_case_035_a_job_cannot_be_started_twice(box):
     with pytest.raises(NotStartedError):
         box.start(["touch", f"{directory}/second"], box.policy(CONDITIONAL, direct=[directory]), name="twice")
     assert os.listdir(directory) == []
+    # The control: under a name of its own the same start goes through.
+    assert box.run(["touch", f"{directory}/second"], box.policy(CONDITIONAL, direct=[directory])).code == 0
+    assert os.listdir(directory) == ["second"]
     os.write(pipe[1], b"still here\n")
     for fd in pipe:
         os.close(fd)
@@ -717,6 +745,7 @@ def test_case_038_a_layer_that_cannot_be_used_fails_the_start(box):
     assert ran.failure is not None
     assert directory in ran.failure["step"]
     assert os.listdir(directory) == []
+    assert box.run(["touch", f"{directory}/ran"], box.policy(SEQUENTIAL, overlay=[directory])).code == 0
 
 
 @pytest.mark.parametrize("place", ["/dev/shm", "/run/tmp"])

@@ -21,6 +21,7 @@ from tests.root.box.harness import (
     python,
     read,
 )
+from tests.root.box.test_kernel import PRIVILEGED
 
 from cbx_sandbox.linux import mountinfo
 from cbx_sandbox.policy import NetworkMode
@@ -177,6 +178,29 @@ def test_case_048_the_machine_cannot_be_rebooted_by_its_trigger(box):
             "attempt('sysrq', lambda: write('/proc/sysrq-trigger', 'b')); say()", POLICIES[kind](box), landlock=False
         )
     assert read("/proc/sys/kernel/random/boot_id") == boot
+    # The control asks for the help alone, which the kernel prints to its log: natively it does, from a box it does not.
+    helped = read_log().count("sysrq: HELP")
+    for kind in ("safe", "shifted", "dangerous", "host network"):
+        box.attack(
+            "attempt('sysrq', lambda: write('/proc/sysrq-trigger', 'h')); say()", POLICIES[kind](box), landlock=False
+        )
+    assert read_log().count("sysrq: HELP") == helped
+    with open("/proc/sysrq-trigger", "w", encoding="ascii") as file:
+        file.write("h")
+    assert read_log().count("sysrq: HELP") == helped + 1
+
+
+def read_log() -> str:
+    """The kernel's log."""
+    return native(["dmesg"]).out
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")
+def test_case_063_control_of_what_would_harm():
+    """Natively root sets the clock, forgets the next kernel and allows ctrl-alt-del: none of it is refused."""
+    answers = native(["unshare", "--uts", *python(PRIVILEGED)]).answers
+    assert "EPERM" not in answers.values(), answers
+    assert answers["settimeofday"] == answers["reboot"] == "done"
 
 
 def test_case_046_a_crash_inside_runs_no_handler_of_the_host(box):
@@ -235,7 +259,10 @@ while True:
 
 
 def test_case_145_149_jobs_of_a_protected_supervisor_are_not_protected():
-    """With its oom_score_adj of -1000 passed on, the kernel would find nobody to kill: the job would hang instead."""
+    """With its oom_score_adj of -1000 passed on, the kernel would find nobody to kill: the job would hang instead.
+
+    A plain child has it, which is the control.
+    """
     code = """
 from tests.root.box.harness import *
 from tests.root.box.test_resources import HOG
@@ -246,9 +273,10 @@ with launcher() as harness:
     print(ran.outcome["reason"])
     # The launcher itself stays protected.
     print(read(f"/proc/{harness.client.process.pid}/oom_score_adj"))
+    print(native(["cat", "/proc/self/oom_score_adj"]).out)
 """
     ran = native([sys.executable, "-c", code], cwd=os.getcwd())
-    assert ran.out.split() == ["oom", "-1000"], ran
+    assert ran.out.split() == ["oom", "-1000", "-1000"], ran
 
 
 def test_guest_limits_go_through_v2_alone(box):

@@ -324,12 +324,24 @@ while True:
 
 @KINDS
 def test_case_075_a_job_that_ignores_the_end_is_killed_after_the_grace_period(any_box, tier, identity):
-    """Asked to stop, it does not; then it is killed. One that listens ends by the first signal."""
+    """Asked to stop, it does not; then it is killed. One that listens ends by the first signal.
+
+    The control has an hour to end by itself, and does not.
+    """
     job = any_box.start(python(STUBBORN), any_box.policy(tier, identity=identity, kill_after=0.2))
     job.read_until("up")
     job.control.stop()
     ran = job.wait()
     assert (ran.outcome["reason"], ran.outcome["signal"]) == ("cancelled", signal.SIGKILL)
+    heard = STUBBORN.replace("signal.SIG_IGN", "lambda *_: os.write(1, b'heard')")
+    endless = any_box.start(python(heard), any_box.policy(tier, identity=identity, kill_after=3600.0))
+    endless.read_until("up")
+    endless.control.stop()
+    endless.read_until("heard")
+    endless._step(0.1)
+    assert endless.outcome is None
+    endless.control.kill()
+    endless.wait()
     polite = any_box.start(["sh", "-c", "echo up; exec sleep 600"], any_box.policy(tier, identity=identity))
     polite.read_until("up")
     polite.control.stop()
@@ -338,7 +350,7 @@ def test_case_075_a_job_that_ignores_the_end_is_killed_after_the_grace_period(an
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_case_076_stopped_and_frozen_trees_are_killed_too(box, how):
-    """A tree that cannot run cannot hear SIGTERM: it is thawed, or killed as it stands."""
+    """A tree that cannot run cannot hear SIGTERM: it is thawed, or killed as it stands. Natively it stays."""
     code = "print('up', flush=True)\nif os.fork() == 0: os.kill(os.getpid(), 19)\n" + (
         "os.kill(os.getpid(), 19)" if how == "stopped" else "time.sleep(600)"
     )
@@ -348,6 +360,13 @@ def test_case_076_stopped_and_frozen_trees_are_killed_too(box, how):
         job.control.freeze(on=True)
     job.control.stop()
     assert job.wait().outcome["reason"] == "cancelled"
+    control = subprocess.Popen(["sleep", "600"])
+    control.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, control.pid, os.WSTOPPED | os.WNOWAIT)
+    control.terminate()
+    assert read(f"/proc/{control.pid}/stat").rpartition(")")[2].split()[0] == "T"
+    control.kill()
+    assert control.wait() == -signal.SIGKILL
 
 
 def test_case_076_a_frozen_job_stands_still_until_it_is_thawed(box):
@@ -486,6 +505,40 @@ def test_word_is_left_only_by_a_launcher_whose_supervisor_had_recovered(tmp_path
         assert (ready.kept, ready.known) == (recovered, [])
 
 
+DEATH_SIGNAL = """
+def read(path):
+    with open(path) as file:
+        return file.read()
+def lives(pid):
+    try:
+        return read(f"/proc/{{pid}}/stat").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+pids = []
+for tool in {tools!r}:
+    told, tell = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        child = os.fork()
+        if child == 0:
+            null = os.open("/dev/null", os.O_RDWR)
+            for fd in range(3):
+                os.dup2(null, fd)
+            libc.prctl(1, 9, 0, 0, 0)
+            os.execv(tool, ["sleep", "600"])
+        while not read(f"/proc/{{child}}/cmdline").startswith("sleep"):
+            time.sleep(0.01)
+        os.write(tell, str(child).encode())
+        os._exit(0)
+    pids.append(int(os.read(told, 20)))
+    os.waitpid(parent, 0)
+deadline = time.monotonic() + 20
+while lives(pids[0]) and time.monotonic() < deadline:
+    time.sleep(0.01)
+say(pids=pids, alive=[lives(pid) for pid in pids])
+"""
+
+
 def test_case_080_a_program_with_privileges_does_not_get_away(any_box):
     """Executing a setuid program clears a process's death signal: the PID namespace's end does not depend on it."""
     directory = any_box.sacrifice()
@@ -496,6 +549,10 @@ def test_case_080_a_program_with_privileges_does_not_get_away(any_box):
     job.read_until("up")
     job.control.kill()
     job.wait()
+    # The control: of two children that are to die with their parent, the one that executes it does not.
+    left = native(python(DEATH_SIGNAL.format(tools=["/usr/bin/sleep", tool])), uid=NOBODY.uid).answers
+    os.kill(left["pids"][1], signal.SIGKILL)
+    assert left["alive"] == [False, True]
 
 
 # ── terminals ──
@@ -662,6 +719,7 @@ def test_case_090_the_environment_is_the_policy_s_and_nothing_else(any_box):
     """Nothing of the launcher's or the supervisor's own environment comes along."""
     ran = any_box.run(["env"], any_box.policy(environment={"PATH": "/usr/bin:/bin", "ONLY": "this"}))
     assert set(ran.out.split()) == {"PATH=/usr/bin:/bin", "ONLY=this"}
+    assert "PYTEST_CURRENT_TEST=" in native(["env"]).out
 
 
 def test_case_091_a_command_s_name_is_never_an_option(any_box):
@@ -673,6 +731,8 @@ def test_case_091_a_command_s_name_is_never_an_option(any_box):
     policy = any_box.policy(environment={"PATH": f"{directory}:/usr/bin:/bin"})
     assert any_box.run(["--bind", "--ro"], policy).out == "ran --ro\n"
     assert any_box.run(["--help"], policy).code == 127
+    # The control: a program that is given a command, and takes that for its own option.
+    assert "Usage: env" in native(["env", "--help"]).out
 
 
 STATE = """
@@ -726,6 +786,14 @@ def test_case_092_103_106_154_a_job_begins_in_a_known_state(own_mounts, tier, id
     else:
         assert state["groups"] == list(identity.groups)
         assert state["effective"] == state["bounding"] == ""
+    # The control: a plain child of the same process has all of it.
+    plain = subprocess.run(python(STATE), capture_output=True, text=True, check=True, preexec_fn=spoil)
+    natively = json.loads(plain.stdout)
+    assert (natively["umask"], natively["nnp"], natively["session"]) == (0o777, "0", False)
+    assert int(natively["blocked"], 16)
+    assert natively["core"] != [1, 1]
+    assert natively["effective"]
+    assert natively["cwd"] == os.getcwd()
 
 
 RUN_STATE = """
@@ -801,21 +869,30 @@ say()
 
 
 def test_case_123_confinement_cannot_be_taken_back(box):
-    """no_new_privs, securebits and the filter stay whatever prctl is asked for."""
+    """no_new_privs, securebits and the filter stay whatever prctl is asked for; natively there is no filter to stay."""
     code = (
         TYPE_INTO_TERMINAL.format(fd=0).replace("say()", "")
         + """
-attempt("nnp off", lambda: libc.prctl(38, 0, 0, 0, 0) and (_ for _ in ()).throw(OSError(ctypes.get_errno(), "")))
-attempt("seccomp off", lambda: libc.prctl(22, 0, 0, 0, 0) and (_ for _ in ()).throw(OSError(ctypes.get_errno(), "")))
+def prctl(*arguments):
+    if libc.prctl(*arguments, *[0] * (5 - len(arguments))) < 0:
+        raise OSError(ctypes.get_errno(), "")
+attempt("nnp off", lambda: prctl(38, 0))
+attempt("seccomp off", lambda: prctl(22, 0))
+attempt("dumpable", lambda: prctl(4, 1))
+attempt("securebits", lambda: prctl(28, 0))
+libc.prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)
 attempt("again", lambda: ioctl(TIOCSTI))
 say()
 """
     )
     here, there = os.openpty()
     answers = box.run(python(code), stdin=there).answers
+    control = native(python("os.setsid(); fcntl.ioctl(0, 0x540E, 1)\n" + code), stdin=there).answers
     os.close(here)
     os.close(there)
     assert (answers["nnp off"], answers["seccomp off"], answers["again"]) == ("EINVAL", "EINVAL", "EPERM")
+    assert answers["securebits"] == "EPERM"
+    assert (control["again"], control["securebits"]) == ("done", "done")
 
 
 def test_case_141_system_v_memory_ends_with_the_job(box):

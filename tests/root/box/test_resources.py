@@ -226,7 +226,7 @@ def test_case_154_files_end_at_the_size_that_was_set(box):
 
 
 def test_case_155_time_of_orphans_is_counted(box):
-    """Half a second of a daemon's processor time is in the job's usage, though its parent used none."""
+    """Half a second of a daemon's processor time is in the job's usage; who waits for children alone hears of none."""
     code = """
 if os.fork() == 0:
     os.setsid()
@@ -237,8 +237,12 @@ if os.fork() == 0:
     os._exit(0)
 while not os.path.exists("/run/tmp/done"):
     time.sleep(0.02)
+import resource
+say(children=resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime)
 """
-    assert box.run(python(code)).outcome["usage"]["cpu_seconds"] >= 0.5
+    ran = box.run(python(code))
+    assert ran.outcome["usage"]["cpu_seconds"] >= 0.5
+    assert ran.answers["children"] == 0
 
 
 @pytest.mark.parametrize("tier", [SEQUENTIAL, DANGEROUS])
@@ -259,6 +263,8 @@ say()
     assert (ran.outcome["reason"], ran.outcome["signal"]) == ("disk", signal.SIGKILL)
     assert os.stat(box.written(f"{directory}/fill")).st_size < 200 << 20
     assert box.run(python(code.format(mib=3)), policy).outcome["reason"] == "exited"
+    free = box.policy(tier, **grants, layer_bytes=None, io_bytes_per_second=None)
+    assert box.run(python(code.format(mib=12)), free).outcome["reason"] == "exited"
 
 
 def test_case_157_many_jobs_at_once_do_not_meet(box):
@@ -325,6 +331,7 @@ def test_case_156_a_box_that_cannot_be_built_runs_nothing(box, tier, alter):
     directory = box.sacrifice()
     grants = {CONDITIONAL: {"direct": [directory]}, SEQUENTIAL: {"overlay": [directory]}}.get(tier, {})
     name = f"broken-{alter.__name__}-{tier}"
+    assert box.run(["true"], box.policy(tier, **grants)).code == 0
     try:
         ran = box.run(["touch", f"{directory}/ran"], box.policy(tier, **grants), alter=alter, name=name)
     except NotStartedError:

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 from msgspec.structs import replace
-from tests.root.box.harness import CONDITIONAL, DANGEROUS, NOBODY, SAFE, SEQUENTIAL, Harness
+from tests.root.box.harness import CONDITIONAL, DANGEROUS, NOBODY, SAFE, SEQUENTIAL, Harness, native, python
 
 from cbx_sandbox.linux import seccomp
 
@@ -232,6 +232,9 @@ def test_case_114_each_job_has_a_session_keyring_of_its_own(box):
     first, second = (box.attack(code, seccomp=False) for _ in range(2))
     assert first["size"] == second["size"] == 0
     assert first["serial"] != second["serial"]
+    # The control: natively one process finds what another one has.
+    serial = code.replace(', size=syscall(N["keyctl"], 11, -3, None, 0)', "")
+    assert native(python(serial)).answers == native(python(serial)).answers
 
 
 @pytest.mark.parametrize("tier", [SAFE, CONDITIONAL, SEQUENTIAL, DANGEROUS])

@@ -73,11 +73,12 @@ def test_nothing_is_counted_while_the_disk_does_not_change(disk, upper, monkeypa
 
 
 def test_case_042_many_empty_files_are_found_by_their_inodes(disk, upper):
-    """A tenth of 1000 free inodes is 100."""
+    """A tenth of 1000 free inodes is 100; they take no space, which is all that is seen of them otherwise."""
     path, fd = upper
-    watch = diskwatch.DiskWatch([fd], limit=None)
+    watch, by_space = diskwatch.DiskWatch([fd], limit=None), diskwatch.DiskWatch([fd], limit=None)
     for number in range(150):
         (path / str(number)).touch()
+    assert not by_space.exceeded()
     disk.inodes -= 150
     assert watch.exceeded()
 
@@ -85,7 +86,9 @@ def test_case_042_many_empty_files_are_found_by_their_inodes(disk, upper):
 def test_case_043_a_tree_too_deep_to_walk_is_not_a_way_around(disk, upper):
     """Deeper than anybody nests: it counts as too much."""
     _, fd = upper
-    watch = diskwatch.DiskWatch([fd], limit=256 << 10)
+    watch = diskwatch.DiskWatch([fd], limit=64 << 20)
+    disk.blocks -= 40
+    assert not watch.exceeded()  # so much of others' is nothing of the layer's
     at = os.dup(fd)
     for _ in range(diskwatch._DEEPEST + 10):
         os.mkdir("d", dir_fd=at)
