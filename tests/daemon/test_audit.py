@@ -62,6 +62,73 @@ def test_a_job_s_whole_way_is_in_the_trail_and_tampering_is_named(made, tmp_path
     assert (status, told["intact"], [found["entry"] for found in told["problems"]]) == (1, False, [started["id"]])
 
 
+def forge(number):
+    """An entry that follows none."""
+    rest = "at, uid, pid, action, subject, detail, previous, hash"
+    return f"INSERT INTO audit SELECT {number}, {rest} FROM audit WHERE id = 1"
+
+
+SPOILT = {
+    "action": ("UPDATE audit SET action = 'approved' WHERE id = 2", {2}),
+    "no JSON": ("UPDATE audit SET detail = 'oops' WHERE id = 2", {2}),
+    "a list": ("UPDATE audit SET detail = '[1]' WHERE id = 2", {2}),
+    "no time": ("UPDATE audit SET at = 9e999 WHERE id = 2", {2}),
+    "a far time": ("UPDATE audit SET at = 1e300 WHERE id = 2", {2}),
+    "no hash": ("UPDATE audit SET previous = 'é' WHERE id = 2", {2}),
+    "deleted": ("DELETE FROM audit WHERE id = 2", {2}),
+    "the first deleted": ("DELETE FROM audit WHERE id = 1", {1}),
+    "cut off": ("DELETE FROM audit WHERE id > 2", {3}),
+    "all deleted": ("DELETE FROM audit", {1}),
+    "appended": (forge(5), {5}),
+    "before the first": (forge(-5), {-5}),
+    "at zero": (forge(0), {0}),
+}
+
+
+@pytest.mark.root
+def test_whatever_is_done_to_one_entry_is_named_and_the_rest_can_be_read(made):
+    """Also what cannot be read any more: it must not keep anybody from the other entries. Put back, all is well."""
+    supervisor = made.start("--idle-exit", "120")
+    for _ in range(2):
+        supervisor.run("true").end()
+    until(lambda: len(supervisor.get("/v1/audit?after=0")["entries"]) == 4)
+    database = sqlite3.connect(supervisor.paths.database, timeout=PATIENCE, isolation_level=None)
+    for name in ("audit_unchanged", "audit_kept"):
+        database.execute(f"DROP TRIGGER {name}")
+    whole = database.execute("SELECT * FROM audit").fetchall()
+    for name, (spoil, entries) in SPOILT.items():
+        database.execute(spoil)
+        status, text = cli(supervisor, "audit", "verify", "--json")
+        assert (name, status) == (name, 1), text
+        assert (name, {found["entry"] for found in json.loads(text)["problems"]}) == (name, entries)
+        for verb in ("show", "export"):
+            assert cli(supervisor, "audit", verb)[0] == 0, (name, verb)
+        database.execute("DELETE FROM audit")
+        database.executemany(f"INSERT INTO audit VALUES ({','.join('?' * len(whole[0]))})", whole)
+        database.execute("UPDATE sqlite_sequence SET seq = 4 WHERE name = 'audit'")
+        assert cli(supervisor, "audit", "verify")[0] == 0, name
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"\xff\xfe", "no text in UTF-8"), (b"5\n", "line 1 is no entry"), (b"{}\n", "it has no 'action'"),
+        (b"{\n", "line 1 is no entry"),
+        (b'{"action": 5}', "its 'action' is no text"), (b"[" * 100_000, "line 1 is no entry"),
+        (b"", "0 entries, intact"),
+    ],
+)  # fmt: skip
+def test_a_copy_that_cannot_be_read_is_told_by_its_line(tmp_path, text, said):
+    """Whatever it holds; it takes no supervisor to say so."""
+    (tmp_path / "copy").write_bytes(text)
+    command = [sys.executable, "-I", "-m", "cbx_supervisor.cli.main", "audit", "verify", "--file", tmp_path / "copy"]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+    assert said in ran.stdout + ran.stderr
+    assert ran.returncode == (125 if text else 0)
+    assert "internal error" not in ran.stderr
+
+
 @pytest.mark.root
 def test_the_chain_goes_on_after_a_killed_supervisor(made):
     """A job that outlives its supervisor has its end in the trail of the next one."""

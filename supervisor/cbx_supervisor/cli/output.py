@@ -144,7 +144,10 @@ def when(value: str | float | None) -> str | None:
         return value
     import datetime as dt  # noqa: PLC0415 -- most verbs show no times
 
-    return dt.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    try:
+        return dt.datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):  # of no year that there is
+        return str(value)
 
 
 def counted(changes: Mapping[str, Any] | None) -> str | None:

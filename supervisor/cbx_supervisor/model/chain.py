@@ -72,6 +72,15 @@ class Verdict:
     problems: tuple[Problem, ...]
 
 
+def detail(record: str) -> dict[str, object]:
+    """What the stored text of a detail says; of one that somebody has spoilt, the text itself as ``unreadable``."""
+    try:
+        found = json.loads(record)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"unreadable": record}
+
+
 def canonical(entry: Entry) -> bytes:
     """The bytes of an entry that are hashed."""
     values = {
@@ -89,6 +98,14 @@ def canonical(entry: Entry) -> bytes:
 def digest(previous: str, entry: Entry) -> str:
     """The hash of an entry that follows one with the hash ``previous``."""
     return hashlib.sha256(previous.encode("ascii") + b"\n" + canonical(entry)).hexdigest()
+
+
+def fits(link: Link) -> bool:
+    """Whether an entry has the hash that it should have; one that could not be hashed at all has not."""
+    try:
+        return digest(link.previous, link.entry) == link.hash
+    except (ValueError, OverflowError):  # a time that is none, a previous hash that is no ASCII
+        return False
 
 
 def verify(links: Iterable[Link], *, last: int | None = None, anchors: Iterable[Anchor] = ()) -> Verdict:
@@ -116,6 +133,9 @@ class _Look:
     def at(self, link: Link) -> None:
         entry, before = link.entry, self._before
         self._count += 1
+        if entry.id < 1:
+            self._say(entry.id, f"entry {entry.id} was inserted: no entry is given such a number")
+            return
         if entry.id in self._anchors:
             self._anchored[entry.id] = link.hash
         if before is None:
@@ -124,7 +144,7 @@ class _Look:
             self._say(before.entry.id + 1, _missing(before.entry.id + 1, entry.id - 1))
         elif link.previous != before.hash:
             self._say(entry.id, f"entry {entry.id} does not follow entry {before.entry.id}: one of them was replaced")
-        if digest(link.previous, entry) != link.hash:
+        if not fits(link):
             self._changed += [link] if len(self._changed) < MOST_PROBLEMS else []
         elif entry.action == TRIMMED:
             self._trims |= set(_trim(entry))
@@ -162,7 +182,7 @@ class _Look:
         number = link.entry.id
         for other in self._changed:
             moved = dataclasses.replace(link.entry, id=other.entry.id)
-            if other is not link and digest(link.previous, moved) == link.hash:
+            if other is not link and fits(Link(moved, link.previous, link.hash)):
                 return f"entry {number} was entry {other.entry.id}: they were reordered"
         return f"entry {number} was changed: it does not fit its hash"
 

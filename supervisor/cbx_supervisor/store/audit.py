@@ -88,6 +88,11 @@ def following(connection: sqlite3.Connection, *, after: int, limit: int) -> list
     return [_told(row) for row in connection.execute(query, (after, limit))]
 
 
+def misnumbered(connection: sqlite3.Connection) -> list[dict[str, object]]:
+    """An entry below all numbers that are given, if somebody has put one there: one is enough to tell."""
+    return [_told(row) for row in connection.execute("SELECT * FROM audit WHERE id < 1 ORDER BY id LIMIT 1")]
+
+
 def last_number(connection: sqlite3.Connection) -> int:
     """The highest number that was ever given."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'audit'").fetchone()
@@ -116,4 +121,4 @@ def _entry(row: Any) -> chain.Entry:
 
 
 def _told(row: Any) -> dict[str, object]:
-    return {**dict(row), "detail": json.loads(row["detail"]), "record": row["detail"]}
+    return {**dict(row), "detail": chain.detail(row["detail"]), "record": row["detail"]}

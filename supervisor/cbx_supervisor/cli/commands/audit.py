@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -118,19 +119,33 @@ def _read(path: str) -> Iterator[chain.Link]:
             for number, line in enumerate(file, 1):
                 try:
                     yield _link(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ClientError(f"cannot read {path}: line {number} is no entry: {error}") from None
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+                    raise ClientError(f"cannot read {path}: line {number} is no entry: {_why(error)}") from None
     except OSError as error:
         raise ClientError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ClientError(f"cannot read {path}: it is no text in UTF-8") from None
+
+
+def _why(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _link(told: dict[str, Any]) -> chain.Link:
+    for name in ("action", "subject", "record", "previous", "hash"):
+        if not isinstance(told[name], str):
+            raise TypeError(f"its {name!r} is no text")
     # The detail that people read must be the one that was hashed.
-    record = told["record"] if json.loads(told["record"]) == told["detail"] else json.dumps(told["detail"])
+    record = told["record"] if chain.detail(told["record"]) == told["detail"] else json.dumps(told["detail"])
     entry = chain.Entry(
-        int(told["id"]), float(told["at"]), told["uid"], told["pid"], told["action"], told["subject"], record
+        int(told["id"]), _time(told["at"]), told["uid"], told["pid"], told["action"], told["subject"], record
     )
     return chain.Link(entry, told["previous"], told["hash"])
+
+
+def _time(told: Any) -> float:
+    """JSON has no endless numbers; a time never is one, but somebody may have made it so."""
+    return math.inf if told is None else float(told)
 
 
 def _anchor(text: str) -> chain.Anchor:

@@ -29,6 +29,8 @@ async def index(request: Request) -> Response:
             entries = audit.listed(connection, before=before, limit=limit)
         else:
             entries = audit.following(connection, after=after, limit=limit)
+            if after == 0:
+                entries = audit.misnumbered(connection) + entries
         return {"entries": entries, "last": last}
 
     return json_answer(await asyncio.to_thread(service_of(request).database.read, read))
