@@ -6,6 +6,7 @@ Imported when the first such job comes; others know nothing of it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -126,5 +127,6 @@ def _listen(published: Sequence[Published]) -> list[socket.socket]:
         for listener in made:
             listener.close()
         where = f"{entry.host} port {entry.host_port}"
-        raise CbxError(f"cannot publish on {where}: {error.strerror}", hint="choose another port") from error
+        other = "choose an address of this host" if error.errno == errno.EADDRNOTAVAIL else "choose another port"
+        raise CbxError(f"cannot publish on {where}: {error.strerror}", hint=other) from error
     return made

@@ -2,14 +2,18 @@
 
 import contextlib
 import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cbx_sandbox.shell import checks
 from cbx_supervisor.model import redaction
 
 SECRET = "S3CR3T"
+CHECKS = Path(checks.__file__).parent
 RULES = redaction.data()
 MATCHES = [(rule["name"], text) for rule in RULES for text in rule["matches"]]
 PASSES = [(rule["name"], text) for rule in RULES for text in rule["passes"]]
@@ -28,6 +32,23 @@ def test_a_secret_is_taken_out(rule, text):
 def test_what_is_no_secret_stays(rule, text):
     """References to variables, names of files, ordinary words: the control."""
     assert redaction.redacted(text) == text, rule
+
+
+def texts(table):
+    """Every text that a table of checks has."""
+    values = table.values() if isinstance(table, dict) else table if isinstance(table, list) else []
+    own = [table["text"]] if isinstance(table, dict) and isinstance(table.get("text"), str) else []
+    return own + [text for value in values for text in texts(value)]
+
+
+@pytest.mark.parametrize("path", sorted(CHECKS.glob("*.toml")), ids=lambda path: path.stem)
+def test_what_a_check_says_is_not_taken_for_the_name_of_a_secret(path):
+    """What it found follows a colon: somebody who is refused must see it."""
+    for text in texts(tomllib.loads(path.read_text())):
+        said = f"cannot run this: {text}: /some/path"
+        assert redaction.redacted(said) == said
+    hidden = "cannot run this: reads credentials: /some/path"
+    assert redaction.redacted(hidden) != hidden  # the control: so it was once
 
 
 HOUSE = """[[rule]]
