@@ -114,20 +114,18 @@ class Api:
                 return dict(result)
 
     def _lasting(self, path: str, **query: str | int | None) -> Any:
-        """As :meth:`get`; when the supervisor goes away, ask the next one."""
-        end, lost = time.monotonic() + LONG_POLL_SECONDS + PATIENCE, False
+        """As :meth:`get`; when the supervisor goes away, ask the next one, which has some time to come up."""
+        end: float | None = None  # of the patience with a supervisor that is gone: each that answered begins it anew
         while True:
             try:
                 return self.get(path, **query)
             except LostError:
-                lost = True
-                if time.monotonic() > end:
-                    raise
+                end = time.monotonic() + PATIENCE
             except UnreachableError:
                 # Whoever was never answered is told at once.
-                if not lost or time.monotonic() > end:
+                if end is None or time.monotonic() > end:
                     raise
-                time.sleep(BETWEEN_SECONDS)
+            time.sleep(BETWEEN_SECONDS)
 
     def _request(self, method: str, path: str, body: dict[str, object] | None) -> tuple[int, bytes]:
         connection = _UnixConnection("cbx", timeout=self._timeout)

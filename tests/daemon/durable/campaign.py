@@ -79,7 +79,9 @@ class Campaign:
         self.recoveries = []
         self.jobs = [Job.drawn(index, self.root, self.random, longest) for index in range(jobs)]
         self._over = threading.Event()
-        self._lived = 0
+        self._drawing = threading.Lock()
+        self._least, self._longest = jobs, longest
+        self._begun = self._lived = 0
 
     def run(self):
         """All of it; returns what went wrong."""
@@ -89,7 +91,7 @@ class Campaign:
         teller = threading.Thread(target=self._tell)
         teller.start()
         with ThreadPoolExecutor(self.at_once) as pool:
-            list(pool.map(self._live, self.jobs))
+            list(pool.map(lambda _: self._live_on(), range(self.at_once)))
         self._over.set()
         killer.join()
         teller.join()
@@ -98,9 +100,20 @@ class Campaign:
             self._end()
         return faults + left_behind(self.supervisor, serves=self.service)
 
-    def _live(self, job):
-        job.live(self.client)
-        self._lived += 1  # one too few is no harm: it is only told
+    def _live_on(self):
+        """One job after the other; more than were asked for, up to twice as many, while there are kills to come."""
+        while (job := self._next()) is not None:
+            job.live(self.client)
+            self._lived += 1  # one too few is no harm: it is only told
+
+    def _next(self):
+        with self._drawing:
+            if self._begun == len(self.jobs) and len(self.recoveries) < self.kills and len(self.jobs) < 2 * self._least:
+                self.jobs.append(Job.drawn(len(self.jobs), self.root, self.random, self._longest))
+            if self._begun == len(self.jobs):
+                return None
+            self._begun += 1
+            return self.jobs[self._begun - 1]
 
     def _tell(self):
         """How far it has come: who waits for long sees that it goes on."""

@@ -56,3 +56,28 @@ def test_one_request_that_is_lost_is_an_error(served):
     served(b"")
     with pytest.raises(UnreachableError):
         http.Api().get("/v1/status")
+
+
+def test_a_wait_outlives_any_number_of_supervisors(served, monkeypatch):
+    """The patience is with the next one to come: it begins anew with each that is lost, however long it was asked."""
+    monkeypatch.setattr(http, "PATIENCE", 0.0)
+    monkeypatch.setattr(http, "BETWEEN_SECONDS", 0.01)
+    clock = itertools.count(0, 1000)
+    monkeypatch.setattr(http.time, "monotonic", lambda: next(clock))
+    body = b'{"job": 7}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+    asked = served(b"", b"", b"", answer)
+    assert http.Api().wait(7) == {"job": 7}
+    assert len(asked) == 4
+
+
+def test_a_wait_that_was_never_answered_is_an_error_at_once(tmp_path, monkeypatch):
+    """A user, who starts no supervisor, finds no socket: there is nobody to be patient with."""
+    monkeypatch.setenv("CBX_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(http, "_UnixConnection", _nowhere)
+    with pytest.raises(UnreachableError):
+        http.Api().wait(7)
+
+
+def _nowhere(*_args, **_more):
+    raise UnreachableError("cannot reach the supervisor")
