@@ -12,7 +12,7 @@ from cbx_supervisor.execution.launching import Init
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.job import JobState, Queued
 from cbx_supervisor.model.result import Result
-from cbx_supervisor.scheduling.edges import Tie
+from cbx_supervisor.scheduling.edges import Stand, Tie
 from cbx_supervisor.scheduling.order import Importance
 
 # What a job that waits cannot handle yet, and would end most programs.
@@ -58,7 +58,7 @@ class LiveJob:
     __slots__ = (
         "_launching", "_on_change", "_orders", "_result", "_said", "_state", "_submission", "_wake", "_withdrawn",
         "attempt", "before", "durable", "frozen", "held", "hidden", "init", "master", "number", "session", "since",
-        "succeeded", "uid", "unwanted",
+        "stand", "succeeded", "uid", "unwanted",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class LiveJob:
         self.succeeded: bool | None = None  # once it gave its place back: whether those that come after it may run
         self.held: int | None = None  # the checkpoint that its changes wait in, once it is over
         self.before: Before = ()  # the jobs that it comes after because of what they do; forgotten when it is over
+        self.stand: Stand = ()  # where it stands in the order of its submitter's jobs, until it is over
         self.frozen: frozenset[str] = _NOTHING  # why it was stopped
         self.attempt = 1
         self.unwanted = False  # somebody had it ended: it is not tried again

@@ -109,17 +109,16 @@ class ProgramOrder:
         line, number = self._line(live), live.number
         if line is None or number not in line.unplanned:
             return
-        found = line.edges.add(number, accesses)
+        found, live.stand = line.edges.add(number, accesses)
         del line.unplanned[number]
         line.next_may_go()
         live.before = tuple((self._live[earlier], tie) for earlier, tie in sorted(found.items()))
 
     def follows(self, live: LiveJob) -> frozenset[int]:
         """Those of the jobs that one comes after that are not over."""
-        line = self._line(live) if live.before else None
-        if line is None:
+        if not live.before or self._line(live) is None:
             return _NOBODY
-        return frozenset(earlier.number for earlier, _ in live.before if earlier.number in line.edges)
+        return frozenset(earlier.number for earlier, _ in live.before if earlier.stand)
 
     def over(self, live: LiveJob) -> None:
         """A job is over, or will never be."""
@@ -127,10 +126,11 @@ class ProgramOrder:
         if line is None:
             return
         live.before = ()
-        line.edges.remove(live.number)
+        line.edges.remove(live.number, live.stand)
+        live.stand = ()
         line.unplanned.pop(live.number, None)
         line.next_may_go()
-        if not line.unplanned and not len(line.edges):
+        if not line.unplanned and line.edges.empty:
             self._lines.pop(line.key, None)
 
     def _line(self, live: LiveJob) -> _Line | None:

@@ -135,22 +135,30 @@ class _Node:
 _Met = list[tuple[_Node, _Chain]]
 
 
+Stand = _Group | tuple[_Group, ...]  # where one job stands; most do one thing, and very many may wait
+
+
+class Came(NamedTuple):
+    """Which jobs a new one has to come after, and why; and where it stands, for :meth:`Edges.remove`."""
+
+    ties: dict[int, Tie]
+    stand: Stand
+
+
 class Edges:
     """The jobs of one submitter that are not over, by what they use. They come in the order of their numbers."""
 
     def __init__(self) -> None:
         self._root = _Node(None, "")
         self._now = 0  # jobs that came
-        self._joined: dict[int, _Group | tuple[_Group, ...]] = {}  # most do one thing: very many may wait
 
-    def __len__(self) -> int:
-        return len(self._joined)
+    @property
+    def empty(self) -> bool:
+        """Whether nobody uses anything."""
+        return self._root.empty
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._joined
-
-    def add(self, number: int, accesses: Iterable[Access]) -> dict[int, Tie]:
-        """A job comes: which ones it has to come after, and why."""
+    def add(self, number: int, accesses: Iterable[Access]) -> Came:
+        """A job comes."""
         self._now += 1
         found: dict[int, Tie] = {}
         uses = dict.fromkeys(accesses, False)
@@ -169,13 +177,11 @@ class Edges:
             chain = node.below if access.below else node.here
             joined.append(chain.join(number, node, access.use, self._now))
             self._touch(node, access.use)
-        self._joined[number] = joined[0] if len(joined) == 1 else tuple(joined)
-        return found
+        return Came(found, joined[0] if len(joined) == 1 else tuple(joined))
 
-    def remove(self, number: int) -> None:
-        """A job is over, or will never be."""
-        joined = self._joined.pop(number, ())
-        for group in joined if isinstance(joined, tuple) else (joined,):
+    def remove(self, number: int, stand: Stand) -> None:
+        """A job is over, or will never be: it stands there no more."""
+        for group in stand if isinstance(stand, tuple) else (stand,):
             group.chain.leave(number, group)
             self._prune(group.node)
 
