@@ -125,6 +125,20 @@ def test_what_cannot_be_looked_at_is_not_taken_for_gone(mounted, name):
             assert found in {"old", "new"}, (number, said)
 
 
+@pytest.mark.parametrize("level", ["saved/2", "upper"])
+def test_a_level_that_cannot_be_looked_at_is_not_left_out(mounted, level):
+    """The levels of a transaction are joined in their order, or not at all: what failed is done again."""
+    where = mounted("ext4")
+    seen = {}
+    for number in range(1, 4):
+        with phase_of(where, "transaction") as made:
+            call, path = tracing.Call(("newfstatat", number)), f"{made.trial.session.layers[0].root}/{level}"
+            _, said = tracing.failed_at(call, "EIO", made.trial.commit, path=path)
+            seen[number] = made.after(said)
+    states.told(seen.values())
+    assert {number: found for number, found in seen.items() if found not in {"old", "new"}} == {}
+
+
 def test_an_undo_that_cannot_shorten_a_file(mounted):
     """It is refused, and the file is append-only as before."""
     where = mounted("ext4")

@@ -65,9 +65,13 @@ def killed_at(call, work) -> tuple[int, str]:
     return _traced(work, ["-o", "/dev/null", "-e", f"inject={call[0]}:signal=KILL:when={call[1]}"])
 
 
-def failed_at(call, error, work) -> tuple[int, str]:
-    """Run ``work`` in a process whose ``call`` is not made and ends in ``error``, such as EIO."""
-    return _traced(work, ["-o", "/dev/null", "-e", f"inject={call[0]}:error={error}:when={call[1]}"])
+def failed_at(call, error, work, *, path=None) -> tuple[int, str]:
+    """Run ``work`` in a process whose ``call`` is not made and ends in ``error``, such as EIO.
+
+    With ``path``, only the calls that are about it count.
+    """
+    of = [] if path is None else ["-P", path]
+    return _traced(work, ["-o", "/dev/null", *of, "-e", f"inject={call[0]}:error={error}:when={call[1]}"])
 
 
 def _traced(work, options) -> tuple[int, str]:

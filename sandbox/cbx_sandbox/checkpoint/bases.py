@@ -50,7 +50,7 @@ def keep(session: Session, changes: Sequence[Change]) -> int:
     kept = 0
     for layer in session.layers:
         own = [change for change in changes if change.layer == layer.index and _is_text_change(change)]
-        if own and not os.path.exists(_directory(layer)):
+        if own and not files.is_there(_directory(layer)):
             kept += _keep(session, layer, own)
     return kept
 

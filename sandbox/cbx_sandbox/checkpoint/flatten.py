@@ -30,7 +30,7 @@ def flatten(uppers: Sequence[str]) -> None:
     """
     translate(uppers)  # before anything is moved: an origin in a level beneath is known only as long as it lies there
     for upper in uppers[1:]:
-        if not os.path.isdir(upper):
+        if not files.is_directory(upper):
             continue
         with files.directory(upper) as top, files.directory(uppers[0]) as base:
             _merge(top, base)
@@ -42,7 +42,7 @@ def translate(uppers: Sequence[str]) -> None:
 
     What an overlay over them shows stays what it is.
     """
-    present = [upper for upper in uppers[1:] if os.path.isdir(upper)]
+    present = [upper for upper in uppers[1:] if files.is_directory(upper)]
     for place, upper in enumerate(present):
         _translate(upper, [uppers[0], *present[:place]])
 

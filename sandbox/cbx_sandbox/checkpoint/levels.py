@@ -41,7 +41,7 @@ def ready(session: Session) -> int:
     _insist_there(session)
     number = depth(session)
     for layer in session.layers:
-        if not os.path.isdir(layer.upper) or saved(layer) != list(range(1, number + 1)):
+        if not files.is_directory(layer.upper) or saved(layer) != list(range(1, number + 1)):
             raise CbxError(
                 f"cannot use checkpoint {session.checkpoint}: its layer of {layer.target} is not whole",
                 hint="`cbx-sandbox fsck` looks at it; a rollback throws it away",
@@ -57,7 +57,7 @@ def save(session: Session, number: int) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(f"{layer.root}/{SAVED}", 0o700)
         place = f"{layer.root}/{SAVED}/{number}"
-        if not os.path.isdir(place):
+        if not files.is_directory(place):
             os.rename(layer.upper, place)
         _fresh(layer, place)
     sync(session)
@@ -95,7 +95,7 @@ def join(session: Session) -> None:
 
 def _insist_there(session: Session) -> None:
     # A layer whose upper directory is put aside is there all the same.
-    lost = [layer.target for layer in session.layers if not os.path.isdir(layer.root)]
+    lost = [layer.target for layer in session.layers if not files.is_directory(layer.root)]
     lost += gone(session) if not (lost or depth(session)) else ()
     if lost:
         raise CbxError(
@@ -106,7 +106,7 @@ def _insist_there(session: Session) -> None:
 
 def _fresh(layer: LayerSpec, like: str) -> None:
     """An empty upper directory that looks like the one beneath it, unless there is one."""
-    if not os.path.isdir(layer.upper):
+    if not files.is_directory(layer.upper):
         new = f"{layer.root}/{_NEW}"
         with files.directory(layer.root, os.O_PATH) as root:
             removal.remove_tree(root, os.fsencode(_NEW))

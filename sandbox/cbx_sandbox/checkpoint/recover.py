@@ -19,6 +19,7 @@ from cbx_sandbox.checkpoint.record import Record, holds_slots
 from cbx_sandbox.checkpoint.session import Session, directories, gone, keep_replaced
 from cbx_sandbox.checkpoint.stage import clear
 from cbx_sandbox.errors import CbxError
+from cbx_sandbox.linux import files
 
 
 class Recovered(enum.Enum):
@@ -68,7 +69,7 @@ def _clean(session: Session) -> None:
         with contextlib.suppress(OSError):
             journal.remove(directory)  # one that ends within its first record
     for index, layer in enumerate(session.layers):
-        if os.path.isdir(layer.upper) and os.path.isdir(f"{layer.root}/stage"):
+        if files.is_directory(layer.upper) and files.is_directory(f"{layer.root}/stage"):
             with live_root(session, index) as live_fd:
                 clear(layer, live_fd)
 
@@ -79,7 +80,7 @@ def damaged(session: Session) -> bool:
     A record is on disk before the first slot of a stage is filled, but for stages on the other side of a copy.
     """
     broken = any(
-        os.path.lexists(f"{directory}/{journal.NAME}") and not journal.read(directory)
+        files.is_there(f"{directory}/{journal.NAME}") and not journal.read(directory)
         for directory in directories(session)
     )
     return broken and any(_filled(f"{layer.root}/stage") for layer in session.layers)
@@ -98,7 +99,7 @@ def _recover(session: Session, directory: str, *, keep: bool) -> Recovered:
     records = journal.read(directory)
     record = Record.from_json(records[0][1])
     last = records[-1][0]
-    if last is Entry.DONE and record.partial and os.path.isdir(session.layers[record.layers[0].index].upper):
+    if last is Entry.DONE and record.partial and files.is_directory(session.layers[record.layers[0].index].upper):
         # What it replaced was on its way to a checkpoint of its own: the layers have the rest.
         for work in record.layers:
             with live_root(session, work.index) as live_fd:

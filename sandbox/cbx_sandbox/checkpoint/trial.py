@@ -38,7 +38,7 @@ def joined(session: Session) -> Iterator[Session]:
             # The originals first: what a copy was made from is told by the inode that it was made from.
             translate([*(f"{layer.root}/{level}" for level in levels), layer.upper])
             os.mkdir(copy.root, 0o700)
-            _copy([path for name in _COPIED if os.path.lexists(path := f"{layer.root}/{name}")], copy.root)
+            _copy([path for name in _COPIED if files.is_there(path := f"{layer.root}/{name}")], copy.root)
             uppers = [*(f"{copy.root}/{level}" for level in levels), copy.upper]
             flatten(uppers)
             if levels:

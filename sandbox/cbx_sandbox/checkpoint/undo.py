@@ -71,7 +71,7 @@ def touched(session: Session) -> list[str]:
         for parent in work.parents:
             for path in (parent.path, parent.source):
                 name = os.fsdecode(absolute(path, target))
-                if os.path.isdir(name) and not os.path.islink(name):
+                if files.is_directory(name):
                     found.add(os.path.realpath(name))
     return sorted(found) or sorted(session.targets)
 

@@ -329,6 +329,29 @@ def leads_elsewhere(error: OSError) -> bool:
     return error.errno in _ELSEWHERE
 
 
+def is_there(path: str) -> bool:
+    """Whether the path leads to something, a symlink too.
+
+    Raises OSError: that cannot be seen. os.path takes a disk that fails for a file that is not there.
+    """
+    return _mode_at(path) is not None
+
+
+def is_directory(path: str) -> bool:
+    """Whether the path leads to a directory, not to a symlink. Raises OSError: that cannot be seen."""
+    mode = _mode_at(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode_at(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except OSError as error:
+        if not leads_elsewhere(error):
+            raise
+        return None
+
+
 def _identity(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino

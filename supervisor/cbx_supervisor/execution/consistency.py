@@ -17,7 +17,7 @@ from cbx_sandbox.checkpoint import journal, leftovers, levels, parting, recover
 from cbx_sandbox.checkpoint import session as sessions
 from cbx_sandbox.checkpoint.journal import Entry, Tail
 from cbx_sandbox.checkpoint.session import Session
-from cbx_sandbox.linux import mountinfo, mounts
+from cbx_sandbox.linux import files, mountinfo, mounts
 from cbx_supervisor.execution import interrupted, transactions
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.transaction import Transaction
@@ -127,13 +127,13 @@ class Check:
                 yield self._finding(row, "row-behind", text, "write down what the journal says", finish)
         if not any(journal.read(directory) for directory in sessions.directories(session)):
             for layer in session.layers:
-                if row.state is not CheckpointState.OPEN and os.path.isdir(f"{layer.root}/stage"):
+                if row.state is not CheckpointState.OPEN and files.is_directory(f"{layer.root}/stage"):
                     text = f"there is a stage beside its layer of {layer.target} and no journal"
                     yield self._finding(row, "stage-orphaned", text, "remove the stage: it was never used", finish)
 
     def _waiting(self, row: Checkpoint, session: Session) -> Iterator[Finding]:
         lost = [layer for layer in session.layers if sessions.is_gone(layer)]
-        away = [layer for layer in lost if not os.path.isdir(os.path.dirname(os.path.dirname(layer.root)))]
+        away = [layer for layer in lost if not files.is_directory(os.path.dirname(os.path.dirname(layer.root)))]
         for layer in away:
             text = f"its layer of {layer.target} is out of reach: {layer.root}"
             yield Finding("layer-unreachable", _name(row), text, "mount its file system again where it was")
@@ -166,7 +166,7 @@ class Check:
     def _left(self, row: Checkpoint, session: Session) -> Iterator[Finding]:
         """One that is decided on: of it there may be what a commit replaced, and nothing else."""
         kept = any(journal.read(directory) for directory in sessions.directories(session))
-        there = [layer for layer in session.layers if os.path.lexists(layer.upper if kept else layer.root)]
+        there = [layer for layer in session.layers if files.is_there(layer.upper if kept else layer.root)]
         if there and not self._served:
             text = f"it is {row.state.value}, and its layer of {there[0].target} is still there"
             remove = sessions.keep_replaced if kept else sessions.discard

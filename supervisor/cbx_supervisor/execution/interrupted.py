@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from cbx_sandbox.checkpoint import homes, journal, leftovers, listing, parting, 
 from cbx_sandbox.checkpoint.changes import summarise
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import CbxError
-from cbx_sandbox.linux import mountinfo
+from cbx_sandbox.linux import files, mountinfo
 from cbx_supervisor.model.checkpoint import Checkpoint, CheckpointState
 from cbx_supervisor.model.result import CheckpointRef
 from cbx_supervisor.paths import Paths
@@ -121,9 +120,17 @@ def _journaled(database: Database, paths: Paths) -> list[int]:
         number
         for home in layer_homes(paths)
         for number in leftovers.find(home, owner)
-        if os.path.lexists(f"{home}/{number}/{journal.NAME}")
+        if _has_journal(f"{home}/{number}")
     }
     return sorted(numbers)
+
+
+def _has_journal(directory: str) -> bool:
+    """Also where that cannot be seen: who reads it says so."""
+    try:
+        return files.is_there(f"{directory}/{journal.NAME}")
+    except OSError:
+        return True
 
 
 def finished(row: Checkpoint) -> tuple[CheckpointState, str]:

@@ -16,6 +16,7 @@ from cbx_sandbox.checkpoint.changes import absolute, split
 from cbx_sandbox.checkpoint.diff import diff
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.errors import UsageError
+from cbx_sandbox.linux import files
 from cbx_supervisor.execution.submission import Submission
 from cbx_supervisor.model.checkpoint import Checkpoint
 from cbx_supervisor.store import checkpoints
@@ -64,7 +65,7 @@ def _places(session: Session) -> list[box.OverlayPlace]:
     """
     found = []
     for layer in session.layers:
-        if not os.path.isdir(layer.upper):
+        if not files.is_directory(layer.upper):
             raise UsageError(f"cannot look around: the layer of {layer.target} is not there")
         inside = _changed(session, layer.index) if layer.whole_mount and not layer.redirect_dir else [b""]
         for path in inside:

@@ -120,7 +120,9 @@ class Job:
 
     def _wrong_output(self, supervisor):
         if self.detached:
-            text = supervisor.get(f"/v1/jobs/{self.number}/log").decode() if self.number else ""
+            # Of a job that was never started there is none: 404.
+            status, kept = supervisor.http("GET", f"/v1/jobs/{self.number}/log") if self.number else (404, b"")
+            text = kept.decode() if status == 200 else ""
         else:
             text = (self.directory / "out").read_text()
         count = text.splitlines().count("ran")
