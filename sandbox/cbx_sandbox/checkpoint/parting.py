@@ -113,10 +113,13 @@ def clear(session: Session, done: Sequence[Change]) -> None:
 def _clear_source(upper: files.Cursor, path: bytes) -> None:
     """Remove the mark that says that something was moved away: once that is undone, it would say that it is to go."""
     directory, name = split(path)
-    with contextlib.suppress(OSError):
+    try:
         status = os.stat(name, dir_fd=upper.go(directory), follow_symlinks=False)
         if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
             os.unlink(name, dir_fd=upper.fd)
+    except OSError as error:
+        if not files.leads_elsewhere(error):
+            raise
 
 
 def _sync(directory: str) -> None:
