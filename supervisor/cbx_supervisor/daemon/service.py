@@ -247,6 +247,9 @@ class Service:
                 waiting.append(waking.keep(self.executor, each))
             else:
                 resuming.await_client(self.executor, each)
+        for number, at_once in stopped.withdrawn.items():
+            if (live := self.executor.live.get(number)) is not None:
+                live.kill() if at_once else live.stop()
         counts = {name: len(getattr(found, name)) for name in ("running", "ended", "waiting", "awaited", "closed")}
         if any(counts.values()):
             self.log("jobs of an earlier supervisor", **counts, seconds=round(time.time() - self.started, 3))

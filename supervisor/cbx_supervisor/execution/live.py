@@ -189,13 +189,14 @@ class LiveJob:
             self._carry_out(init, order, number)
         self._orders = None
 
-    def signal(self, name: str, number: int) -> None:
-        """Pass a signal on to the command; a job that waits is withdrawn by those that would end it."""
+    def signal(self, name: str, number: int) -> bool:
+        """Pass a signal on to the command; a job that waits is withdrawn by those that would end it: True."""
         self.unwanted = self.unwanted or name in _ENDING
         if self._launching or name not in _ENDING:
             self._order("signal", number)
-        else:
-            self._withdraw()
+            return False
+        self._withdraw()
+        return True
 
     def stop(self) -> None:
         """End it: SIGTERM first."""

@@ -240,6 +240,14 @@ ALTER TABLE predictions ADD COLUMN reads TEXT;
 ALTER TABLE lessons ADD COLUMN reads TEXT NOT NULL DEFAULT '[]';
 """
 
+# Whom somebody has told to end, or not to begin: an order that was acknowledged outlives the supervisor.
+_WITHDRAWN = """
+CREATE TABLE withdrawn (
+    job INTEGER PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+    at_once INTEGER NOT NULL
+) STRICT;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     _FIRST,
     _PREDICTIONS,
@@ -253,6 +261,7 @@ MIGRATIONS: tuple[str, ...] = (
     _ATTENTION,
     _STEERING,
     _READS,
+    _WITHDRAWN,
 )
 # What a step needs done in Python, in its own transaction.
 _AFTER: Mapping[str, Callable[[sqlite3.Connection], None]] = {_CHAINED: _chain_old_entries}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import pytest
 from tests.daemon.conftest import until
 from tests.daemon.durable.conftest import crash, detached, ended, state
@@ -91,3 +94,57 @@ def test_a_drained_queue_takes_nothing_from_any_supervisor(supervisor):
     crash(supervisor)
     supervisor.start("--idle-exit", "120")
     assert supervisor.run("true").end()["status"] == 0
+
+
+def orders(supervisor):
+    """Who is to end, as the store has it."""
+    with contextlib.closing(sqlite3.connect(supervisor.paths.database)) as database:
+        return dict(database.execute("SELECT job, at_once FROM withdrawn"))
+
+
+def order(supervisor, job, *, at_once):
+    """What a supervisor has on disk that was killed between its word that a job is to end and the deed."""
+    with contextlib.closing(sqlite3.connect(supervisor.paths.database)) as database, database:
+        database.execute("INSERT INTO withdrawn VALUES (?, ?)", (job, at_once))
+
+
+def test_that_a_job_is_to_end_is_on_disk_when_it_is_acknowledged(made):
+    """However it is said, of one that waits; a signal that a job may survive is no such order."""
+    made.start("--idle-exit", "120")
+    made.post("/v1/queue", {"paused": True})
+    said = [
+        ("cancel", {}, 0),
+        ("cancel", {"signal": "KILL"}, 1),
+        ("kill", {"signal": "KILL"}, 1),
+        ("kill", {"signal": "TERM"}, 0),
+        ("kill", {"signal": "USR1"}, None),
+    ]
+    wanted = {}
+    for verb, body, at_once in said:
+        job = detached(made, "exit 4").job()
+        made.post(f"/v1/jobs/{job}/{verb}", body)
+        wanted |= {} if at_once is None else {job: at_once}
+    crash(made)
+    assert orders(made) == wanted
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_was_to_end_ends_with_the_next_supervisor(made, tmp_path, at_once):
+    """A job that runs, and one that waits; of the controls, of whom nobody said so, one runs on and one is started."""
+    made.start("--idle-exit", "120")
+    running, other = (detached(made, f"until [ -e {tmp_path}/go ]; do sleep 0.02; done; exit 3").job() for _ in "12")
+    until(lambda: {state(made, running), state(made, other)} == {"running"})
+    made.post("/v1/queue", {"paused": True})
+    waiting, control = detached(made, "exit 4").job(), detached(made, "exit 5").job()
+    until(lambda: made.get(f"/v1/jobs/{control}/why")["waits_for"])
+    crash(made)
+    for job in (running, waiting):
+        order(made, job, at_once=at_once)
+    made.start("--idle-exit", "120")
+    assert ended(made, running)["status"] == (137 if at_once else 143)
+    assert ended(made, waiting)["state"] == "cancelled"
+    assert (state(made, other), state(made, control)) == ("running", "queued")
+    (tmp_path / "go").touch()
+    made.post("/v1/queue", {"paused": False})
+    assert ended(made, other)["status"] == 3
+    assert ended(made, control)["status"] == 5

@@ -36,7 +36,7 @@ from cbx_supervisor.model.prediction import Prediction
 from cbx_supervisor.model.result import Result
 from cbx_supervisor.model.roles import Right
 from cbx_supervisor.protocol.messages import Cancel, Kill
-from cbx_supervisor.store import attempts, audit, jobs, predictions
+from cbx_supervisor.store import attempts, audit, jobs, predictions, steering
 
 LONGEST_WAIT = 300.0
 MOST_ROWS = 1000
@@ -100,7 +100,8 @@ async def cancel(request: Request) -> Response:
     if live is None:
         return json_answer({"job": row.job.number, "state": row.state, "cancelled": False})
     live.kill() if body.signal == "KILL" else live.stop()
-    await audited(request, "cancelled", row, {"signal": body.signal, "reason": body.reason})
+    ordered = steering.withdraw(live.number, at_once=body.signal == "KILL")
+    await audited(request, "cancelled", row, {"signal": body.signal, "reason": body.reason}, ordered)
     return json_answer({"job": live.number, "state": state_name(live.state), "cancelled": True})
 
 
@@ -110,11 +111,12 @@ async def kill(request: Request) -> Response:
     row, live = await steered(request, "kill")
     if live is None:
         return json_answer({"job": row.job.number, "state": row.state, "signalled": False})
+    ordered = [steering.withdraw(live.number, at_once=True)] if body.signal == "KILL" else []
     if body.signal == "KILL":
         live.kill()
-    else:
-        live.signal(body.signal, signal.Signals["SIG" + body.signal])
-    await audited(request, "signalled", row, {"signal": body.signal})
+    elif live.signal(body.signal, signal.Signals["SIG" + body.signal]):
+        ordered = [steering.withdraw(live.number, at_once=False)]
+    await audited(request, "signalled", row, {"signal": body.signal}, *ordered)
     return json_answer({"job": live.number, "state": state_name(live.state), "signalled": True})
 
 
