@@ -99,10 +99,6 @@ def _meets(writer: Observed, other: Observed, *, listings: bool) -> str:
         found = next((name for name in touched | other.trace.listed if name.startswith(inside)), "")
         if found:
             return found
-    return next(iter(sorted(writer.trace.written & other.trace.written - _shared(writer, other))), "")
-
-
-def _shared(writer: Observed, other: Observed) -> frozenset[str]:
-    """Paths that both opened for writing and neither changed."""
-    unchanged = writer.trace.written - writer.writes, other.trace.written - other.writes
-    return frozenset(path for path in unchanged[0] & unchanged[1] if posixpath.lexists(path))
+    # Opened for writing by both and changed by neither is shared; what is gone afterwards was one name for both.
+    together = writer.trace.written & other.trace.written - (writer.unchanged & other.unchanged)
+    return next(iter(sorted(together)), "")

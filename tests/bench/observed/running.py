@@ -24,7 +24,10 @@ _OVERLAY = 'mount -t overlay overlay -o "$1" "$2" && shift 2 && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What one run did: paths, absolute. ``deleted`` means all that was beneath as well."""
+    """What one run did: paths, absolute. ``deleted`` means all that was beneath as well.
+
+    ``unchanged`` were there, were opened for writing, and are as they were.
+    """
 
     status: int
     output: bytes = b""  # what it printed, errors and all
@@ -32,6 +35,7 @@ class Observed:
     changed: frozenset[str] = frozenset()
     deleted: frozenset[str] = frozenset()
     trace: Trace = field(default_factory=Trace)
+    unchanged: frozenset[str] = frozenset()
 
     @property
     def writes(self) -> frozenset[str]:
@@ -53,7 +57,9 @@ def run(world: World, command: str, *, traced: bool = False, confined: bool = Fa
         trace = read_trace(f"{aside}/trace", world.cwd, world.root) if traced else Trace()
         with open(f"{aside}/output", "rb") as output:
             printed = output.read(MAX_OUTPUT)
-        return Observed(status, printed, frozenset(created), frozenset(changed), frozenset(deleted), trace)
+        # Asked now: the tree is gone when pairs are held against each other.
+        unchanged = frozenset(path for path in trace.written - created - changed - deleted if os.path.lexists(path))
+        return Observed(status, printed, frozenset(created), frozenset(changed), frozenset(deleted), trace, unchanged)
     finally:
         shutil.rmtree(aside)
 
