@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from cbx_sandbox.shell import builtins, environment, marks, programs, project_rules, rules
 from cbx_sandbox.shell.checks.follow import INJECTION
+from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.fingerprint import MAX_CALLS, form
 from cbx_sandbox.shell.following import Follower
 from cbx_sandbox.shell.inner import scripts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MAX_WRAPPERS = 40  # sudo env nice …
 MAX_REFERRED = 200  # variables that one reference may set; Bash follows no more than 8 references
 
+_DECIMAL = expression(r"-?[1-9][0-9]*|0|")
 _STANDARD = frozenset({"/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin", "/usr/local/sbin"})
 
 
@@ -151,7 +153,9 @@ class Interpreter(Follower):
         if assign.elements is not None:
             return " ".join(arg.text for word in assign.elements for arg in expand(word, self))
         value = expand_one(assign.value, self)
-        return (self.lookup(assign.name) or "") + value if assign.append else value
+        if not assign.append:
+            return value
+        return (self.lookup(assign.name) or "") + ("+" if assign.name in self.record.integers else "") + value
 
     def _elements(self, assign: Assign) -> list[str] | None:
         """Return what an array that is added to holds before that, None where that is not known."""
@@ -179,10 +183,12 @@ class Interpreter(Follower):
     def assign(self, name: str, value: str, where: Where = (-1, -1)) -> None:
         """Set a variable; some make later commands run something."""
         value = kept(value)
-        self.state.variables[name] = value
-        self.state.arrays.pop(name, None)
         if name in self.record.evaluated:
             self.arithmetic(value)
+        if name in self.record.integers and not _DECIMAL.fullmatch(value):
+            value = marks.add(HOLE, marks.of(value))
+        self.state.variables[name] = value
+        self.state.arrays.pop(name, None)
         environment.assigned(self, name, value, where)
         self._refer(name, where)
 

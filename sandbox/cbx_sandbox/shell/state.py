@@ -150,6 +150,7 @@ class Record(Struct, dict=True):
     estimates: list[Estimate] = field(default_factory=list)
     benign: set[int] = field(default_factory=lambda: {0})
     references: dict[str, set[str]] = field(default_factory=dict)  # of declare -n: the variables that a name may set
+    integers: set[str] = field(default_factory=set)
     evaluated: set[str] = field(default_factory=set)  # integers and references: what they get is arithmetic
     opaque: bool = False
     placed: bool = True  # all that is at least sequential says where it writes, or that it does not

@@ -24,10 +24,12 @@ _APPENDED = "\0>>"  # before a path: the output is appended to what is there
 
 _PARTS = frozenset({"RANDOM", "SRANDOM", "SECONDS", "EPOCHSECONDS", "PPID", "LINENO", "HOSTNAME"})  # set by bash itself
 _NAMES = expression(r"[A-Za-z_]\w*")
+_ASSIGNMENT = r"\s*(?:(?:[-+*/%&|^]|<<|>>)?=(?!=)|\+\+|--)"
 _ASSIGNED = expression(
-    r"(?<![A-Za-z0-9_])(?:([A-Za-z_][A-Za-z0-9_]*)(?:\[[^][]*\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)"
-    r"|([A-Za-z_]\w*)(?:\+\+|--))"
+    rf"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*){_ASSIGNMENT}|(?:\+\+|--)\s*([A-Za-z_][A-Za-z0-9_]*)"
 )
+_ELEMENT = expression(rf"\]{_ASSIGNMENT}")
+_SUBSCRIPTED = expression(r"(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*)\[")
 
 
 class Variables(Paths):
@@ -202,19 +204,28 @@ class Variables(Paths):
 
     def arithmetic(self, text: str) -> None:
         """Look at an arithmetic expression; subscripts in it are expanded once more, commands and all."""
-        if "$(" in text or "`" in text:
-            self.executes_unknown("arithmetic that executes what is quoted in it", (-1, -1))
-        for found in _ASSIGNED.finditer(text):
-            self.state.variables[found.group(1) or found.group(2)] = HOLE
-        names, seen = _NAMES.findall(text), set[str]()
-        while names:  # the value of a variable is an expression again
-            name = names.pop()
-            value = None if name in seen else self.state.variables.get(name)
-            seen.add(name)
-            if value and ("$(" in value or "`" in value):
-                self.executes_unknown("arithmetic that executes what a variable holds", (-1, -1))
-            elif value:
-                names += _NAMES.findall(value)
+        texts, seen = [text], set[str]()
+        why = "arithmetic that executes what is quoted in it"
+        while texts:
+            text = texts.pop()
+            if "$(" in text or "`" in text:
+                self.executes_unknown(why, (-1, -1))
+            why = "arithmetic that executes what a variable holds"
+            for name in dict.fromkeys(_NAMES.findall(text)):  # the value of a variable is an expression again
+                if name not in seen:
+                    seen.add(name)
+                    texts += filter(None, (self.state.variables.get(name), *(self.state.arrays.get(name) or ())))
+            self._computed(text)
+
+    def _computed(self, text: str) -> None:
+        """Give up what the variables hold that an expression assigns to; whether it gets as far is not known."""
+        names = {found.group(1) or found.group(2) for found in _ASSIGNED.finditer(text)}
+        if _ELEMENT.search(text):  # which name a bracket belongs to takes counting
+            names.update(_SUBSCRIPTED.findall(text))
+        for name in names:
+            held = marks.of(self.state.variables.get(name))
+            self.assign(name, marks.add(HOLE, held))
+            self.state.arrays[name] = None
 
     def executes(self, why: str) -> None:
         """Note that an expansion executes text."""

@@ -28,6 +28,8 @@ def _declare(run: Interpreter, call: Call) -> str:
         run.state.local |= {arg.text.partition("=")[0] for arg in call.args if not arg.text.startswith("-")}
     exports = call.name == "export" or any(re.match(r"-\w*x", arg.text) for arg in call.args)
     nameref = any(arg.text.startswith("-") and "n" in arg.text for arg in call.args)
+    if any(_EVALUATED.match(arg.text) for arg in call.args):
+        _evaluate(run, call, nameref=nameref)
     for arg in call.args:
         name, equals, value = arg.text.partition("=")
         if exports and not name.startswith("-"):
@@ -42,8 +44,6 @@ def _declare(run: Interpreter, call: Call) -> str:
             run.state.variables[name] = ""
         if nameref and call.name != "export" and not name.startswith("-"):
             _refers(run, name, value, call.where)
-    if any(_EVALUATED.match(arg.text) for arg in call.args):
-        _evaluate(run, call, nameref=nameref)
     return HOLE if not call.args or call.args[0].text.startswith("-") else ""
 
 
@@ -64,6 +64,8 @@ def _evaluate(run: Interpreter, call: Call, *, nameref: bool) -> None:
         if not _NAME.match(name):
             continue
         run.record.evaluated |= {name, value} if nameref else {name}
+        if not nameref:
+            run.record.integers.add(name)
         for text in (value if equals else name, *(run.state.arrays.get(name) or ())):
             run.arithmetic(text)
 
