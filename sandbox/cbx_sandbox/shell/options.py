@@ -22,6 +22,7 @@ class Given(Struct):
     option: Option
     value: Arg | None
     arg: Arg
+    index: int = -1  # of its word among the arguments
 
 
 class Parsed(Struct):
@@ -36,12 +37,23 @@ class Parsed(Struct):
         """Whether one of the options was given."""
         return any(given.name in names for given in self.options)
 
+    def surely_has(self, *names: str) -> bool:
+        """Whether one of the options was given and cannot be what an unknown one before it takes as its value."""
+        return any(
+            given.name in names and not (index and _may_take(self.options[index - 1], given))
+            for index, given in enumerate(self.options)
+        )
+
     def value(self, *names: str) -> Arg | None:
         """Return the argument of the last of the options."""
         for given in reversed(self.options):
             if given.name in names:
                 return given.value
         return None
+
+
+def _may_take(before: Given, given: Given) -> bool:
+    return before.option is _FLAG and before.value is None and before.index in {given.index, given.index - 1}
 
 
 def parse_options(rule: Rule, args: list[Arg], *, stop: bool = False) -> Parsed:
@@ -51,6 +63,7 @@ def parse_options(rule: Rule, args: list[Arg], *, stop: bool = False) -> Parsed:
     while index < len(args):
         arg = args[index]
         text = arg.text
+        place = index
         index += 1
         if rule.style == "none":
             parsed.operands.append(arg)
@@ -73,6 +86,10 @@ def parse_options(rule: Rule, args: list[Arg], *, stop: bool = False) -> Parsed:
             index += _long(rule, arg, args[index : index + 1], parsed)
         else:
             index += _short(rule, arg, args[index : index + 1], parsed)
+        for given in reversed(parsed.options):
+            if given.index >= 0:
+                break
+            given.index = place
         if parsed.options and parsed.options[-1].option.role == "rest":
             parsed.rest = args[index:]
             return parsed

@@ -12,7 +12,7 @@ from cbx_sandbox.shell.estimate import COSTS
 from cbx_sandbox.shell.expressions import expression
 from cbx_sandbox.shell.options import Given, Parsed, parse_options
 from cbx_sandbox.shell.state import Offsets, Record
-from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, Tier
+from cbx_sandbox.shell.tiers import CONDITIONAL, DANGEROUS, SAFE, SEQUENTIAL, SHORT, Tier
 from cbx_sandbox.shell.words import HOLE, Arg
 
 if TYPE_CHECKING:
@@ -204,16 +204,17 @@ def note_cost(run: Interpreter, rule: Rule, tier: Tier) -> None:
 def chosen(rule: Rule, parsed: Parsed) -> Rule:
     """Apply the first condition of the rule that holds."""
     for when in rule.whens:
-        if _holds(when, parsed):
+        if _holds(rule, when, parsed):
             return replace(rule, **rules.fields(when.changes))
     return rule
 
 
-def _holds(when: When, parsed: Parsed) -> bool:
+def _holds(rule: Rule, when: When, parsed: Parsed) -> bool:
     count = len(parsed.operands)
     if not when.least <= count <= when.most or (when.most < 1 << 30 and any(arg.many for arg in parsed.operands)):
         return False
-    if when.has and not parsed.has(*when.has):
+    milder = SHORT[when.changes.get("tier", "dangerous")].rank < rule.tier.rank
+    if when.has and not (parsed.surely_has if milder else parsed.has)(*when.has):
         return False
     if when.lacks and (parsed.has(*when.lacks) or parsed.open):
         return False
