@@ -5,20 +5,45 @@ from __future__ import annotations
 import json
 import os
 import sys
+from base64 import b64encode
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cbx_sandbox.shell.effects import surrogates
 from cbx_supervisor.client.failure import printable, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ELLIPSIS = "…"
+_EXACT = frozenset({"command", "path"})
 
 
 def show_json(value: object) -> None:
-    """Print one JSON value on one line."""
-    show(json.dumps(value))
+    """Print one JSON value on one line, which is valid UTF-8 and Unicode also where a text in it is not."""
+    text = json.dumps(value)
+    if "\\ud" in text:  # a lone surrogate, or one half of a letter
+        text = json.dumps(_valid(value))
+    show(text)
+
+
+def _valid(value: Any) -> Any:
+    """Show bytes that are no UTF-8 as ``\\xff``; beside a command and a path stands what it really is."""
+    if isinstance(value, str):
+        return _shown(value)
+    if isinstance(value, dict):
+        made = {}
+        for key, held in value.items():
+            made[_shown(key)] = _valid(held)
+            if key in _EXACT and isinstance(held, str) and _shown(held) != held:
+                made[f"{key}_base64"] = b64encode(held.encode("utf-8", surrogates(held))).decode()
+        return made
+    return [_valid(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _shown(text: str) -> str:
+    encoded = text.encode("utf-8", "backslashreplace" if surrogates(text) == "surrogatepass" else "surrogateescape")
+    return encoded.decode("utf-8", "backslashreplace")
 
 
 def show(text: str) -> None:

@@ -1,5 +1,6 @@
 """The verbs that need no supervisor, and the funnel for what goes wrong, through the real command."""
 
+import base64
 import json
 import os
 import subprocess
@@ -67,7 +68,31 @@ def test_analyse_takes_bytes_that_are_no_text_and_lines_that_are_too_long(tmp_pa
     found = answers(run("analyse", str(tmp_path / "lines")))
     assert [answer["line"] for answer in found] == [1, 2, 3]
     assert found[0]["reasons"][0]["span"] == [3, 4]
+    assert found[0]["command"] == r"rm \xff"
+    assert base64.b64decode(found[0]["command_base64"]) == b"rm \xff"
+    (path,) = found[0]["effects"]["paths"]
+    assert path["path"].endswith(r"/\xff")
+    assert base64.b64decode(path["path_base64"]).endswith(b"/\xff")
     assert found[1]["error"] == "longer than 4 MiB"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"rm g\xf6", r"rm g\xf6"),
+        (b'{"command": "rm \\udcf6"}', r"rm \xf6"),
+        (b'{"command": "rm \\ud800x"}', r"rm \ud800x"),
+        ("rm 😀".encode(), "rm 😀"),
+        (b'{"command": "rm \\ud83d\\ude00"}', "rm 😀"),
+    ],
+)  # fmt: skip
+def test_what_analyse_prints_is_json_for_every_reader(line, shown):
+    """No half of a letter is in it, whatever it was asked about; what is valid stays as it is."""
+    done = subprocess.run([CLIENT, "analyse", "-"], input=line, capture_output=True, timeout=60, check=True)
+    answer = json.loads(done.stdout)
+    assert answer["command"] == shown
+    assert ("command_base64" in answer) == ("\\" in shown)
+    json.dumps(answer, ensure_ascii=False).encode("utf-8", "strict")
 
 
 def test_analyse_answers_before_it_has_read_everything():
