@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.infer import Interpreter
     from cbx_sandbox.shell.state import Where
 
-_LESS_LOOKS = expression(r"(?:-?[aAcCdeEfFgGiIJKLmMnNqQrRsSuUVwWX]+ ?)*")  # none of them writes or takes a text
+_LESS_LOOKS = expression(r"(?:-?[aAcCdeEfFgGiIJKLmMnNqQrRsSuUVwWX]++ ?)*+")  # none of them writes or takes a text
 KINDS = ("run", "input", "code", "options", "prompt", "function", "writes")
 AT_ONCE, WHEN_READ = "at-once", "when-read"
 

@@ -74,7 +74,7 @@ def of_pattern(text: str) -> str:
     return squeeze(_WILDCARD.sub(HOLE + PART, text))
 
 
-_WILDCARD = expression(r"\*+|\?|\[[^]/]*\]")
+_WILDCARD = expression(r"\*+|\?|\[[^]/]*(?:\]|(?=/)|\Z)")
 
 
 def squeeze(text: str) -> str:

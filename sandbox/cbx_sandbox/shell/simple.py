@@ -12,7 +12,10 @@ _REDIRECT = expression(r"(?:([0-9]+)|\{([A-Za-z_][A-Za-z0-9_]*)\})?(<<<|<<-|<<|<
 _ASSIGN = expression(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=|\[)")
 _DECLARING = frozenset("declare local export readonly typeset alias".split())
 _COMPUTES = frozenset("-eq -ne -lt -le -gt -ge -v -R -t".split())  # take arithmetic, or names with subscripts
-_QUOTED = expression(r"\$'(?:\\.|[^'\\])*'|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+# What is not closed ends with the text, and is a group.
+_QUOTED = expression(
+    r"(?:\$'(?:\\.?|[^'\\])*+|'[^']*+|\"(?:\\.?|[^\"\\])*+)(?:['\"]|(\Z))", re.DOTALL
+)  # ends at a quote or at all
 _ESCAPED = expression(r"(?:^|[^\\])(?:\\\\)*\\[()'\"`;&|<>]")  # which bash reads there as if it were not escaped
 _UNARY = expression(r"-[abcdefghknoprstuvwxzGLNORS]$")
 _BINARY = frozenset("= == != =~ < > -eq -ne -lt -le -gt -ge -nt -ot -ef".split())
@@ -228,9 +231,10 @@ class SimpleReader(Scanner):
             if self.peek() == ")":
                 self.pos += 1
                 self.pending = outer
-                if self.enclosed and _ESCAPED.search(_QUOTED.sub("", self.text[start : self.pos])):
+                bare = _QUOTED.sub(lambda quoted: quoted[0] if quoted.lastindex else "", self.text[start : self.pos])
+                if self.enclosed and _ESCAPED.search(bare):
                     raise self.fail("an escaped operator in an array in a substitution", start)
-                if outer and "\n" in _QUOTED.sub("", self.text[start : self.pos]):
+                if outer and "\n" in bare:
                     raise self.fail("an array over two lines, the first of which names a here-document", start)
                 if self.peek() == "(" or _ASSIGN.match(self.text, self.pos):
                     raise self.fail("an array that does not end where it is closed", start)

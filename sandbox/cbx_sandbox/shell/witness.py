@@ -27,12 +27,12 @@ MAX_NESTING = 40
 _OPENERS = expression(r"[({`]")
 # What bashlex is known to misread: it looks for commands inside text that is quoted for later.
 _NOT_FOR_BASHLEX = expression(
-    r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'|'.*[$`].*'"
-    r"|'[^']*[<>]\([^']*'",
+    r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'"
+    r"|\A[^']*+'(?:[^$`]*+[$`]|(?:(?![<>]\().)*+[<>]\()[^']*+'",
     re.DOTALL,
 )
 _NOT_FOR_TREE_SITTER = expression(
-    r"`[^`]*`[^`]*`|\bcoproc\b|<<|\r|[@+!?*]\(|[^\s;&|][<>]\(|\w\[[^\]]*\]\+?=|\$\(\(.*\$\(\(|(?m:^\s*[0-9])"
+    r"`[^`]*`[^`]*`|\bcoproc\b|<<|\r|[@+!?*]\(|[^\s;&|][<>]\(|\w\[[^][]*\]\+?=|\$\(\(.*\$\(\(|(?m:^[^\S\n]*[0-9])"
 )
 _NOT_NAMES = frozenset(
     {"time", "coproc", "!", "{", "}", "[[", "]]", "select", "function", "then", "do", "fi", "done", "esac"}

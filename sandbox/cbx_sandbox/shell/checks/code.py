@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_CODE = 20_000  # characters that are looked at
 SHORTEST = 8
 
-_STRINGS = expression(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'", re.DOTALL)
+_STRINGS = expression(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.){0,999}+\"|'(?:[^'\\\n]|\\.){0,999}+'", re.DOTALL)
 
 
 class _Table(Struct, frozen=True):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # psql: \\! and COPY … PROGRAM, sqlite3: .shell and .system, mysql: system and \\!, redis and the others have none.
 _ESCAPES = expression(
-    r"(?im)^\s*(?:\\!|\.(?:shell|system)\b|system\b)\s*(.+)$|\bprogram\s+'((?:[^']|'')+)'|\\(?:!|o\s*\||g\s*\|)\s*(.+)$"
+    r"(?im)^[^\S\n]*(?:\\!|\.(?:shell|system)\b|system\b)\s*(.+)$|\bprogram\s+'((?:[^']|'')+)'|\\(?:!|o\s*\||g\s*\|)\s*(.+)$"
 )
 
 
@@ -41,17 +41,17 @@ def _database(run: Interpreter, call: Call, rule: Rule) -> str:
 
 
 # sqlite3: what writes files besides the database, in its own commands and in SQL.
-_SENDS = expression(r"(?im:^\s*\.(?:output|once|excel|backup|save|clone|log|trace|dbconfig)\b[ \t]*(.*)$)")
-_TAKES = expression(r"(?im:^\s*\.(?:import|restore)\s+(?:-\S+\s+)*(\S+))")
+_SENDS = expression(r"(?im:^[^\S\n]*\.(?:output|once|excel|backup|save|clone|log|trace|dbconfig)\b[ \t]*(.*)$)")
+_TAKES = expression(r"(?im:^[^\S\n]*\.(?:import|restore)\s+(?:-\S+\s+)*(\S+))")
 _OPENS = expression(
     r"(?i:\b(?:attach\s+(?:database\s+)?|vacuum\s+(?:\w+\s+)?into\s+|writefile\s*\(\s*)(?:'((?:[^']|'')*)'|(?=[^'\s])))"
 )
 _DOES_MORE = expression(
-    r"(?im:^\s*\.(?:read|open|archive|ar|session|load|system|shell|cd)\b|\b(?:edit|load_extension)\s*\()"
+    r"(?im:^[^\S\n]*\.(?:read|open|archive|ar|session|load|system|shell|cd)\b|\b(?:edit|load_extension)\s*\()"
 )
 _CHANGES = expression(
     r"(?im)\b(?:insert|update|delete|replace|create|drop|alter|vacuum|reindex|analyze|begin|journal_mode)\b"
-    r"|^\s*\.(?:import|restore|read)\b"
+    r"|^[^\S\n]*\.(?:import|restore|read)\b"
 )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cbx_sandbox.shell.rules import Rule
 
 _REMOTE = expression(r"\[remote \"([^\"\n]+)\"\]((?:\n[ \t]+[^\n]*)*)")
-_URL = expression(r"^\s*(?:push)?url\s*=\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_URL = expression(r"^[^\S\n]*(?:push)?url[^\S\n]*=[^\S\n]*(\S(?:.*\S)?)", re.IGNORECASE | re.MULTILINE)
 _ELSEWHERE = expression(r"[a-z][a-z0-9+.-]*::?//|[^/]+:", re.IGNORECASE)
 _LOOKS = frozenset("--get --get-all --get-regexp --get-urlmatch -l --list --get-color --get-colorbool".split())
 
@@ -265,7 +265,7 @@ def _clone(run: Interpreter, call: Call, parsed: Parsed) -> None:
     if len(parsed.operands) > 1:
         target = parsed.operands[1]
     else:
-        name = re.sub(r"(?:/?\.git)?/*$", "", source.text).rpartition("/")[2].rpartition(":")[2]
+        name = source.text.rstrip("/").removesuffix(".git").rstrip("/").rpartition("/")[2].rpartition(":")[2]
         if not source.known or not name:
             run.writes(Arg(HOLE, source.start, source.end, many=True), call.where)
             return

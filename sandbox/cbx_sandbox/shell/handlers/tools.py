@@ -34,13 +34,13 @@ _CLOUD_ACTS = expression(
     r"|get-credentials|get-access-token|login|ssh|exec|move|rotate|restore|resize|attach|detach|invoke|submit|cancel|upload|download|sync|rsync)(?:-.*)?$"
 )
 _ONE_NAME = expression(
-    r"\+(?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZzaAbB]|[\w.:@+-])*%[-_0^#]?[YmdHMSFTjsNyCuwVUGgI](?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZz]|[\w.:@+-])*"
+    r"\+(?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZzaAbB]|[\w.:@+-]){0,99}%[-_0^#]?[YmdHMSFTjsNyCuwVUGgI](?:%[-_0^#]?[YmdHMSFTjsNyCuwVUGgIZz]|[\w.:@+-]){0,99}"
 )
 _IN_FORMAT = expression(r"#\(([^)]*)")
 _SOCAT_RUNS = expression(r"(exec|system|shell)(?::(.*))?$", re.IGNORECASE | re.DOTALL)
 _SOCAT_FILES = expression(r"(?:open|create|creat|file|gopen|pipe):([^,]+)", re.IGNORECASE)
 _FZF_RUNS = expression(
-    r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)\)(?=[,+]|$)|\[(.*?)\]|:(.*))",
+    r"(?:execute(?:-silent|-multi)?|become|reload(?:-sync)?|preview|transform\w*)(?:\((.*?)(?:\)(?=[,+]|$)|\Z)|\[(.*?)(?:\]|\Z)|:(.*))",
     re.DOTALL,
 )
 
@@ -310,11 +310,11 @@ def _fzf(run: Interpreter, call: Call, rule: Rule) -> str:
         if value is None:
             continue
         if given.name == "--preview":
-            run.nested(re.sub(r"\{[^}]*\}", "./cbx-name", value.text), call.where)
+            run.nested(re.sub(r"\{[^{}]*\}", "./cbx-name", value.text), call.where)
         elif given.name in {"--bind", "--execute"}:
             for found in _FZF_RUNS.finditer(value.text):
                 text = next((group for group in found.groups() if group is not None), "")
-                run.execute_text(re.sub(r"\{[^}]*\}", "./cbx-name", text), call.where)
+                run.execute_text(re.sub(r"\{[^{}]*\}", "./cbx-name", text), call.where)
         elif given.name == "--history":
             run.writes(value, call.where)
     programs.note_cost(run, rule, SAFE)

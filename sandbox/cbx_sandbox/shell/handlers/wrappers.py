@@ -282,7 +282,7 @@ def _parallel(run: Interpreter, call: Call, rule: Rule) -> str:
             run.execute_text(re.sub(r"\{[./]*\}", lambda _, arg=arg: arg.text, text), call.where)  # type: ignore[misc]  # a default binds the loop's value
         return HOLE
     run.record.reason("names-as-text", "what is read becomes part of a text that is executed", SEQUENTIAL, call.where)
-    return run.execute_text(re.sub(r"\{[^}\s]*\}", "./cbx-name", text), call.where)
+    return run.execute_text(re.sub(r"\{[^{}\s]*\}", "./cbx-name", text), call.where)
 
 
 def _text(run: Interpreter, call: Call, rule: Rule) -> str:

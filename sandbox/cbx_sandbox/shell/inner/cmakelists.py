@@ -6,8 +6,8 @@ import re
 
 from cbx_sandbox.shell.expressions import expression
 
-_COMMENT = expression(r"#\[(=*)\[.*?\]\1\]|#[^\n]*", re.DOTALL)
-_CALL = expression(r"([A-Za-z_]\w*)\s*\(([^()]*)")
+_COMMENT = expression(r"#\[(=*)\[.*?(?:\]\1\]|\Z)|#[^\n]*", re.DOTALL)
+_CALL = expression(r"(?<!\w)([A-Za-z_]\w*)\s*\(([^()]*)")
 # Commands that look, compute, or say what is to be built; find_package executes the modules that come with CMake.
 _PLAIN = frozenset(
     """cmake_minimum_required project set unset option message if elseif else endif foreach endforeach while endwhile

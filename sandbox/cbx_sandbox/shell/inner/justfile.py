@@ -44,7 +44,7 @@ class Justfile(Struct):
             return given.get(inner, self.variables.get(inner, self._value(inner)))
 
         line = re.sub(r"\{\{\{\{", "\0", line)
-        return re.sub(r"\{\{(.*?)\}\}", value, line).replace("\0", "{{")
+        return re.sub(r"\{\{(.*?)(?:\}\}|$)", value, line).replace("\0", "{{")
 
     def _value(self, text: str) -> str:
         """Return what is written as a value: a text in quotes; back-ticks are executed."""
