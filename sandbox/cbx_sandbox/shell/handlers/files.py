@@ -233,6 +233,8 @@ def _downloads(run: Interpreter, call: Call, rule: Rule) -> str:
         rule = replace(rule, tier=SAFE, writes=())
     output = programs.settle(run, call, rule, parsed)
     _sends(run, call, parsed)
+    if rule.name == "wget":
+        _wgetrc(run, call, parsed)
     for given in parsed.options:
         if given.option.role == "write" and given.value is not None and given.value.known:
             path = run.absolute(given.value.text)
@@ -287,6 +289,29 @@ def _saved_as_named(run: Interpreter, rule: Rule, parsed: Parsed) -> None:
                 run.record.trail.writes(path)
 
 
+# Settings of wget that neither write, send nor run anything, spelled as it compares them.
+_PLAIN_SETTINGS = frozenset(
+    """robots user useragent referer tries timeout dnstimeout connecttimeout readtimeout wait waitretry randomwait quota
+    limitrate useproxy httpproxy httpsproxy ftpproxy noproxy checkcertificate cacertificate cadirectory secureprotocol
+    verbose quiet showprogress progress serverresponse debug passiveftp cache continue level recursive noparent accept
+    reject domains excludedomains followftp relativeonly spanhosts inet4only inet6only retryonhttperror header
+    httpsonly ignorelength maxredirect dnscache bindaddress trustservernames contentonerror loglevel""".split()
+)
+
+
+def _wgetrc(run: Interpreter, call: Call, parsed: Parsed) -> None:
+    """Follow the lines of a configuration that stand on the command line."""
+    for given in parsed.options:
+        if given.name not in {"-e", "--execute"} or given.value is None:
+            continue
+        name, _, value = given.value.text.partition("=")
+        setting = name.strip().lower().replace("_", "").replace("-", "")
+        if setting == "useaskpass":
+            run.execute_text(value.strip(), call.where)
+        if setting not in _PLAIN_SETTINGS:
+            run.record.reason("settings", "a setting that writes, sends or runs something", SEQUENTIAL, call.where)
+
+
 def _sends(run: Interpreter, call: Call, parsed: Parsed) -> None:
     """Note the files whose content goes out: @FILE in data and forms, and what is uploaded."""
     for given in parsed.options:
@@ -304,6 +329,10 @@ def _sends(run: Interpreter, call: Call, parsed: Parsed) -> None:
             "--form",
         }:
             name = text.partition("@")[2].partition(";")[0] if "@" in text else text.partition("=<")[2]
+        elif given.name in {"-H", "--header", "--proxy-header"} and call.name == "curl":
+            name = text.removeprefix("@") if text.startswith("@") else ""
+            if name:
+                run.record.reason("sends", "sends what is in a file", SEQUENTIAL, call.where)
         elif given.name in {"-T", "--upload-file", "--post-file", "--body-file"}:
             name = text
         if name not in {"", "-"}:
