@@ -28,7 +28,7 @@ def show_json(value: object) -> None:
 
 
 def _valid(value: Any) -> Any:
-    """Show bytes that are no UTF-8 as ``\\xff``; beside a command and a path stands what it really is."""
+    r"""Show bytes that are no UTF-8 as ``\xff``; beside a command and a path stands what it really is."""
     if isinstance(value, str):
         return _shown(value)
     if isinstance(value, dict):
