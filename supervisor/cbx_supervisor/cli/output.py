@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ELLIPSIS = "…"
+LEAST, LEAST_OF_LAST = 2, 10  # columns
 _EXACT = frozenset({"command", "path"})
 
 
@@ -111,19 +112,35 @@ def cell(value: object) -> str:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Align columns; on a terminal the last one is cut to fit."""
+    """Align columns; on a terminal the last one is cut to fit, then the widest of the others."""
     grid = [list(headers), *([cell(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in grid) for column in range(len(headers))]
-    room = None
     if sys.stdout.isatty():
-        room = max(10, width() - sum(widths[:-1]) - 2 * (len(widths) - 1))
-    made = []
-    for row in grid:
-        last = row[-1] if room is None or len(row[-1]) <= room else row[-1][: room - 1] + ELLIPSIS
-        made.append(
-            "  ".join([*(text.ljust(width) for text, width in zip(row[:-1], widths, strict=False)), last]).rstrip()
-        )
-    return "\n".join(made)
+        widths = fitting(widths, width() - 2 * (len(widths) - 1))
+    return "\n".join(
+        "  ".join(cut(text, width).ljust(width) for text, width in zip(row, widths, strict=False)).rstrip()
+        for row in grid
+    )
+
+
+def fitting(widths: Sequence[int], room: int) -> list[int]:
+    """Return widths of columns that take no more room together, if they can.
+
+    The last column gives first, then the widest of the others; the first one, which names the row, gives last.
+    """
+    made = list(widths)
+    made[-1] = min(made[-1], max(LEAST_OF_LAST, room - sum(made[:-1])))
+    for giving in (range(1, len(made)), range(1)):
+        while sum(made) > room and (widest := max(giving, key=made.__getitem__, default=0)) in giving:
+            if made[widest] <= LEAST:
+                break
+            made[widest] -= 1
+    return made
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text in no more columns; an ellipsis stands for what is left out."""
+    return text if len(text) <= width else text[: width - 1] + ELLIPSIS
 
 
 def pairs(entries: Iterable[tuple[str, object]]) -> str:

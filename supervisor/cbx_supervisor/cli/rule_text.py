@@ -56,6 +56,7 @@ _OPERANDS = {
     "run": "is executed as shell text",
     "exec": "is executed as a program",
 }
+_SIDE_BY_SIDE = 70  # columns that names and what is said of them take beside each other
 _PLACES = {"project": "the project", "cwd": "the working directory", "git": "git's own directory"}
 _KINDS = {
     "run": "runs what it holds",
@@ -169,10 +170,13 @@ def _spelled(value: Any) -> str:
 # -- sentences ----------------------------------------------------------------------------------------------------
 
 
-def render(program: str, rule: Rule) -> str:
-    """Lay out a rule for people; ``program`` is the word that has definitions, the rule may be a subcommand's."""
-    parts = [f"{rule.name}: {_tier(rule)}", ""]
-    parts += [f"  {line}" for line in sentences(rule)]
+def render(program: str, rule: Rule, width: int | None = None) -> str:
+    """Lay out a rule for people; ``program`` is the word that has definitions, the rule may be a subcommand's.
+
+    No line is wider than ``width``, if that is told, but for words that are.
+    """
+    parts = [*_wrapped(f"{rule.name}: {_tier(rule)}", width), ""]
+    parts += [line for sentence in sentences(rule) for line in _wrapped(sentence, width, "  ")]
     for header, rows in (
         ("options", _options(rule)),
         ("conditions, the first that holds", [(_when(when), _then(when)) for when in rule.whens]),
@@ -182,24 +186,33 @@ def render(program: str, rule: Rule) -> str:
         ("where it comes from", _sources(program, rule)),
     ):
         if rows:
-            parts += ["", f"{header}:", *_entries(rows)]
+            parts += ["", *_wrapped(f"{header}:", width), *_entries(rows, width)]
     changed = changes(program, rule) if rule.name == program else []
     if changed:
-        parts += ["", "what the administrator's rules changed:", *(f"  {output.cell(line)}" for line in changed)]
+        parts += ["", *_wrapped("what the administrator's rules changed:", width)]
+        parts += [line for entry in changed for line in _wrapped(output.cell(entry), width, "  ")]
     return "\n".join(part for index, part in enumerate(parts) if part or parts[index - 1])
 
 
-def _entries(rows: list[tuple[str, str]]) -> list[str]:
+def _wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
+    if width is None:
+        return [indent + text]
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _entries(rows: list[tuple[str, str]], width: int | None) -> list[str]:
     """Lay out names and what is said of them: side by side where the names are short, else one under the other."""
-    room = 34
+    room = 34 if width is None or width >= _SIDE_BY_SIDE else 0
     made = []
     for names, said in rows:
-        first, *rest = textwrap.wrap(output.cell(names), 100, break_long_words=False, break_on_hyphens=False) or [""]
-        if not rest and len(first) <= room:
-            made.append(f"  {first:<{room}}  {output.cell(said)}")
+        first, *rest = _wrapped(output.cell(names), min(width or 102, 102), "  ")
+        what = _wrapped(output.cell(said), width, " " * (room + 4)) or [""]
+        if not rest and len(first) <= room + 2:
+            made += [f"{first:<{room + 2}}  {what[0].lstrip()}", *what[1:]]
         else:
-            made += [f"  {line}" for line in (first, *rest)]
-            made.append(f"  {'':<{room}}  {output.cell(said)}")
+            made += [first, *rest, *what]
     return made
 
 

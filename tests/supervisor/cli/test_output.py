@@ -37,6 +37,24 @@ def test_paths_in_effects_are_escaped():
 
 
 @pytest.mark.parametrize(
+    ("widths", "room", "fitted"),
+    [
+        ([4, 6, 30], 50, [4, 6, 30]),
+        ([4, 6, 30], 30, [4, 6, 20]),
+        ([4, 6, 30], 14, [4, 5, 5]),
+        ([9, 2, 19, 10], 12, [6, 2, 2, 2]),
+        ([9, 6, 30], 1, [2, 2, 2]),
+        ([30], 20, [20]),
+    ],
+)
+def test_columns_give_way_to_a_narrow_terminal(widths, room, fitted):
+    """The last one first, then the widest, at last the first; two columns stay of each."""
+    assert output.fitting(widths, room) == fitted
+    assert output.cut("abcdef", 4) == "abc…"
+    assert output.cut("abcd", 4) == "abcd"
+
+
+@pytest.mark.parametrize(
     ("count", "shown"), [(0, "0 B"), (1023, "1023 B"), (512 << 20, "512 MiB"), (1536, "1.5 KiB"), (None, None)]
 )
 def test_sizes(count, shown):

@@ -174,3 +174,14 @@ def test_a_file_that_would_not_be_used_for_its_length_is_a_problem(tmp_path, lon
     rules.forget()
     assert [problem.text for problem in report.problems] == ["is longer than 1 MiB: it would not be used"][:longer]
     assert report.files == [str(file)]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+@pytest.mark.parametrize("program", ["git", "apt", "fdisk", "curl", "less"])
+def test_a_rule_fits_a_terminal(program, width):
+    """No line is wider, unless one word is; no word is lost."""
+    rule = rules.find(program)
+    text = rule_text.render(program, rule, width)
+    for line in text.split("\n"):
+        assert len(line) <= width or len(line.split()) == 1, line
+    assert text.split() == rule_text.render(program, rule).split()

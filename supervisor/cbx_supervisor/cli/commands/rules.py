@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 
 import click
 
@@ -78,7 +79,7 @@ def show(program: str, subcommand: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         output.show_json(rule_text.describe(rule) if subcommand else rule_text.whole(program, rule))
     else:
-        output.show(rule_text.render(program, rule))
+        output.show(rule_text.render(program, rule, output.width() if sys.stdout.isatty() else None))
 
 
 @command.command()
