@@ -8,7 +8,7 @@ none       expressions; none may be found in any word
 line       an expression that is found in the words joined by single spaces
 input      an expression that is found in what the command reads, as far as that is known
 unknown    true: also where what the command reads is not known in full
-valued     options of these programs that take a word as their value
+valued     options of these programs that take a word as their value: it is no operand, and none of ``none``
 bare       true: without any word that is no option
 """
 
@@ -97,8 +97,10 @@ class Pattern(Struct, frozen=True, dict=True):
         words = [text[:MAX_MATCHED] for text in texts]
         if not all(any(expression.search(word) for word in words) for expression in self._words):
             return False
-        if any(expression.search(word) for expression in self._none for word in words):
-            return False
+        if self._none:
+            own = [word for before, word in zip(["", *words], words, strict=False) if before not in self._valued]
+            if any(expression.search(word) for expression in self._none for word in own):
+                return False
         if self._line is not None and not self._line.search(" ".join(words)[:MAX_MATCHED]):
             return False
         return self._input is None or self._reads(self._input, stdin)
