@@ -27,6 +27,7 @@ from cbx_sandbox.linux import files
 
 _RESERVED, _RETURNED = 4096, 80  # bytes: for the records that there are always, and for each entry that is put back
 _STEP_NS = 10_000_000  # reading two clocks is not exact
+_PATH_MAX = 4096  # bytes of a path that a call takes, with the zero at its end (limits.h)
 
 
 # Device, inode and change time of what an undo put back: the change time that it had before the commit.
@@ -70,10 +71,15 @@ def touched(session: Session) -> list[str]:
         target = session.layers[work.index].target
         for parent in work.parents:
             for path in (parent.path, parent.source):
-                name = os.fsdecode(absolute(path, target))
+                name = os.fsdecode(_named(absolute(path, target)))
                 if files.is_directory(name):
                     found.add(os.path.realpath(name))
     return sorted(found) or sorted(session.targets)
+
+
+def _named(path: bytes) -> bytes:
+    """The path, or of one that is longer than any call takes, the deepest directory on it that can be named."""
+    return path if len(path) < _PATH_MAX else path[:_PATH_MAX].rpartition(b"/")[0]
 
 
 def _kept(session: Session, wanted: set[Entry]) -> tuple[str, Record, Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,23 @@ def test_back_and_forth(who):
             redo(trial.session)
     finally:
         trial.close()
+
+
+def test_deeper_than_a_path_can_name():
+    """What is to be locked is then the deepest directory that can be named."""
+    with harness.box(harness.SCRATCH) as box:
+        lines = "for _ in range(40):\n    if not os.path.isdir(name): os.mkdir(name)\n    os.chdir(name)"
+        code = f"import os, sys\nname = 'd' * 200\n{lines}\nopen(sys.argv[1], 'w')\n"
+        Path(box.base, "deep.py").write_text(code)
+        job = f"{sys.executable} {box.base}/deep.py"
+        assert checkpoint.commit(box.run(f"{job} first"), keep=True).state.value == "committed"
+        before = harness.manifest(box.live)
+        session = box.run(f"{job} second")
+        assert checkpoint.commit(session, keep=True).state.value == "committed"
+        (locked,) = touched(session)
+        assert (Path(locked).is_dir(), len(locked) > 3000) == (True, True)
+        undo(session)
+        assert harness.manifest(box.live) == before
 
 
 EDITS = {
