@@ -26,8 +26,9 @@ from cbx_sandbox.checkpoint.select import Selection
 from cbx_sandbox.checkpoint.session import Session
 from cbx_sandbox.checkpoint.undo import redo, undo
 from cbx_supervisor.cli.commands.fsck import command
+from cbx_supervisor.execution import interrupted as interrupted_commits
 from cbx_supervisor.execution.consistency import Check
-from cbx_supervisor.store.database import looking
+from cbx_supervisor.store.database import Database, looking
 
 pytestmark = pytest.mark.root
 
@@ -227,6 +228,37 @@ def part_committed(stopped, number, part, path):
 
     status, said = in_child(work)
     assert status == STOPPED, said
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("call", ["newfstatat", "openat"])
+def test_a_disk_that_fails_keeps_nobody_from_the_rest(stopped, call):
+    """What cannot be looked at is a finding; the others are told as ever."""
+    other = stopped.layer(stopped.held[3]) / "stage"
+    other.mkdir()
+    status, said = tracing.failed_at(tracing.Call((call, 1)), "EIO", stopped.fsck, path=journal_of(stopped))
+    other.rmdir()
+    assert status == 0, said
+    assert ("unreadable" in said, "stage-orphaned" in said) == (True, True), said
+
+
+@pytest.mark.crash
+def test_a_decision_stands_when_its_journal_cannot_be_read(stopped):
+    """At a start: called held, a committed checkpoint could be rolled back, and what it replaced would be lost."""
+
+    def start():
+        said = []
+        with contextlib.closing(Database(stopped.supervisor.paths.database)) as database:
+            interrupted_commits.finish(database, stopped.supervisor.paths, lambda text, **_: said.append(text))
+        return said
+
+    status, said = tracing.failed_at(tracing.Call(("openat", 1)), "EIO", start, path=journal_of(stopped))
+    assert (status, stopped.state(stopped.committed)) == (0, "committed"), said
+    assert "not read" in said
+
+
+def journal_of(stopped):
+    return str(stopped.layer(stopped.committed).parent / "journal")
 
 
 def test_a_layer_of_what_was_decided(stopped):

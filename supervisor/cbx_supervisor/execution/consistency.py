@@ -7,6 +7,7 @@ begun, or removes what nobody can ask for again; whatever may be the only copy o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sqlite3
 import time
@@ -60,7 +61,8 @@ class Check:
         for row in checkpoints.listed(self._connection, checkpoints.Choice(), limit=1 << 30):
             known.add(row.id)
             if row.session is not None:
-                yield from self._checkpoint(row, Session.from_json(row.session))
+                session = Session.from_json(row.session)
+                yield from _readable(_name(row), self._checkpoint(row, session))
         yield from self._unknown(known)
         yield from self._mounts()
 
@@ -178,24 +180,24 @@ class Check:
         for home in self._homes:
             for number in leftovers.find(home, self._owner):
                 place = f"{home}/{number}"
-                if number in known or (self._served and _age(place) < FRESH):
-                    continue
-                last = [entry for entry, _ in journal.read(place)][-1:]
-                if last and last[0] not in _OVER:
-                    text = f"a commit was begun there ({last[0].name}), and the store knows no checkpoint {number}"
-                    yield Finding("layer-without-row", place, text, "go back to the database that knows it")
-                    continue
-                whole = parting.origin(place)
-                row = None if whole is None else checkpoints.find(self._connection, whole)
-                if row is not None and row.session is not None:
-                    yield self._part(place, row, number)
-                    continue
-                text = f"the store knows no checkpoint {number}"
+                if number not in known and not (self._served and _age(place) < FRESH):
+                    yield from _readable(place, self._nobodys(home, number))
 
-                def remove(home: str = home, number: int = number) -> None:
-                    leftovers.remove(home, number)
-
-                yield Finding("layer-without-row", place, text, "remove it: nobody can ask for it", remove)
+    def _nobodys(self, home: str, number: int) -> Iterator[Finding]:
+        place = f"{home}/{number}"
+        last = [entry for entry, _ in journal.read(place)][-1:]
+        if last and last[0] not in _OVER:
+            text = f"a commit was begun there ({last[0].name}), and the store knows no checkpoint {number}"
+            yield Finding("layer-without-row", place, text, "go back to the database that knows it")
+            return
+        whole = parting.origin(place)
+        row = None if whole is None else checkpoints.find(self._connection, whole)
+        if row is not None and row.session is not None:
+            yield self._part(place, row, number)
+            return
+        text = f"the store knows no checkpoint {number}"
+        remove = functools.partial(leftovers.remove, home, number)
+        yield Finding("layer-without-row", place, text, "remove it: nobody can ask for it", remove)
 
     def _part(self, place: str, whole: Checkpoint, number: int) -> Finding:
         def write_down() -> None:
@@ -235,6 +237,14 @@ class Check:
 
     def _decided(self, row: Checkpoint, state: CheckpointState, why: str) -> Callable[[], object]:
         return lambda: self._write(checkpoints.decided(row.id, state, time.time(), message=why))
+
+
+def _readable(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Those that can be had; a disk that fails keeps nobody from the rest."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding("unreadable", subject, f"it cannot be looked at: {error}", "look after the disk, try again")
 
 
 def _name(row: Checkpoint) -> str:

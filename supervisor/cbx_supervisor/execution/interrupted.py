@@ -50,7 +50,11 @@ def finish(database: Database, paths: Paths, log: Log) -> dict[int, CheckpointRe
                 database.write(operation).result()
         if row is None or row.session is None:
             continue  # its layers are removed as those of nobody
-        state, message = finished(row)
+        try:
+            state, message = finished(row)
+        except OSError as error:
+            log("journal of a decided checkpoint not read", checkpoint=number, error=str(error))
+            state, message = row.state, row.message
         if state is not row.state or message != row.message:
             database.write(checkpoints.decided(number, state, time.time(), message=message)).result()
         if state is CheckpointState.OPEN:
@@ -136,12 +140,17 @@ def _has_journal(directory: str) -> bool:
 def finished(row: Checkpoint) -> tuple[CheckpointState, str]:
     """Finish or take back what was begun with one checkpoint: its state then, and what to say of it.
 
-    It stays OPEN if nothing had begun that would have to be finished.
+    It stays OPEN if nothing had begun that would have to be finished. Raises OSError: it is decided on, and whether
+    anything was begun with it since cannot be seen. Called held, it could be rolled back, and what it replaced with it.
     """
     assert row.session is not None
     try:
         became = recover.recover(Session.from_json(row.session), keep=True)
-    except (CbxError, OSError) as error:
+    except CbxError as error:
+        return CheckpointState.HELD, str(error)
+    except OSError as error:
+        if row.state.final:
+            raise
         return CheckpointState.HELD, str(error)
     if became.value == row.state.value:
         return row.state, row.message
