@@ -102,11 +102,11 @@ def _fill(directory: str, above: str) -> None:
 
     A CPU that goes offline is taken from every cpuset of cgroup v1, and comes back to the root alone (cpuset(7)).
     """
-    if not all(_list(directory, name) for name in ("cpus", "mems")):
+    names = ("cpus", "mems")
+    empty = [name for name in names if not _list(directory, name)]
+    if len(empty) == len(names):
         os.setxattr(directory, FILLED, b"1")
-    elif FILLED not in os.listxattr(directory):
-        return
-    for name in ("cpus", "mems"):
+    for name in names if FILLED in os.listxattr(directory) else empty:
         if (all_of_them := _list(above, name)) != _list(directory, name):
             cgroupfs.write(f"{directory}/cpuset.{name}", all_of_them)
 

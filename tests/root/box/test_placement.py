@@ -1,5 +1,6 @@
 """Where a job runs and what it weighs, through the real kernel: it can narrow its place and not widen it."""
 
+import contextlib
 import glob
 import os
 import subprocess
@@ -175,3 +176,20 @@ def test_a_cpu_that_has_come_back_is_given_to_jobs_again(box, cpuset):
         box.run(["true"], placed(box, cpus=second))
     os.setxattr(level, placing.FILLED, b"1")
     box.run(["true"], placed(box, cpus=second))
+
+
+def test_cpus_that_somebody_else_chose_stay(box, cpuset):
+    """Also where he left the memory nodes to cbx."""
+    if cpuset is None or len(CPUS) == 1:
+        return  # on the unified hierarchy nobody has to choose
+    level = f"{cpuset}/{box.name}"
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(level)
+    os.mkdir(level)
+    try:
+        _set_cpus(level, str(CPUS[0]))
+        with pytest.raises(NotStartedError):
+            box.run(["true"], placed(box, cpus=CPUS[-1:]))
+        assert box.attack("say(fine=1)", placed(box, cpus=CPUS[:1]))["fine"] == 1
+    finally:
+        os.rmdir(level)
