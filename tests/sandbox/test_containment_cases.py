@@ -10,7 +10,6 @@ ELSEWHERE: dict[int, str] = {
     8: "root/checkpoint/test_rights.py::test_new_privileges_are_reviewed",
     12: "root/checkpoint/test_attacks.py::test_redirect_that_leads_out",
     15: "root/checkpoint/test_attacks.py::test_parent_flipping_during_commits",
-    18: "sandbox/test_lockset.py::test_one_file_in_a_directory_of_many_is_all_that_is_expected_there",
     29: "root/checkpoint/test_workloads.py::test_root_file_system",
     30: "root/checkpoint/test_sequences.py::test_any_sequence",
     31: "root/checkpoint/test_rollback.py::test_hostile_layer",

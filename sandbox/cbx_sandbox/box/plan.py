@@ -80,7 +80,8 @@ def operations(
     if policy.overlay_all:
         assert not locked, "a dangerous job writes to layers only"
         return [*_everything_overlaid(policy, view, places), *_asked_for(policy), ops.Pivot()]
-    return [*standard(policy, view), *_written(policy, view, places, locked), *_asked_for(policy)]
+    written = _written(policy, view, places, locked)
+    return [*standard(policy, view), *written, *map(ops.Pin, pinned(policy, view)), *_asked_for(policy)]
 
 
 def standard(policy: Policy, view: HostView) -> list[ops.Operation]:
@@ -145,6 +146,21 @@ def _written(
     return plan + [ops.Hide(path, if_there=True) for path in view.hidden if below(path, covered)]
 
 
+def pinned(policy: Policy, view: HostView) -> list[str]:
+    """The directories in writable ones on the way to what the job may not see or change, outermost first.
+
+    Below overlays over whole mounts the kernel itself renames no directory of the host's.
+    """
+    found = set()
+    writable = [grant.path for grant in policy.grants if _writes(grant)]
+    for path in (*view.hidden, *policy.hide, *policy.readonly):
+        for start in writable:
+            if path != start and below(path, (start,)) and not below(path, REPLACED):
+                names = path[len(start.rstrip("/")) + 1 :].split("/")[:-1]
+                found |= {"/".join((start.rstrip("/"), *names[: depth + 1])) for depth in range(len(names))}
+    return sorted(found)
+
+
 def _strictly_below(mount: Mount, path: str) -> bool:
     return mount.target != path and below(mount.target, (path,))
 
@@ -183,6 +199,7 @@ def watched(policy: Policy, view: HostView, places: list[OverlayPlace]) -> tuple
     holding = {mount.target for mount in view.mounts if _covers(mount)} | {place.target for place in places}
     # Mounts of their own in the box, where the host has none.
     holding |= {grant.path for grant in policy.grants} | set(policy.readonly)
+    holding |= set() if policy.overlay_all else set(pinned(policy, view))
     return sorted(path for path in holding if not below(path, remote)), sorted(remote)
 
 

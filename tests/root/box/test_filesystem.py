@@ -451,6 +451,44 @@ def test_case_017_019_020_021_a_hidden_file_stays_hidden_whatever_is_done_around
     assert control.answers["found"] == "TOKEN"
 
 
+MOVE_AWAY = """
+os.chdir({project!r})
+attempt("hidden", lambda: os.rename("conf", "conf2"))
+attempt("protected", lambda: os.rename(".git", "git2"))
+attempt("anew", lambda: os.makedirs(".git/hooks"))
+attempt("planted", lambda: write(".git/hooks/pre-commit", flags=os.O_CREAT | os.O_WRONLY))
+attempt("others", lambda: os.rename("conf/deep/free", "free"))
+say()
+"""
+
+
+@pytest.mark.parametrize("tier", [CONDITIONAL, SEQUENTIAL])
+def test_case_018_020_what_leads_to_a_covered_path_cannot_be_moved_away(box, tier):
+    """A later job would find it by another name, and the path would be free for something else. The rest can be moved.
+
+    The control: without the pins both can be had.
+    """
+    made = []
+    for pinned in (True, False):
+        project = box.sacrifice("project")
+        for name in ("conf/deep/secret", "conf/deep/free", ".git/hooks/sample"):
+            os.makedirs(os.path.dirname(f"{project}/{name}"), exist_ok=True)
+            with open(f"{project}/{name}", "w", encoding="utf-8") as file:
+                file.write(name)
+        grants = {"direct": [project]} if tier is CONDITIONAL else {"overlay": [project]}
+        policy = box.policy(tier, **grants, hide=[f"{project}/conf/deep/secret"], readonly=[f"{project}/.git/hooks"])
+        made.append(box.attack(MOVE_AWAY.format(project=project), policy, alter=None if pinned else without(ops.Pin)))
+        if tier is CONDITIONAL:
+            there = "conf" if pinned else "conf2"
+            assert read(f"{project}/{there}/deep/secret") == "conf/deep/secret"
+            assert os.path.exists(f"{project}/.git/hooks/pre-commit") is not pinned
+    held, free = made
+    assert (held["hidden"], held["protected"], held["anew"]) == ("EBUSY", "EBUSY", "EEXIST")
+    assert held["planted"] in {"EROFS", "EACCES"}
+    assert held["others"] == "EXDEV"  # a mount of its own now: mv copies
+    assert {free[name] for name in ("hidden", "protected", "anew", "planted")} == {"done"}
+
+
 @pytest.mark.parametrize("tier", [SEQUENTIAL, DANGEROUS])
 def test_case_022_writing_through_a_hard_link_does_not_reach_the_other_name(box, tier):
     """A link inside the lock set to a file outside of it: the overlay breaks it. Live, both names change."""

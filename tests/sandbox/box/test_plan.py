@@ -83,6 +83,20 @@ def test_what_was_asked_for_comes_last():
     ]
 
 
+def test_what_leads_to_a_covered_path_below_a_grant_is_pinned():
+    """Outermost first, from below the grant on; what lies in no grant cannot be moved anyway."""
+    hide, readonly = ("/w/a/b/secret", "/elsewhere/x/y", "/w/top", "/run/x/y"), ("/w/.git/hooks",)
+    made = policy(grants=[direct("/w")], hide=hide, readonly=readonly)
+    assert plan.pinned(made, view("/", hidden=["/w/c/state"])) == ["/w/.git", "/w/a", "/w/a/b", "/w/c"]
+    steps = plan.operations(made, view("/"), [], [plan.LockedDirectory("/w", 1, 2)])
+    pins = [at for at, step in enumerate(steps) if isinstance(step, ops.Pin)]
+    writable = next(at for at, step in enumerate(steps) if isinstance(step, ops.DirectWrite))
+    covers = steps.index(ops.ReadOnly("/w/.git/hooks"))
+    assert writable < min(pins) <= max(pins) < covers
+    assert plan.pinned(policy(grants=[overlay("/")], hide=("/etc/x",)), view("/")) == ["/etc"]
+    assert not any(isinstance(step, ops.Pin) for step in plan.operations(policy(hide=hide), view("/"), [], []))
+
+
 @given(hidden=PATHS, granted=st.lists(PATHS, min_size=1, max_size=3, unique=True), use_overlay=st.booleans())
 def test_hidden_directories_are_hidden_again_over_what_covers_them(hidden, granted, use_overlay):
     """An overlay or live directory above a hidden one would show it: the last step over it is a mask."""

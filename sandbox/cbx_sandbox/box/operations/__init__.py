@@ -5,14 +5,14 @@ code of the job runs. Paths are as the job will see them; :attr:`Stage.root` is 
 """
 
 from cbx_sandbox.box.operations.base import Operation, from_json
-from cbx_sandbox.box.operations.covers import Hide, ReadOnly, Show, Tmpfs
+from cbx_sandbox.box.operations.covers import Hide, Pin, ReadOnly, Show, Tmpfs
 from cbx_sandbox.box.operations.root import TMPDIR, Clear, MadeAhead, Pivot, PrivateTree, RunDirectory, Scaffold
 from cbx_sandbox.box.operations.system import DEVICES, HARMLESS_DEVICES, NO_GROUP, Devices, Proc, Sys
 from cbx_sandbox.box.operations.writable import SOURCE, DirectWrite, Overlay
 
 for _operation in (
-    PrivateTree, Scaffold, MadeAhead, RunDirectory, DirectWrite, Overlay, ReadOnly, Show, Hide, Tmpfs, Devices, Proc,
-    Sys, Pivot, Clear,
+    PrivateTree, Scaffold, MadeAhead, RunDirectory, DirectWrite, Overlay, ReadOnly, Show, Pin, Hide, Tmpfs, Devices,
+    Proc, Sys, Pivot, Clear,
 ):  # fmt: skip
     Operation.registry[_operation.__name__] = _operation
 
@@ -29,6 +29,7 @@ __all__ = [
     "MadeAhead",
     "Operation",
     "Overlay",
+    "Pin",
     "Pivot",
     "PrivateTree",
     "Proc",

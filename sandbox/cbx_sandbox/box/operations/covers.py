@@ -49,6 +49,28 @@ class Show(Operation):
         stage.arrive(tree, self.path)
 
 
+class Pin(Operation):
+    """A directory on the way to what is covered stays where it is: what is mounted on cannot be renamed or removed.
+
+    Moved away, it would take the cover along, and leave the path free for something else; and later jobs would find
+    under another name what is hidden from them under this one.
+    """
+
+    path: str
+
+    def describe(self) -> str:
+        return f"{self.path} stays where it is"
+
+    def execute(self, stage: Stage) -> None:
+        try:
+            source = stage.open(self.path)
+        except FileNotFoundError:
+            return  # gone since it was planned, and what was in it
+        tree = mounts.open_tree("", dir_fd=source, recursive=True)
+        os.close(source)
+        stage.attach(tree, self.path)
+
+
 class Hide(Operation):
     """Nothing to see here: an empty read-only directory, or /dev/null, over ``path``."""
 
