@@ -130,6 +130,11 @@ ATTACKS = {
     "line discipline": attack("terminal(0x5423)"),
     # 046: the limit that keeps a crash from the host's handler
     "core limit": attack("keep_core()", "EALREADY"),
+    # what the kernel counts for the whole host, and in no group
+    "contexts of asynchronous I/O": attack('syscall(N["io_setup"], 1, ctypes.create_string_buffer(8))', "ENOSYS"),
+    "huge pages": attack('syscall(N["mmap"], 0, 1 << 21, 3, 0x44022, -1, 0)', "ENOMEM", "done EINVAL ENOSYS"),
+    "huge pages of a file": attack('syscall(N["memfd_create"], b"x", 4)', "EINVAL", "done ENOSYS EINVAL"),
+    "huge pages to share": attack('syscall(N["shmget"], 0, 1 << 21, 0o5600)', "EPERM", "done EPERM ENOMEM EINVAL"),
     # what else reads or sets the host's own state
     "adjtimex": attack('syscall(N["adjtimex"], buffer)'),
     "quota": attack('syscall(N["quotactl"], 0x800001, None, 0, None)', "EPERM", "done ENODEV ENOSYS"),
