@@ -54,6 +54,8 @@ class Copier:
         except BlockingIOError:
             return
         except OSError:  # EPIPE, ENOSPC …: as if the job had written there itself, it learns by its own next write
+            sent = 0
+        if not sent:  # 0 is also what a file takes that never will take anything (the memory of an ended process)
             self._end = self._buffer = b""
             self.finish()
             return
