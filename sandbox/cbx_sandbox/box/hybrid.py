@@ -14,6 +14,9 @@ from cgroupspy.nodes import Node
 from cbx_sandbox.box.spec import LimitSpec
 from cbx_sandbox.linux import cgroupfs
 
+_SOCKETS = "memory.kmem.tcp.limit_in_bytes"
+_SOCKETS_SHARE = 4  # of the memory limit, what sockets may hold
+
 
 class V1Group:
     """The v1 groups of one job."""
@@ -60,6 +63,9 @@ def _limit_memory(memory: MemoryController, path: str, limits: LimitSpec) -> dic
     if limits["memory"] is None:
         return {}
     memory.limit_in_bytes = limits["memory"]
+    # What TCP and UDP hold is in no limit here unless it has one of its own, beside the other: all else is the host's.
+    if os.path.exists(f"{path}/{_SOCKETS}"):
+        cgroupfs.write(f"{path}/{_SOCKETS}", str(limits["memory"] // _SOCKETS_SHARE))
     if limits["swap"] is None:
         return {}
     if os.path.exists(f"{path}/memory.memsw.limit_in_bytes"):

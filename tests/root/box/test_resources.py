@@ -92,6 +92,39 @@ say()
     assert control.outcome["usage"]["memory_peak_bytes"] >= 32 << 20
 
 
+SOCKETS = """
+def pair():
+    if {kind!r} == "unix":
+        return socket.socketpair()
+    sender = socket.socket()
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 23)
+    sender.connect(server.getsockname())
+    return sender, server.accept()[0]
+server = socket.create_server(("127.0.0.1", 0))
+held, sent = [], 0
+while len(held) < 450 and sent < 96 << 20:
+    held.append(pair())
+    held[-1][0].setblocking(False)
+    try:
+        while True:
+            sent += held[-1][0].send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+say(mib=sent >> 20)
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_case_147_what_sockets_hold_counts_as_memory(box, kind):
+    """A job that sends itself more than its limit ends, or gets no more in; below a higher one it gets all of it in."""
+    directory = box.sacrifice()
+    command = python(SOCKETS.format(kind=kind))
+    ran = box.run(command, box.policy(CONDITIONAL, direct=[directory], memory=64 << 20))
+    assert ran.outcome["reason"] == "oom" or ran.answers["mib"] < 64
+    control = box.run(command, box.policy(CONDITIONAL, direct=[directory], memory=1 << 30))
+    assert control.answers["mib"] >= 96
+
+
 @pytest.fixture
 def group_without_group_kill(box):
     """A memory group of 64 MiB as anybody would make it, among this launcher's own: who joins it writes there."""
