@@ -199,6 +199,13 @@ def test_every_table_has_a_harmful_row_and_a_near_miss(monkeypatch: pytest.Monke
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("length", [10, 5000])
+def test_a_string_of_any_length_hides_nothing_behind_it(length: int) -> None:
+    """What is read as its beginning, and as its end, does not depend on how long it is."""
+    code = f'$x = "{"A" * length}"; fork while fork; print "a"'
+    assert ("fork-bomb", "deny") in found(f"perl -e {shlex.quote(code)}")
+
+
 def test_a_deeply_indented_loop_is_looked_at_in_a_moment() -> None:
     """Each blank was tried on either side of a line once, so a line more doubled the time: this would take for ever."""
     body = "".join(f"{' ' * (8 + number % 9)}step(number)\n" for number in range(200))

@@ -20,7 +20,7 @@ from cbx_sandbox.shell.expressions import Lazy
 
 LENGTH = 250_000
 BOUNDED = 20_000  # characters that the caller shows it at most; a quadratic one is through in seconds
-SHOWN_LITTLE = {"checks.code._STRINGS", "witness._NOT_FOR_BASHLEX", "witness._NOT_FOR_TREE_SITTER"}
+SHOWN_LITTLE = {"witness._NOT_FOR_BASHLEX", "witness._NOT_FOR_TREE_SITTER"}
 ONCE = frozenset({"match", "fullmatch"})
 WHOLE = ONCE | {"findall", "finditer", "search", "split", "sub"}
 LETTERS = (*"aA1_ \n\t'\"`\\[({<-=/.$%*+~:@;,#!", "'\\", '"\\')

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 MAX_CODE = 20_000  # characters that are looked at
 SHORTEST = 8
 
-_STRINGS = expression(r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.){0,999}+\"|'(?:[^'\\\n]|\\.){0,999}+'", re.DOTALL)
+# One that is not closed ends with its line, and has a group.
+_STRINGS = expression(
+    r"\"\"\".*?\"\"\"|'''.*?'''|\"(?:[^\"\\\n]|\\.)*+(?:\"|())|'(?:[^'\\\n]|\\.)*+(?:'|())", re.DOTALL
+)
 
 
 class _Table(Struct, frozen=True):
@@ -44,7 +47,7 @@ def look(program: str, texts: Iterable[str]) -> Iterator[Finding]:
         return
     for text in long:
         code = text[:MAX_CODE]
-        bare = _STRINGS.sub("''", code)
+        bare = _STRINGS.sub(lambda quoted: quoted[0] if quoted.lastindex else "''", code)
         yield from (table.found for table in about if table.holds(code, bare))
 
 
