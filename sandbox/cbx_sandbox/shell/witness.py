@@ -28,7 +28,7 @@ _OPENERS = expression(r"[({`]")
 # What bashlex is known to misread: it looks for commands inside text that is quoted for later.
 _NOT_FOR_BASHLEX = expression(
     r"\(\(|\[\[|\bcase\b|=\(|\w\[|<<|\bcoproc\b|\bselect\b|\btime\b|\$\[|\\\n|\$\{|[@+!?*]\(|\$'"
-    r"|\A[^']*+'(?:[^$`]*+[$`]|(?:(?![<>]\().)*+[<>]\()[^']*+'",
+    r"|\A[^']*+'(?:[^$`]*+[$`]|(?>.*?[<>]\())[^']*+'",
     re.DOTALL,
 )
 _NOT_FOR_TREE_SITTER = expression(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import cbx_sandbox.shell
+from cbx_sandbox.shell import witness
 from cbx_sandbox.shell.expressions import Lazy
 
 LENGTH = 250_000
@@ -66,3 +67,9 @@ def test_an_expression_takes_no_longer_than_a_text_is_long(
                 getattr(expression, method)(text)
             if called - ONCE:
                 expression.sub("", text)
+
+
+@pytest.mark.parametrize("text", ["(echo '<(')", "(echo 'a <(b')", "(echo a'>(b'c)"])
+def test_what_bashlex_takes_for_a_substitution_is_not_for_it(text: str) -> None:
+    """CPython before 3.11.5 misses it with a possessive repeat around a look-ahead."""
+    assert witness._NOT_FOR_BASHLEX.search(text)
