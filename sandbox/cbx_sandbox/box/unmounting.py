@@ -28,10 +28,14 @@ def overlays(stage: Stage) -> bool:
             table = mountinfo.parse(file.read())
         roots = {prefix + path if path != "/" else prefix for path in stage.overlays}
         on_top = _with_all_on_top(table, roots)
-        for target in _without_overlays(on_top):
-            # Nothing of an overlay is in there: the whole tree goes in one step, also what is still in use.
-            mounts.umount(target, mounts.MNT_DETACH)
-        _unmount_all([mount.target for mount in on_top if mount.kind == "overlay"])
+        # Where nothing of an overlay is in it the whole tree goes in one step, also what is still in use.
+        # One path may have several, one on the other: each is taken by its own call.
+        starts = set(_without_overlays(on_top))
+        trees = [
+            (mount.target, mounts.MNT_DETACH) for mount in on_top if mount.target in starts and mount.kind != "overlay"
+        ]
+        whole = sorted((mount.target for mount in on_top if mount.kind == "overlay"), key=len, reverse=True)
+        _unmount_all([*trees, *((target, 0) for target in whole)])
     except OSError:
         return False
     return True
@@ -61,17 +65,16 @@ def _without_overlays(on_top: list[mountinfo.Mount]) -> list[str]:
     return [mount.target for mount in sorted(tops, key=lambda mount: -mount.mount_id)]
 
 
-def _unmount_all(targets: list[str]) -> None:
-    """Unmount without force; what another mount still covers, or stands on, comes in a later round."""
-    left = sorted(targets, key=len, reverse=True)
+def _unmount_all(left: list[tuple[str, int]]) -> None:
+    """Unmount by path and flags; what another mount still covers, or stands on, comes in a later round."""
     while left:
         again = []
-        for target in left:
+        for target, flags in left:
             try:
-                mounts.umount(target)
+                mounts.umount(target, flags)
             except OSError as error:
                 refused = error
-                again.append(target)
+                again.append((target, flags))
         if len(again) == len(left):
             raise refused
         left = again

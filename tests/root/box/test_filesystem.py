@@ -489,6 +489,22 @@ def test_case_018_020_what_leads_to_a_covered_path_cannot_be_moved_away(box, tie
     assert {free[name] for name in ("hidden", "protected", "anew", "planted")} == {"done"}
 
 
+def test_an_overlay_with_covers_beneath_pins_is_taken_down(box):
+    """What is covered by the host's view, and again by the policy, lies below the pin that is put between them."""
+    project = box.sacrifice("project")
+    os.mkdir(f"{project}/conf")
+    secret = f"{project}/conf/secret"
+    with open(secret, "w", encoding="utf-8") as file:
+        file.write("secret")
+
+    def twice(steps):
+        at = next(index for index, step in enumerate(steps) if isinstance(step, ops.Pin))
+        return [*steps[:at], ops.Hide(secret), *steps[at:]]
+
+    ran = box.run(["true"], box.policy(SEQUENTIAL, overlay=[project], hide=[secret]), alter=twice)
+    assert (ran.code, ran.outcome["frozen"]) == (0, True)
+
+
 @pytest.mark.parametrize("tier", [SEQUENTIAL, DANGEROUS])
 def test_case_022_writing_through_a_hard_link_does_not_reach_the_other_name(box, tier):
     """A link inside the lock set to a file outside of it: the overlay breaks it. Live, both names change."""
