@@ -282,12 +282,40 @@ def _look_inline(run: Interpreter, rule: Rule, text: str, where: Where) -> None:
         run.writes_place("project", where, SEQUENTIAL)
 
 
+# perlrun(1): what -l, -0 and -C take ends where it cannot go on, and the next letter is an option again.
+_TAKES_SOME = expression(r"l[0-7]*|0(?:[xX][0-9A-Fa-f]+|[0-7]*)|C(?:[0-9]+|[IOEioADSLa]*)")
+_TAKES_REST = frozenset("eEiIMmFxdDV")
+
+
+def _apart(args: list[Arg]) -> list[Arg]:
+    """Part Perl's letters behind those of them that take some of what follows: -lane is -l -ane."""
+    made: list[Arg] = []
+    code = False
+    for index, arg in enumerate(args):
+        if code or not arg.text.startswith("-") or arg.text.startswith("--") or HOLE in arg.text:
+            made.append(arg)
+            if not code and not arg.text.startswith("-"):
+                return made + args[index + 1 :]
+            code = False
+            continue
+        begin = place = 1
+        while place < len(arg.text) and arg.text[place] not in _TAKES_REST:
+            took = _TAKES_SOME.match(arg.text, place)
+            place = took.end() if took else place + 1
+            if took and place < len(arg.text):
+                made.append(replace(arg, text="-" + arg.text[begin:place]))
+                begin = place
+        made.append(replace(arg, text="-" + arg.text[begin:]))
+        code = arg.text[place:] in {"e", "E"}
+    return made
+
+
 def _inline(run: Interpreter, call: Call, rule: Rule) -> str:
     """Interpreters with -e TEXT or a script."""
     if programs.only_help(call, rule) or call.texts() in (["-v"], ["-V"], ["-h"]):
         programs.note_cost(run, rule, SAFE)
         return HOLE
-    parsed = parse_options(rule, call.args, stop=True)
+    parsed = parse_options(rule, _apart(call.args) if rule.name == "perl" else call.args, stop=True)
     if parsed.open:
         return run.executes_unknown(f"what {call.name} executes is not known", call.where)
     for given in parsed.options:
