@@ -120,6 +120,8 @@ def wrap(template: str, command: str) -> str:
 
 def fits(template: str, command: Wrapped) -> bool:
     """Whether a wrapper means what it says with this command."""
+    if template in WORDS and command.text.startswith("exec "):
+        return False  # the shell's own: no program can start it
     if template in WORDS:
         return simple(command.text) if template.startswith(_JOINS) else command.simple or "{q}" in template
     if "\n" in command.text and any(mark in template for mark in ("{d}", "{v}", "<<-", "alias", "# ")):
