@@ -78,8 +78,8 @@ class Executor:
         self.files = Files(settings.timeouts.file_system_seconds)
         self.writing = Writing(database, log)
         self.host = Host(paths, settings.sandbox.hide)
-        self._wake = functools.partial(waking.wake, self)  # one for all parked jobs
-        self.admission = Admission(configured.engine(settings), self._freeze, self._wake)
+        self.wake = functools.partial(waking.wake, self)  # one for all parked jobs
+        self.admission = Admission(configured.engine(settings), self._freeze, self.wake)
         self.breaking = Breaking(database, self.admission.engine)
         self.rations = Rations()
         self.boot_id = boot_id()
@@ -272,7 +272,7 @@ class Executor:
         except parking.Parked:
             over = False
             self.returning.unbind(live)
-            live.park(self._wake)
+            live.park(self.wake)
             return None
         except BaseException:
             live.result.cancel()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import functools
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +43,7 @@ def wake(executor: Executor, number: int, because: int | None = None) -> None:
 def keep(executor: Executor, found: OnDisk) -> LiveJob:
     """Have a job that an earlier supervisor took be known, and wait until it is taken up. In the order of numbers."""
     live = LiveJob(found.number, found, found.submitted, executor.changed)
-    live.park(functools.partial(wake, executor))
+    live.park(executor.wake)
     executor.keep(live)
     if not found.unordered:
         executor.order.expect_in_order(live)
