@@ -141,6 +141,8 @@ class Launcher:
     def _welcome(self) -> socket.socket | None:
         """Take the next supervisor and tell it what runs."""
         assert self.listener is not None
+        # It finds the record of a job whose init is gone, and gives its locks back: first all of that job must be gone.
+        self.leaving.finish()
         connection, _ = self.listener.accept()
         uid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         if uid != 0:

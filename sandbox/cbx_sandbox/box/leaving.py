@@ -60,6 +60,12 @@ class Leaving:
         for each in waiting:
             self._look(each)
 
+    def finish(self) -> None:
+        """Return when all are gone, or were given up: after DYING_PATIENCE at most. Nobody may be served meanwhile."""
+        while (pause := self.pause_ms()) is not None:
+            time.sleep(pause / 1000)
+            self.look()
+
     def _look(self, each: _Left) -> None:
         busy = each.group.remove(patience=0)
         if busy and self._clock() - each.since < DYING_PATIENCE:

@@ -54,3 +54,21 @@ def test_one_that_stays_busy_is_given_up_with_what_is_left():
     leaving.look()
     assert told == [["payload"]]
     assert leaving.pause_ms() is None
+
+
+def test_all_are_gone_or_given_up_before_somebody_else_is_served():
+    """The first goes at its third look; of the second it is told what is left, when its time is over."""
+    told, clock = [], Clock()
+    leaving = Leaving(clock)
+    leaving.add(Group(["payload"], ["payload"], []), lambda left: told.append(("first", left)))
+    slow = Group(["init"])
+    leaving.add(slow, lambda left: told.append(("second", left)))
+
+    def remove(patience):
+        clock.now += 1
+        return ["init"]
+
+    slow.remove = remove
+    leaving.finish()
+    assert told == [("first", []), ("second", ["init"])]
+    assert not leaving
