@@ -77,9 +77,9 @@ class TestService:
         assert sh("systemd-analyze security --threshold=65 cbx-supervisor.service", check=False).returncode == 0
         assert sh("systemd-analyze security --threshold=65 cbx-launcher.service", check=False).returncode != 0
 
-    def test_jobs_of_every_tier_run_and_are_held_to_their_limits(self, tmp_path):
+    def test_jobs_of_every_tier_run_and_are_held_to_their_limits(self, tmp_path, monkeypatch):
         """The supervisor's hardening keeps nothing from jobs, nor from committing what they changed."""
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         (tmp_path / ".git").mkdir()
         assert sh("cbx-sandbox run -q -- id -u") == "0"
         sh("cbx-sandbox run -q -c 'echo text > file'")
@@ -98,19 +98,19 @@ class TestService:
         missing = json.loads(sh("cbx-sandbox status --json"))["supervisor"]["missing"]
         assert missing == {}, "a limit cannot be set below the unit's group"
 
-    def test_a_job_runs_as_one_of_the_users_that_were_made_for_that(self, tmp_path):
+    def test_a_job_runs_as_one_of_the_users_that_were_made_for_that(self, tmp_path, monkeypatch):
         """Where its submitter's home is shut to others; what it writes is the submitter's."""
         (tmp_path / ".git").mkdir()
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         assert sh("cbx-sandbox run -q --user pool -- id -un") == "cbx-job-1"
         sh("cbx-sandbox run -q --user pool -c 'id -un > who'")
         assert (tmp_path / "who").read_text() == "cbx-job-1\n"
         assert (tmp_path / "who").stat().st_uid == os.getuid()
         assert sh("find / -xdev -user cbx-job-1") == ""
 
-    def test_a_service_is_stopped_by_who_may_and_says_so(self, tmp_path):
+    def test_a_service_is_stopped_by_who_may_and_says_so(self, tmp_path, monkeypatch):
         """Refused without the word for it (the control); with it systemd's socket is there, and the result tells."""
-        os.chdir(tmp_path)
+        monkeypatch.chdir(tmp_path)
         sh("systemd-run -q --unit cbx-victim sleep 600")
         stop = "systemctl stop cbx-victim.service"
         assert sh(f"cbx-sandbox run -q -- {stop}", check=False).returncode == 126
