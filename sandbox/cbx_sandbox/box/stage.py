@@ -49,6 +49,14 @@ class Stage:
         finally:
             os.close(root_fd)
 
+    def clone(self, inside: str) -> int:
+        """All that is mounted at ``inside``, once more, as a detached tree. Raises FileNotFoundError."""
+        source = self.open(inside)
+        try:
+            return mounts.open_tree("", dir_fd=source, recursive=True)
+        finally:
+            os.close(source)
+
     def attach(self, tree: int, inside: str) -> None:
         """Attach the mount ``tree`` at ``inside``, move it there if it is attached elsewhere, and close it."""
         try:

@@ -21,12 +21,7 @@ class ReadOnly(Operation):
         return f"{self.path} read-only" + (f" ({self.why})" if self.why else "")
 
     def execute(self, stage: Stage) -> None:
-        if self.from_host:
-            tree = mounts.open_tree(self.path)
-        else:
-            source = stage.open(self.path)
-            tree = mounts.open_tree("", dir_fd=source, recursive=True)
-            os.close(source)
+        tree = mounts.open_tree(self.path) if self.from_host else stage.clone(self.path)
         mounts.mount_setattr(tree, set_=RO_FLAGS, recursive=True)
         stage.attach(tree, self.path)
 
@@ -63,11 +58,9 @@ class Pin(Operation):
 
     def execute(self, stage: Stage) -> None:
         try:
-            source = stage.open(self.path)
+            tree = stage.clone(self.path)
         except FileNotFoundError:
             return  # gone since it was planned, and what was in it
-        tree = mounts.open_tree("", dir_fd=source, recursive=True)
-        os.close(source)
         stage.attach(tree, self.path)
 
 
